@@ -1,0 +1,730 @@
+"""
+Read, edit and explain PAM configuration exactly as libpam reads it.
+
+What a stack *says*: text in, text out. Nothing here evaluates a stack or writes a file.
+
+- :py:func:`parse` and :py:func:`render` turn a file into entries and back, byte for byte
+- :py:func:`expand` follows includes and substacks the way ``pam_start`` does
+- :py:func:`libpam` tells which libpam this node has, since generations of it read some lines differently
+
+The behaviour is that of ``libpam/pam_handlers.c`` and ``libpam/pam_misc.c`` of Linux-PAM (:manpage:`pam.conf(5)` describes
+it, and where the two differ the library is followed), with Debian's ``@include`` where the library has it.
+
+Text is ``str``; bytes that are not UTF-8 are surrogate escapes, so they go out as they came in.
+"""
+
+import bisect
+import copy
+import functools
+import mmap
+import os
+import re
+import stat
+import string
+
+from salt.exceptions import CommandExecutionError
+
+# --- what libpam's words mean ------------------------------------------------------------------------------------------
+
+TYPES = ("auth", "account", "password", "session")
+
+# By libpam's number (security/_pam_types.h).
+RETURN_CODES = (
+    *("success", "open_err", "symbol_err", "service_err", "system_err", "buf_err", "perm_denied", "auth_err"),
+    *("cred_insufficient", "authinfo_unavail", "user_unknown", "maxtries", "new_authtok_reqd", "acct_expired"),
+    *("session_err", "cred_unavail", "cred_expired", "cred_err", "no_module_data", "conv_err", "authtok_err"),
+    *("authtok_recover_err", "authtok_lock_busy", "authtok_disable_aging", "try_again", "ignore", "abort"),
+    *("authtok_expired", "module_unknown", "bad_item", "conv_again", "incomplete"),
+)
+
+# By the negative of libpam's number; the next, -6, means "not set".
+ACTIONS = ("ignore", "ok", "done", "bad", "die", "reset")
+
+CONTROLS = {
+    "required": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "bad"},
+    "requisite": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "die"},
+    "sufficient": {"success": "done", "new_authtok_reqd": "done", "default": "ignore"},
+    "optional": {"success": "ok", "new_authtok_reqd": "ok", "default": "ignore"},
+}
+INCLUDES = ("include", "substack")
+
+_ALL_BAD = ["bad"] * len(RETURN_CODES)
+_INT_MAX = 2**31 - 1
+_PAIR = re.compile(
+    rf"[ \t-\r]*(?:({'|'.join(RETURN_CODES)}|default)[ \t-\r]*=[ \t-\r]*(?:({'|'.join(ACTIONS)})|([0-9]+))|\Z)"
+)
+# libpam compares in ASCII: a long s in "ſession" is not an s.
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def _is_old(libpam):
+    """Up to 1.5.3 libpam read lines through a buffer of 1024 bytes; 1.6.0 replaced all of that."""
+    return tuple(int(number) for number in re.findall(r"\d+", libpam["version"])[:2]) < (1, 6)
+
+
+@functools.lru_cache(maxsize=1024)
+def _control(written, old):
+    """The 32 actions of a control word, and what is wrong with it, if anything."""
+    value = _WORD.match(written)
+    word = _unescape(value)
+    if table := CONTROLS.get(word.translate(_LOWER)):
+        return [table.get(code, table["default"]) for code in RETURN_CODES], None
+    actions = dict.fromkeys(RETURN_CODES)
+    position = 0
+    while position < len(word):
+        pair = _PAIR.match(word, position)
+        if not pair:
+            return _ALL_BAD, f"cannot be read from {word[position:]!r} on, so every answer counts as bad"
+        code, action, digits = pair.groups()
+        if digits:
+            action, problem = _jump(digits, old)
+            if problem:
+                return _ALL_BAD, f"{problem}, so every answer counts as bad"
+        for name in actions if code == "default" else [code] if code else []:
+            if code != "default" or actions[name] is None:
+                actions[name] = action
+        position = pair.end()
+    return [action or "bad" for action in actions.values()], None
+
+
+def _jump(digits, old):
+    """A jump as libpam counts it: (N or an action, problem)."""
+    # 2**32 divides 10**32, so where libpam wraps, the last 32 digits decide.
+    number = int(digits[-32:])
+    if not old and (number > _INT_MAX or digits[:-32].strip("0")):
+        return None, f"jump {digits} is larger than libpam counts"
+    wrapped = (number + 2**31) % 2**32 - 2**31
+    if wrapped == 0:
+        return None, f"jump {digits} goes nowhere"
+    if -len(ACTIONS) <= wrapped < 0:
+        return (*ACTIONS, None)[-wrapped], None
+    return wrapped, None
+
+
+def _names_nothing(module):
+    """libpam aborts on a module or substack whose base name is empty up to its last dot, or ``?``."""
+    base = module.rpartition("/")[2]
+    return (base.rpartition(".")[0] if "." in base else base) in ("", "?")
+
+
+# --- grammar: from text to entries -------------------------------------------------------------------------------------
+
+# The common line, whole: a rule or an include without brackets (but for its control), escapes, continuations,
+# NULs and odd blanks; or nothing; then perhaps a comment. Whatever else there is takes the slow, exact path.
+_PLAIN = r"[^\s\[\\#\0]"
+_COMMON = re.compile(
+    rf"""[ \t]*
+    (?:(-?)((?ai:auth|account|password|session))[ \t]+
+       (?:((?ai:include|substack))[ \t]+((?:{_PLAIN}*/)?[\w-]+)
+         |(\[[^\[\]\\#\0\n=]*=[^\[\]\\#\0\n]*\]|(?!(?ai:include|substack)[ \t]){_PLAIN}+)[ \t]+({_PLAIN}*\w\.so))
+       ((?:[ \t]+{_PLAIN}+)*)[ \t]*)?
+    (\#[^\n\0]*)?(?:\n|\Z)""",
+    re.VERBOSE,
+)
+_COMMON_LENGTH = 255  # at most four bytes a character, so below the old buffer's size
+
+_WORD = re.compile(r"[ \t\n]*(?:\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+))")
+_BLANKS = " \t\n"
+_OLD_BUFFER = 1023
+
+_DANGLING = "the file ends in a continuation, so libpam aborts"
+_ENDLESS = "a continued line fills libpam's buffer to the last byte, so libpam never returns from it"
+
+
+def _unescape(word):
+    """What libpam takes a word to be: a bracketed one loses its brackets, and ``\\]`` in it is ``]``."""
+    return word[2] if word[1] is None else word[1].replace("\\]", "]")
+
+
+def _old_piece(text, position, used):
+    """Where one read of the old libpam ends: after the newline, or where its buffer is full."""
+    end = text.find("\n", position) + 1 or len(text)
+    room = _OLD_BUFFER - used
+    if (end - position) * 4 > room:
+        for index in range(position, end):
+            room -= _width(text[index])
+            if room <= 0:
+                return index + 1
+    return end
+
+
+def _width(character):
+    """Bytes of a character in the file."""
+    if character < "\x80" or "\udc80" <= character <= "\udcff":
+        return 1
+    return 2 if character < "\u0800" else 3 if character < "\U00010000" else 4
+
+
+def _assemble_old(text, position):
+    """
+    One logical line as libpam up to 1.5.3 reads it: (pieces, end, problem).
+
+    A piece is (where it starts in the text, what it adds to the line). No pieces: libpam skips this line.
+    """
+    pieces, used = [], 0
+    while position < len(text):
+        if used >= _OLD_BUFFER:
+            return pieces, len(text), _ENDLESS
+        end = _old_piece(text, position, used)
+        seen = text[position:end].partition("\0")[0]
+        body = seen.lstrip(_BLANKS)
+        if not body or body[0] == "#":
+            if not pieces:
+                return [], end, None
+            position = end
+            continue
+        before, comment, _ = seen.partition("#")
+        stripped = before.rstrip(_BLANKS)
+        if comment or not stripped.endswith("\\"):
+            pieces.append((position, before))
+            return pieces, end, None
+        pieces.append((position, stripped[:-1] + " "))
+        used += sum(map(_width, pieces[-1][1]))
+        position = end
+    return pieces, position, _DANGLING
+
+
+def _assemble_new(text, position):
+    """One logical line as libpam from 1.6.0 reads it; the result is that of ``_assemble_old``."""
+    pieces, started, ended = [], False, False
+    while position < len(text):
+        end = text.find("\n", position) + 1 or len(text)
+        line = text[position:end]
+        stripped = line.rstrip(_BLANKS)
+        if continued := stripped.endswith("\\"):
+            line = stripped[:-1] + " "
+        body = line.lstrip(" \t")
+        before, comment, _ = body.partition("\0")[0].partition("#")
+        if not ended and (started or before.strip(_BLANKS)):
+            pieces.append((position + len(line) - len(body), before))
+        started = started or bool(body)
+        ended = ended or "\0" in body
+        position = end
+        if comment or not continued:
+            return pieces, end, None
+    return pieces, position, _DANGLING
+
+
+class _Line:
+    """A logical line: what libpam makes of it, its words, and where in the text they stand."""
+
+    def __init__(self, text, position, old):
+        pieces, self.end, self.problem = (_assemble_old if old else _assemble_new)(text, position)
+        self.text = "".join(piece for _, piece in pieces)
+        self.words = list(_WORD.finditer(self.text))
+        self._pieces = pieces
+
+    def place(self, offset):
+        """The place in the text of an offset in this line."""
+        lengths = [0]
+        for _, piece in self._pieces:
+            lengths.append(lengths[-1] + len(piece))
+        index = min(bisect.bisect_right(lengths, offset), len(self._pieces)) - 1
+        return self._pieces[index][0] + offset - lengths[index]
+
+
+def _written(word):
+    """A word as it stands in its line, brackets and all."""
+    return word.string[word.start(1) - 1 if word[2] is None else word.start(2) : word.end()]
+
+
+def _interpret(line, debian, conf):
+    """What libpam takes a logical line for, as the fields of an entry."""
+    if line.problem:
+        return {"kind": "invalid", "reason": line.problem}
+    words, entry = iter(line.words), {"kind": "invalid"}
+    if conf:
+        entry["service"] = _unescape(next(words)).translate(_LOWER)
+    first = next(words, None)
+    name = "" if first is None else _unescape(first)
+    entry["silent"] = name.startswith("-")
+    name = name.translate(_LOWER).removeprefix("-")
+    entry["type"] = name if name in TYPES else None
+    if debian and name == "@include":
+        entry["control"] = name
+    else:
+        control = next(words, None)
+        keyword = "" if control is None else _unescape(control).translate(_LOWER)
+        entry["control"] = keyword if keyword in INCLUDES else control and _written(control)
+    includes = entry["control"] in (*INCLUDES, "@include")
+    named = next(words, None)
+    named = named and _unescape(named)
+    if includes:
+        entry["target"] = named
+    else:
+        entry["module"] = named
+        entry["args"] = [_unescape(word) for word in words]
+    if first is None:
+        entry["reason"] = "there is no type"
+    elif entry["type"] is None and entry["control"] != "@include":
+        entry["reason"] = f"{_unescape(first)!r} is not a type; the types are {', '.join(TYPES)}"
+    elif entry["control"] is None:
+        entry["reason"] = "there is no control"
+    elif named is None:
+        entry["reason"] = f"{entry['control']} names no file" if includes else "there is no module"
+    elif entry["control"] not in ("include", "@include") and _names_nothing(named):
+        entry["reason"] = f"{named!r} names no {'file' if includes else 'module'}, so libpam aborts"
+    else:
+        entry["kind"] = "include" if includes else "rule"
+    return entry
+
+
+def _odd_entry(text, position, libpam, conf):
+    """The entry that starts at a position, by libpam's own way of reading: (entry, end)."""
+    libpam = libpam or _node_libpam()
+    line = _Line(text, position, _is_old(libpam))
+    whole = text[position : line.end]
+    if not line.words and not line.problem:
+        return {"kind": "comment" if whole.strip(_BLANKS) else "blank"}, line.end
+    return _interpret(line, libpam["debian"], conf), line.end
+
+
+def parse(text, libpam=None, conf=False):
+    """
+    Return the entries of a PAM file, in order.
+
+    text
+        The file's text. Joining the entries' ``text`` gives it back, whatever it is.
+
+    libpam
+        The libpam to read as, such as ``{"version": "1.5.2", "debian": true}``; this node's by default. It matters only
+        for ``@include``, NULs, lines of 1024 bytes and more, and a blank or comment line after a continuation.
+
+    conf
+        Read as ``pam.conf``, whose lines begin with a service.
+
+    An entry is a dictionary with ``text``, ``line`` (the first line's number) and ``kind``:
+
+    ========  =========================================================================================
+    kind      further keys
+    ========  =========================================================================================
+    rule      ``type`` (lower case), ``silent`` (the type had a ``-``), ``control`` (as written),
+              ``module``, ``args`` (words without their brackets)
+    include   ``type`` (none for ``@include``), ``silent``, ``control`` (``include``, ``substack`` or
+              ``@include``), ``target``
+    blank
+    comment   nothing in the line reaches libpam
+    invalid   ``reason``, and as many of the above as could be read
+    ========  =========================================================================================
+
+    With ``conf`` also ``service``, in lower case.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.parse 'account required pam_unix.so'
+    """
+    entries = []
+    position, number, size = 0, 1, len(text)
+    common = _COMMON.match
+    while position < size:
+        match = None if conf else common(text, position)
+        if match and (end := match.end()) - position <= _COMMON_LENGTH:
+            silent, type_, include, target, control, module, args, comment = match.groups()
+            if module:
+                entry = {
+                    "text": text[position:end],
+                    "line": number,
+                    "kind": "rule",
+                    "type": type_.lower(),
+                    "silent": bool(silent),
+                    "control": control,
+                    "module": module,
+                    "args": args.split(),
+                }
+            elif include:
+                entry = {
+                    "text": text[position:end],
+                    "line": number,
+                    "kind": "include",
+                    "type": type_.lower(),
+                    "silent": bool(silent),
+                    "control": include.lower(),
+                    "target": target,
+                }
+            else:
+                entry = {"text": text[position:end], "line": number, "kind": "comment" if comment else "blank"}
+            number += 1
+        else:
+            fields, end = _odd_entry(text, position, libpam, conf)
+            entry = {"text": text[position:end], "line": number, **fields}
+            number += entry["text"].count("\n")
+        entries.append(entry)
+        position = end
+    return entries
+
+
+def render(entries):
+    """
+    Return the text of entries, as :py:func:`parse` gave them.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.render '[{"text": "account required pam_unix.so\\n"}]'
+    """
+    return "".join(entry["text"] for entry in entries)
+
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+_LARGEST_FILE = 1024 * 1024
+
+
+def _slurp(path):
+    """A file's text; a directory reads as an empty file, as in libpam."""
+    # Without O_NONBLOCK a named pipe would hold the minion for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            return ""
+        if not stat.S_ISREG(mode):
+            raise CommandExecutionError(f"{path} is not a regular file")
+        data = os.read(descriptor, _LARGEST_FILE + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > _LARGEST_FILE:
+        raise CommandExecutionError(f"{path} is larger than {_LARGEST_FILE} bytes; that is no PAM file")
+    return data.decode("utf-8", "surrogateescape")
+
+
+def read(path, libpam=None):
+    """
+    Return the entries of the PAM file at a path, as :py:func:`parse` gives them.
+
+    A ``pam.conf`` is read with its service column. A file that cannot be read raises ``CommandExecutionError``.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.read /etc/pam.d/sshd
+    """
+    if os.path.isdir(path):
+        raise CommandExecutionError(f"{path} is a directory; a PAM file is wanted")
+    try:
+        text = _slurp(path)
+    except OSError as error:
+        raise CommandExecutionError(f"{path} cannot be read: {error.strerror}") from error
+    return parse(text, libpam, conf=os.path.basename(path) == "pam.conf")
+
+
+# What in the library's binary tells which release's behaviour it has, newest first. The binary and not the package:
+# distributions backport.
+_MARKS = (
+    (b"maximum level of inclusions reached", "1.6.0"),
+    (b"LIBPAM_MODUTIL_1.4.1\0", "1.5.0"),
+    (b"LIBPAM_1.4\0", "1.4.0"),
+    (b"/usr/lib/pam.d/%s\0", "1.2.0"),
+    (b"", "1.1.0"),
+)
+
+
+@functools.lru_cache(maxsize=8)
+def _examine(path, _changed):
+    """What a libpam binary says of itself."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as binary:
+        found = [name.decode() for name in re.findall(rb"(?<=\0)(/[!-~]*/pam\.d)/%s(?=\0)", binary)]
+        modules = [name.decode() for name in re.findall(rb"(?<=\0)(/[!-~]*/security)/?(?=\0)", binary)]
+        return {
+            "version": next(version for mark, version in _MARKS if binary.find(mark) >= 0),
+            "debian": binary.find(b"@include\0") >= 0,
+            "confdirs": sorted(found, key=_order_of_confdir),
+            "module_dirs": list(dict.fromkeys([*modules, os.path.join(os.path.dirname(path), "security")])),
+        }
+
+
+def _order_of_confdir(directory):
+    """libpam's own order: the administrator's, its own, the vendor's."""
+    return ("/etc/pam.d", "/usr/lib/pam.d", directory).index(directory)
+
+
+def libpam():
+    """
+    Return what this node's libpam is: ``version``, ``debian`` (it knows ``@include``), ``confdirs`` (the directories it
+    reads, in order) and ``module_dirs``.
+
+    All of it is found in the library's binary. ``version`` is the release from which on libpam behaves as this one does
+    (1.1.0, 1.2.0, 1.4.0, 1.5.0 or 1.6.0), not the package's.
+
+    Without a libpam this raises ``CommandExecutionError``.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.libpam
+    """
+    multiarch = f"lib/{os.uname().machine}-linux-gnu"
+    directories = [f"{top}/{name}" for name in (multiarch, "lib64", "lib") for top in ("", "/usr")]
+    for directory in directories:
+        path = f"{directory}/libpam.so.0"
+        try:
+            changed = os.stat(path).st_mtime_ns
+        except OSError:
+            continue
+        return copy.deepcopy(_examine(path, changed))
+    raise CommandExecutionError(f"there is no libpam.so.0 in {', '.join(directories)}; say which libpam is meant")
+
+
+# parse and expand have an argument of that name.
+_node_libpam = libpam
+
+
+# --- expansion: what pam_start makes of a service's files ---------------------------------------------------------------
+
+_LEVELS = 16  # PAM_SUBSTACK_MAX_LEVEL: libpam refuses the 16th nested level
+_DEEPEST = 64  # old libpam counts no includes and runs on until its file descriptors are used up
+_MOST_LINES = 20000
+_MOST_LINKS = 40
+
+
+class _Abort(Exception):
+    """libpam answers PAM_ABORT for the file it is reading."""
+
+    def __init__(self, file, line, reason):
+        super().__init__(reason)
+        self.file, self.line, self.reason = file, line, reason
+
+
+class _Crash(_Abort):
+    """libpam does not come back from it."""
+
+
+class _Expansion:
+    """One pam_start: files as they are opened, handlers as they are added."""
+
+    def __init__(self, service, confdirs, libpam, files):
+        self.service = service.rpartition("/")[2].translate(_LOWER)
+        self.libpam = libpam or _node_libpam()
+        self.confdirs = confdirs or _node_libpam()["confdirs"]
+        self.files = files or {}
+        self.old = _is_old(self.libpam)
+        self.own = {type_: [] for type_ in TYPES}
+        self.other = {type_: [] for type_ in TYPES}
+        self._texts = {}
+        self._entries = {}
+        self._lines = 0
+
+    # files
+
+    def _text(self, path):
+        """The text libpam gets when it opens a path, or None where it gets nothing."""
+        if path not in self._texts:
+            self._texts[path] = self._open(path)
+        return self._texts[path]
+
+    def _open(self, path):
+        for _ in range(_MOST_LINKS):
+            try:
+                laid_over = self.files[path] if path in self.files else {"link": os.readlink(path)}
+            except (OSError, ValueError):
+                break
+            if not isinstance(laid_over, dict):
+                return laid_over
+            path = os.path.normpath(os.path.join(os.path.dirname(path), laid_over["link"]))
+        try:
+            return _slurp(path)
+        except PermissionError as error:
+            raise CommandExecutionError(f"{path} cannot be read: {error.strerror}; libpam runs as root") from error
+        except (OSError, ValueError):
+            return None
+
+    def _is_directory(self, path):
+        return os.path.isdir(path) or any(
+            text is not None and os.path.dirname(name) == path.rstrip("/") for name, text in self.files.items()
+        )
+
+    def _find(self, name, directories):
+        """The first file that opens: (path, text)."""
+        paths = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in directories]
+        for path in paths:
+            if (text := self._text(path)) is not None:
+                return path, text
+        return None
+
+    # handlers
+
+    def run(self):
+        """Read what pam_start reads."""
+        directories = [directory for directory in self.confdirs if self._is_directory(directory)]
+        if not directories:
+            path = os.path.join(os.path.dirname(self.confdirs[0].rstrip("/")), "pam.conf")
+            text = self._text(path)
+            if text is None:
+                raise _Abort(None, None, f"there is neither {path} nor any of {', '.join(self.confdirs)}")
+            self._load(path, text, None, None)
+            return
+        found = False
+        for name, stacks in (
+            (self.service, self.other if self.service == "other" else self.own),
+            ("other", self.other),
+        ):
+            if file := self._find(name, self.confdirs):
+                self._load(*file, None, stacks)
+                found = True
+        if not found:
+            raise _Abort(None, None, f"neither {self.service} nor other is in {', '.join(self.confdirs)}")
+
+    def _load(self, path, text, wanted, stacks, depth=0, level=0):
+        """Add the handlers of a file, as _pam_parse_conf_file does. Without stacks the file is pam.conf."""
+        actions = _ALL_BAD
+        for entry in self._lines_of(path, text, conf=stacks is None):
+            self._lines += 1
+            if self._lines > _MOST_LINES:
+                raise CommandExecutionError(
+                    f"{self.service} expands to more than {_MOST_LINES} lines (at {path}:{entry['line']});"
+                    " look for files that include each other"
+                )
+            if entry.get("reason") in (_DANGLING, _ENDLESS):
+                crash = _Crash if entry["reason"] == _ENDLESS else _Abort
+                raise crash(path, entry["line"], entry["reason"])
+            target_stacks = stacks or {self.service: self.own, "other": self.other}.get(entry["service"])
+            if target_stacks is None:
+                continue
+            if entry["control"] == "@include":
+                # libpam leaves the actions as the line before set them, and an @include that fails is run by them.
+                type_ = wanted
+            else:
+                type_ = entry["type"] or wanted or "auth"
+                if wanted and type_ != wanted:
+                    continue
+                actions = _ALL_BAD if "target" in entry else self._actions(entry["control"])
+            self._add(entry, path, type_, actions, target_stacks, depth, level)
+
+    def _lines_of(self, path, text, conf):
+        """The entries of a file that reach libpam."""
+        if (path, conf) not in self._entries:
+            entries = parse(text, self.libpam, conf)
+            self._entries[path, conf] = [entry for entry in entries if entry["kind"] not in ("blank", "comment")]
+        return self._entries[path, conf]
+
+    def _actions(self, control):
+        return _ALL_BAD if control is None else _control(control, self.old)[0]
+
+    def _add(self, entry, path, type_, actions, stacks, depth, level):
+        """Add the handlers of one line, as _pam_add_handler does."""
+        handler = {
+            "kind": "module",
+            "level": level,
+            "type": type_,
+            "silent": entry["silent"],
+            "control": entry["control"],
+            "actions": actions,
+            "module": entry.get("module"),
+            "args": entry.get("args", []),
+            "file": path,
+            "line": entry["line"],
+            "reason": None,
+        }
+        if "target" in entry:
+            substack = entry["control"] == "substack"
+            if substack:
+                stacks[type_].append({**handler, "kind": "substack", "module": entry["target"]})
+                if entry["target"] and _names_nothing(entry["target"]):
+                    raise _Abort(path, entry["line"], entry["reason"])
+            problem = self._include(entry, path, type_, stacks, depth + 1, level + substack)
+            if problem is None:
+                return
+            if type_ is None:
+                raise _Abort(path, entry["line"], problem)
+            stacks[type_].append({**handler, "kind": "must_fail", "reason": problem})
+            return
+        unusable = entry["type"] is None or entry["control"] is None or entry["module"] is None
+        stacks[type_].append({**handler, "kind": "must_fail" if unusable else "module", "reason": entry.get("reason")})
+        if entry["module"] is not None and _names_nothing(entry["module"]):
+            raise _Abort(path, entry["line"], entry["reason"])
+
+    def _include(self, entry, path, type_, stacks, depth, level):
+        """Add the handlers of an included file; what went wrong, if anything."""
+        target, debian = entry["target"], self.libpam["debian"]
+        if target is None:
+            if debian:
+                raise _Crash(path, entry["line"], f"{entry['control']} names no file, and this libpam crashes on that")
+            return entry["reason"]
+        if (level if self.old else depth) >= _LEVELS:
+            return f"{target} would be level {_LEVELS} of {'substacks' if self.old else 'includes'}, one too many"
+        if depth > _DEEPEST:
+            raise CommandExecutionError(
+                f"{path}:{entry['line']} includes {target} {depth} levels deep; look for a file that includes itself"
+            )
+        # Debian looks for a relative name in the first directory alone.
+        file = self._find(target, self.confdirs[:1] if debian else self.confdirs)
+        if file is None:
+            return f"{target} cannot be opened"
+        try:
+            self._load(*file, type_, stacks, depth, level)
+        except _Crash:
+            raise
+        except _Abort as abort:
+            return f"{abort.file}:{abort.line}: {abort.reason}"
+        return None
+
+
+def expand(service, confdirs=None, libpam=None, files=None):
+    """
+    Return the handlers libpam would run for a service, includes and substacks followed, as ``pam_start`` builds them.
+
+    service
+        The service's name. What follows the last ``/`` counts, in lower case.
+
+    confdirs
+        The directories to read, in search order; this node's libpam's by default. ``pam.conf`` beside the first of them
+        is read where none of them exists.
+
+    libpam
+        The libpam to read as, such as ``{"version": "1.5.2", "debian": false}``; this node's by default.
+
+    files
+        Files that are not yet written, laid over those that are: ``{path: text}``, ``{path: null}`` for a file that is
+        not there, ``{path: {"link": target}}`` for a link.
+
+    The result is a dictionary:
+
+    abort
+        Why ``pam_start`` itself fails (``file``, ``line``, ``reason``), or none.
+    types
+        For each facility its handlers, in order.
+    from
+        For each facility the service whose handlers those are, ``other`` where the service has none, or none.
+
+    A handler is a dictionary: ``kind`` (``module``, ``must_fail`` or ``substack``), ``level`` (0 at the top), ``type``,
+    ``silent``, ``control`` (as written), ``actions`` (for each of the 32 return codes ``ignore``, ``ok``, ``done``,
+    ``bad``, ``die``, ``reset`` or how many handlers to jump; a negative number, which only a libpam before 1.6.0 can
+    come to, jumps none and fails), ``module``, ``args``, ``file``, ``line`` and ``reason`` (why it must fail).
+
+    Where libpam before 1.6.0 would follow files that include each other without end, and where a service comes to more
+    than 20,000 lines, this raises ``CommandExecutionError``; so does a file that may not be read.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.expand sshd
+        salt-call pam_stack.expand sshd files='{"/etc/pam.d/sshd": "account required pam_deny.so"}'
+    """
+    expansion = _Expansion(service, confdirs, libpam, files)
+    try:
+        expansion.run()
+    except _Abort as abort:
+        reason = {"file": abort.file, "line": abort.line, "reason": abort.reason}
+        return {"abort": reason, "types": {type_: [] for type_ in TYPES}, "from": dict.fromkeys(TYPES)}
+    own, other = expansion.own, expansion.other
+    return {
+        "abort": None,
+        "types": {type_: own[type_] or other[type_] for type_ in TYPES},
+        "from": {type_: expansion.service if own[type_] else "other" if other[type_] else None for type_ in TYPES},
+    }
