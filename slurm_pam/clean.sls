@@ -1,0 +1,82 @@
+# Takes everything back, in the order that locks no one out: logind runs before sessions ask for it, the PAM files let
+# everyone in before sshd is asked again, and what nothing names any more goes last. Groups and packages stay unless the
+# settings say otherwise.
+{%- from "slurm_pam/map.jinja" import given, settings with context %}
+{%- set sshd = settings.sshd %}
+
+include:
+  - slurm_pam.modules
+
+slurm_pam-clean-ready:
+  slurm_pam.ready:
+    - given: {{ given | json }}
+    - settings: {{ settings | json }}
+    - version: 1.0.0
+    - taking_back: True
+    - failhard: True
+{%- if settings.logind != "keep" %}
+
+slurm_pam-clean-logind-unmasked:
+  systemd_logind.unmasked:
+    - name: systemd-logind
+    - require:
+      - slurm_pam: slurm_pam-clean-ready
+{%- endif %}
+
+slurm_pam-clean-stacks-absent:
+  slurm_pam.stacks_absent:
+    - settings: {{ settings | json }}
+    - require:
+      - slurm_pam: slurm_pam-clean-ready
+{%- if sshd.manage %}
+
+slurm_pam-clean-sshd-config-absent:
+  sshd_config.absent:
+    - name: {{ sshd.config | json }}
+    - options: {{ sshd.options | json }}
+    - drop_in: {{ sshd.drop_in | json }}
+    - tag: slurm_pam
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
+
+slurm_pam-clean-sshd-service-reloaded:
+  service.running:
+    - name: {{ sshd.service | json }}
+    - reload: True
+    - watch:
+      - sshd_config: slurm_pam-clean-sshd-config-absent
+{%- endif %}
+{%- if settings.slurm.use_pam %}
+
+slurm_pam-clean-slurm-pam-service-absent:
+  pam_stack.absent:
+    - files:
+        - path: /etc/pam.d/slurm
+          contents: ''
+    - require:
+      - slurm_pam: slurm_pam-clean-ready
+{%- endif %}
+
+slurm_pam-clean-access-file-absent:
+  slurm_pam.access_absent:
+    - file: {{ settings.access.file | json }}
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
+{%- if settings.clean.groups %}
+{%-   for name, group in settings.access.groups.items() if group is mapping and group.get("local", True) %}
+
+slurm_pam-clean-group-absent-{{ name }}:
+  group.absent:
+    - name: {{ name | json }}
+    - require:
+      - slurm_pam: slurm_pam-clean-access-file-absent
+{%-   endfor %}
+{%- endif %}
+{%- if settings.clean.packages %}
+
+slurm_pam-clean-package-removed:
+  pkg.removed:
+    - name: {{ settings.packages[settings.module] | json }}
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
+{%- endif %}

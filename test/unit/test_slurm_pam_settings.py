@@ -1,0 +1,160 @@
+"""Every wrong setting is named by its key, with what was found and what is allowed; right ones pass."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("slurm_pam_settings", ROOT / "_modules/slurm_pam_settings.py")
+checks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(checks)
+
+DEFAULTS = yaml.safe_load((ROOT / "slurm_pam/defaults.yaml").read_text())
+EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text())["slurm_pam"]
+ADMINS = {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24"], "members": ["admin"]}}}
+
+
+def merged(given):
+    def over(base, layer):
+        both = dict(base)
+        for key, value in layer.items():
+            both[key] = over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        return both
+
+    return over(DEFAULTS, given)
+
+
+def test_the_example_shows_every_setting_with_its_default():
+    """Each commented setting, put into force, is what is in force without it."""
+    text = (ROOT / "pillar.example").read_text()
+    everything = yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:(?: .*)?)$", r"\1\2", text))["slurm_pam"]
+    assert checks.misfits(everything) == []
+    assert set(everything) == set(DEFAULTS)
+    for section in ("packages", "slurm", "sshd", "pam", "clean"):
+        assert everything[section] == DEFAULTS[section]
+    assert set(everything["access"]) == set(DEFAULTS["access"])
+    assert set(everything["pam_slurm_adopt"]) == set(checks.ADOPT_OPTIONS)
+
+
+def test_the_example_is_right():
+    assert checks.problems(EXAMPLE, merged(EXAMPLE)) == []
+
+
+def test_the_defaults_are_of_the_right_shape():
+    assert checks.misfits(DEFAULTS) == []
+
+
+def test_every_default_is_known_and_every_known_setting_has_a_default():
+    # Of the modules' own options, only those that are not left to the module have one.
+    options = ("pam_slurm_adopt", "pam_slurm")
+    known = {key: set(value) for key, value in checks._SETTINGS.items() if type(value) is dict and key not in options}
+    assert {key: set(DEFAULTS[key]) for key in known} == known
+    assert set(DEFAULTS) == set(checks._SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "found", "allowed"),
+    [
+        ("text", "slurm_pam is", "'text'", "mapping"),
+        ({"moed": "audit"}, "slurm_pam:moed", "no setting", "did you mean mode?"),
+        ({"access": {**ADMINS, "roots": ["ALL"]}}, "slurm_pam:access:roots", "no setting", "did you mean root?"),
+        ({"access": 3}, "slurm_pam:access is", "3", "mapping"),
+        ({"mode": "enforced"}, "slurm_pam:mode", "'enforced'", "did you mean enforce?"),
+        ({"mode": ["audit"]}, "slurm_pam:mode", "['audit']", "audit, adopt, enforce"),
+        ({"module": "pam_slurm_adapt"}, "slurm_pam:module", "'pam_slurm_adapt'", "did you mean pam_slurm_adopt?"),
+        ({"pam_slurm_adopt": {"action_nojobs": "deny"}}, "action_nojobs", "no setting", "did you mean action_no_jobs?"),
+        ({"pam_slurm_adopt": {"action_no_jobs": "allow"}}, "action_no_jobs", "'allow'", "ignore, deny"),
+        ({"pam_slurm_adopt": {"log_level": "debug6"}}, "log_level", "'debug6'", "did you mean debug"),
+        ({"pam_slurm_adopt": {"nodename": "a b"}}, "nodename", "'a b'", "one word"),
+        ({"pam_slurm": {"debug": "yes"}}, "slurm_pam:pam_slurm:debug", "'yes'", "true or false"),
+        ({"require_slurmd": "no"}, "slurm_pam:require_slurmd", "'no'", "true or false"),
+        ({"access": {"root": ["10.0.0.0/33"]}}, "slurm_pam:access:root", "10.0.0.0/33", "a network"),
+        ({"access": {"root": ["300.1.2.3"]}}, "slurm_pam:access:root", "300.1.2.3", "a network"),
+        ({"access": {"root": []}}, "slurm_pam:access:root", "[]", "at least one"),
+        ({"access": {"root": "ALL"}}, "slurm_pam:access:root", "'ALL'", "a list"),
+        ({"access": {"groups": {"a b": {"origins": ["ALL"]}}}}, "groups:a b", "'a b'", "user or group name"),
+        ({"access": {"groups": {"ALL": {"origins": ["ALL"]}}}}, "groups:ALL", "'ALL'", "user or group name"),
+        ({"access": {"users": {"a:b": {"origins": ["ALL"]}}}}, "users:a:b", "'a:b'", "user or group name"),
+        ({"access": {"groups": {"x": {"origins": ["ALL"], "members": ["(y)"]}}}}, "x:members", "(y)", "user or group"),
+        ({"access": {"groups": {"x": {"origins": ["ALL"], "gid": -1}}}}, "x:gid", "-1", "a number"),
+        ({"access": {**ADMINS, "file": "slurm.conf"}}, "slurm_pam:access:file", "'slurm.conf'", "absolute path"),
+        ({"access": {**ADMINS, "file": "/etc"}}, "slurm_pam:access:file", "'/etc'", "absolute path"),
+        ({"slurm": {"conf": "/etc/a b"}}, "slurm_pam:slurm:conf", "'/etc/a b'", "absolute path"),
+        ({"slurm": {"manage": "force"}}, "slurm_pam:slurm:manage", "'force'", "did you mean enforce?"),
+        ({"sshd": {"options": {"Use PAM": True}}}, "options:Use PAM", "'Use PAM'", "option's name"),
+        ({"pam": {"account_base": "include"}}, "slurm_pam:pam:account_base", "'include'", "substack, copy"),
+        ({"pam": {"service": "../sshd"}}, "slurm_pam:pam:service", "'../sshd'", "file name"),
+        ({"pam": {"session_remove": ["pam_systemd"]}}, "session_remove", "pam_systemd", "PAM module"),
+        ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
+        ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
+        ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
+        (
+            {"partitions": {"gpu": {"nodes": "*", "settings": {"modus": 1}}}},
+            "slurm_pam:partitions:gpu:settings:modus",
+            "no setting",
+            "mode",
+        ),
+    ],
+)
+def test_a_misfit_is_named_with_what_was_found_and_what_is_allowed(given, key, found, allowed):
+    (problem,) = checks.problems(given, {})
+    assert key in problem
+    assert found in problem
+    assert allowed in problem
+
+
+@pytest.mark.parametrize(
+    "origin", ["ALL", "10.0.0.0/8", "10.0.0.1", "10.0.0.0/255.0.0.0", "fd00::/8", "fd00::1", "node1", ".example.org"]
+)
+def test_origins_that_pam_access_understands(origin):
+    given = {"access": {"users": {"a": {"origins": [origin]}}}}
+    assert checks.misfits(given) == []
+
+
+@pytest.mark.parametrize("origin", ["", "10.0.0.0/33", "1.2.3.256", "EXCEPT", "a b", "-x", "node_1", 10, None, "ALL EXCEPT x"])
+def test_origins_that_are_none(origin):
+    given = {"access": {"users": {"a": {"origins": [origin]}}}}
+    assert len(checks.misfits(given)) == 1
+
+
+def test_nobody_but_root_has_to_be_asked_for():
+    (problem,) = checks.problems({}, merged({}))
+    assert "slurm_pam:access" in problem and "root_only: true" in problem
+    assert checks.problems({}, merged({"access": {"root_only": True}})) == []
+
+
+def test_an_entry_taken_out_with_null_is_no_administrator():
+    given = {"access": {"groups": {"hpc_admin_g": None}}}
+    assert len(checks.problems(given, merged(given))) == 1
+
+
+def test_an_administrator_needs_an_origin():
+    given = {"access": {"groups": {"hpc_admin_g": {"members": ["admin"]}}}}
+    (problem,) = checks.problems(given, merged(given))
+    assert problem.startswith("slurm_pam:access:groups:hpc_admin_g:origins is missing")
+
+
+def test_the_older_module_cannot_adopt():
+    given = {"access": ADMINS, "mode": "adopt", "module": "pam_slurm"}
+    (problem,) = checks.problems(given, merged(given))
+    assert "slurm_pam:mode" in problem and "pam_slurm" in problem
+
+
+@pytest.mark.parametrize(("installed", "count"), [(None, 0), ("20.11.4", 1), ("20.11.5", 0), ("22.05.8", 0)])
+def test_an_option_that_the_installed_slurm_does_not_know(installed, count):
+    given = {"access": ADMINS, "pam_slurm_adopt": {"join_container": False}}
+    found = checks.problems(given, merged(given), installed)
+    assert len(found) == count
+    assert all("join_container" in problem and "20.11.5" in problem for problem in found)
+
+
+def test_a_default_is_no_option_that_an_old_slurm_would_have_to_know():
+    given = {"access": ADMINS, "pam_slurm_adopt": {"join_container": True}}
+    assert checks.problems(given, merged(given), "17.11.10") == []
+
+
+def test_all_problems_are_told_at_once():
+    assert len(checks.problems({"mode": 1, "module": 2, "logind": 3}, {})) == 3
