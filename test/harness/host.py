@@ -1,0 +1,79 @@
+"""Bring this machine to where tests can run: Debian packages and virtual environments, each only if missing."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from harness import progress
+from harness.paths import CACHE, REPO
+from harness.shell import run
+from harness.store import fingerprint, locked
+
+NODE_PACKAGES = (
+    "apt-utils",
+    "createrepo-c",
+    "dpkg-dev",
+    "iproute2",
+    "mmdebstrap",
+    "openssh-client",
+    "python3",
+    "python3-venv",
+    "rpm",
+    "strace",
+    "systemd-container",
+    "util-linux",
+    "zypper",
+)
+# Salt needs timelib, which comes as source only.
+BUILD_PACKAGES = ("gcc", "libc6-dev", "python3-dev")
+
+VENVS = {
+    "3008": (REPO / ".venv", REPO / "test" / "requirements.txt"),
+    "3006": (REPO / ".venv-3006", REPO / "test" / "requirements-3006.txt"),
+}
+
+
+def why_no_node() -> str | None:
+    """Why compute nodes cannot run here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not Path("/etc/debian_version").exists():
+        return "needs Debian"
+    return None
+
+
+def install_packages(names: tuple[str, ...] = NODE_PACKAGES + BUILD_PACKAGES) -> None:
+    """Install the Debian packages that are missing."""
+    missing = [name for name in names if not _installed(name)]
+    if not missing:
+        return
+    with locked(CACHE / "apt.lock"), progress.step(f"installing Debian packages: {' '.join(missing)}"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
+        run([*apt, "update"], env=environment)
+        run([*apt, "install", "--yes", "--no-install-recommends", *missing], env=environment)
+
+
+def _installed(name: str) -> bool:
+    query = run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", name], check=False)
+    return query.stdout == "installed"
+
+
+def venv(salt: str = "3008") -> Path:
+    """The python of the virtual environment with this Salt and the test tools, made or completed if need be."""
+    directory, requirements = VENVS[salt]
+    python, stamp = directory / "bin" / "python", directory / ".made-from"
+    wanted = fingerprint(requirements, ".".join(map(str, sys.version_info[:2])))
+    if stamp.is_file() and stamp.read_text() == wanted and python.exists():
+        return python
+    with locked(CACHE / f"venv-{fingerprint(str(directory))}.lock"):
+        if stamp.is_file() and stamp.read_text() == wanted and python.exists():
+            return python
+        with progress.step(f"making {directory.relative_to(REPO)} with Salt {salt}"):
+            if not (python.exists() and (directory / "bin" / "pip").exists()):
+                shutil.rmtree(directory, ignore_errors=True)
+                run([sys.executable, "-m", "venv", directory])
+            run([python, "-m", "pip", "install", "--quiet", "--requirement", requirements], timeout=1200)
+            stamp.write_text(wanted)
+    return python

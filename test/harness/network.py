@@ -1,0 +1,56 @@
+"""A private network for each site: the outside, with a bridge, and one namespace for every node.
+
+The outside speaks from two addresses: one of the administrators' network and one of another. All names are the namespaces'
+own, so every run uses the same addresses and none is seen by another.
+"""
+
+from harness.shell import run
+
+ADMIN_ORIGIN = "192.0.2.1"
+OTHER_ORIGIN = "198.51.100.1"
+OTHER_NETWORK = "198.51.100.0/24"
+PREFIX = 24
+
+
+def node_address(index: int) -> str:
+    return f"192.0.2.{10 + index}"
+
+
+def namespace(site: str, host: str) -> str:
+    return f"slurm-pam-{site}-{host}"
+
+
+def raise_site(site: str) -> None:
+    """The outside: a bridge that bears both origins."""
+    outside = namespace(site, "outside")
+    run(["ip", "netns", "add", outside])
+    _ip(outside, "link set lo up")
+    _ip(outside, "link add bridge type bridge")
+    for origin in (ADMIN_ORIGIN, OTHER_ORIGIN):
+        _ip(outside, f"addr add {origin}/{PREFIX} dev bridge")
+    _ip(outside, "link set bridge up")
+
+
+def raise_node(site: str, host: str, index: int) -> None:
+    """A node's namespace, plugged into the bridge, with routes to both origins."""
+    inside, outside = namespace(site, host), namespace(site, "outside")
+    run(["ip", "netns", "add", inside])
+    _ip(outside, f"link add port{index} type veth peer name eth0 netns {inside}")
+    _ip(outside, f"link set port{index} master bridge up")
+    _ip(inside, "link set lo up")
+    _ip(inside, f"addr add {node_address(index)}/{PREFIX} dev eth0")
+    _ip(inside, "link set eth0 up")
+    _ip(inside, f"route add {OTHER_NETWORK} via {ADMIN_ORIGIN}")
+
+
+def lower(site: str, host: str) -> None:
+    """Remove a namespace and every link in it."""
+    run(["ip", "netns", "del", namespace(site, host)], check=False)
+
+
+def path(site: str, host: str) -> str:
+    return f"/run/netns/{namespace(site, host)}"
+
+
+def _ip(inside: str, words: str) -> None:
+    run(["ip", "-netns", inside, *words.split()])
