@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Random PAM configurations, asked of pam_verdict and of the real libpam (driver.py); both must answer the same.
+
+    differential.py --seed 1 --count 1000000            this machine's libpam
+    differential.py --seed 1 --count 1000 --root DIR    the libpam of another system's root directory
+"""
+
+import argparse
+import collections
+import importlib.util
+import itertools
+import json
+import os
+import pathlib
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import salt.exceptions
+
+HERE = pathlib.Path(__file__).parent
+DRIVER = HERE / "driver.py"
+CONFDIRS = ["/etc/pam.d", "/usr/lib/pam.d"]
+CALLS = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
+BATCH = 2000
+
+
+def load():
+    """The two modules as Salt's loader would connect them: (pam_stack, pam_verdict)."""
+    found = []
+    for name in ("pam_stack", "pam_verdict"):
+        spec = importlib.util.spec_from_file_location(f"{name}_checked", HERE.parents[1] / "_modules" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found.append(module)
+    stack, verdict = found
+    verdict.__salt__ = {"pam_stack.expand": stack.expand, "pam_stack.libpam": stack.libpam}
+    return stack, verdict
+
+
+# --- random configurations ---------------------------------------------------------------------------------------------
+
+SERVICE = "svc"
+INCLUDED = ("inc-a", "inc-b", "inc-c")
+NAMES = (SERVICE, "other", *INCLUDED)
+EVENTS = dict(zip(CALLS, ("auth", "cred", "acct", "open_session", "close_session", "chauthtok")))
+EVENTS["prechauthtok"] = "prechauthtok"
+
+CODES = (
+    "success open_err symbol_err service_err system_err buf_err perm_denied auth_err cred_insufficient authinfo_unavail"
+    " user_unknown maxtries new_authtok_reqd acct_expired session_err cred_unavail cred_expired cred_err no_module_data"
+    " conv_err authtok_err authtok_recover_err authtok_lock_busy authtok_disable_aging try_again ignore abort"
+    " authtok_expired module_unknown bad_item conv_again incomplete"
+).split()
+ACTIONS = ("ignore", "ok", "done", "bad", "die", "reset")
+ODD_MODULES = ("pam_none.so", "pam_debug", "none/pam_debug.so", "pam_debug.so.so", "?", ".so", "dir/", "[]", "[?]", "x.")
+ODD_TYPES = ("sesion", "-", "auth:", "@include", "@Include", "[]", "\ufeffauth", "\udcffauth", "aut", "authx", "-@include")
+ODD_BYTES = ("\r", "\v", "\f", "\0", "\ufeff", "\udcff", "é", "[", "]", "\\]", "\\", "#", "=", "'", '"', "a" * 300)
+
+
+class Generator:
+    """One configuration after another, from a seed."""
+
+    def __init__(self, seed, roots=CONFDIRS):
+        self.random = random.Random(seed)
+        self.roots = roots
+
+    def often(self, share):
+        return self.random.random() < share
+
+    def pick(self, *choices):
+        return self.random.choice(choices)
+
+    def code(self):
+        drawn = self.random.random()
+        if drawn < 0.45:
+            return "success"
+        if drawn < 0.80:
+            return self.pick("ignore", "perm_denied", "auth_err", "new_authtok_reqd", "user_unknown")
+        return self.random.choice(CODES if drawn < 0.9 else CODES[:-1])
+
+    def case_of(self, word):
+        return self.random.choice((word.upper(), word.title(), word.swapcase())) if self.often(0.05) else word
+
+    def control(self):
+        if self.often(0.55):
+            return self.case_of(self.pick("required", "requisite", "sufficient", "optional"))
+        pairs = []
+        for _ in range(self.random.choice((0, 1, 2, 2, 3, 3, 4, 6))):
+            value = "default" if self.often(0.3) else self.code()
+            action = str(self.random.choice((1, 1, 2, 2, 3, 4, 7))) if self.often(0.25) else self.random.choice(ACTIONS)
+            pairs.append(f"{value}={action}")
+        if self.often(0.04):
+            odd = ("success=0", "success=okay", "Success=ok", "success = ok", "success=", "=ok", "foo=ok", "success ok")
+            huge = ("ignore=4294967297", "ignore=4294967295", "ignore=2147483648", "ignore=99999999999", "ignore=01")
+            pairs.insert(self.random.randint(0, len(pairs)), self.pick(*odd, *huge, "success=-1", "default=+1", "]", "\\]"))
+        text = self.pick(" ", " ", " ", "", "  ", "\t").join(pairs)
+        if self.often(0.03):
+            return text.replace(" ", "") or "[]"
+        return f"[{text}" if self.often(0.01) else f"[{text}]"
+
+    def arguments(self, kind):
+        calls = {
+            "auth": ("authenticate", "setcred"),
+            "account": ("acct_mgmt",),
+            "session": ("open_session", "close_session"),
+            "password": ("prechauthtok", "chauthtok"),
+        }
+        words = [f"{EVENTS[call]}={self.code()}" for call in calls.get(kind, CALLS) if self.often(0.75)]
+        if self.often(0.05):
+            words.insert(0, self.pick("x", "[a b]", "[a\\]b]", "auth=nothing", "[acct=ignore]", "acct=success\r"))
+        return words
+
+    def included(self, rank, absolute=True):
+        """A file further down, so that only the one loop below is possible."""
+        names = INCLUDED[rank:]
+        if not names or self.often(0.04):
+            return self.pick("nothing", "/etc", "/nothing/there")
+        name = self.random.choice(names)
+        return f"{self.random.choice(self.roots)}/{name}" if absolute and self.often(0.2) else name
+
+    def rule(self, rank):
+        kind = self.pick("auth", "account", "session", "password")
+        blank = self.pick(" ", " ", " ", "\t", "   ", " \t ")
+        if self.often(0.2):
+            how = self.random.random()
+            if how < 0.2:
+                return blank.join((self.case_of("@include"), self.included(rank)))
+            words = [kind, self.case_of("include" if how < 0.5 else "substack"), self.included(rank)]
+            return blank.join(words + ["more"] * self.often(0.05))
+        kind_word = self.case_of(kind)
+        if self.often(0.06):
+            kind_word = f"-{kind_word}"
+        elif self.often(0.02):
+            kind_word = f"[{kind_word}]"
+        elif self.often(0.01):
+            kind_word = self.random.choice(ODD_TYPES)
+        module = "pam_debug.so"
+        if self.often(0.03):
+            module = self.random.choice(ODD_MODULES)
+        elif self.often(0.02):
+            module = "[pam_debug.so]"
+        words = [kind_word, self.control(), module, *self.arguments(kind)]
+        if self.often(0.015):
+            words = words[: self.random.randint(1, 2)]
+        if self.often(0.02):
+            words[-1] += self.random.choice(ODD_BYTES)
+        return (" " if self.often(0.1) else "") + blank.join(words)
+
+    def line(self, rank):
+        text = self.rule(rank)
+        drawn = self.random.random()
+        if drawn < 0.06:
+            place = self.random.randint(0, len(text))
+            inside = self.pick("\\\n", "\\ \n", "\\\n\n", "\\\n# x\n", "\\\n  \\\n", "\\\n#", "\\\t\n   ")
+            text = text[:place] + inside + text[place:]
+        elif drawn < 0.09:
+            place = self.random.randint(0, len(text))
+            text = text[:place] + self.pick("#", "# x", " # x \\") + text[place:]
+        elif drawn < 0.11:
+            text = self.pick("", "   ", "# nothing", "#", "\t# \\", "\\")
+        elif drawn < 0.12:
+            text += " " + "x" * self.random.randint(900, 1100) + self.pick("", " auth=perm_denied", "\\\n", " \\\n acct=ignore")
+        elif drawn < 0.14:
+            place = self.random.randint(0, len(text))
+            text = text[:place] + self.random.choice(ODD_BYTES) + text[place:]
+        return text + ("\r\n" if self.often(0.005) else "\n")
+
+    def file(self, rank):
+        count = self.random.choice((0, 1, 2, 3, 4, 5, 6, 8, 12)) if rank else self.random.choice((2, 4, 6, 8, 10, 14))
+        text = "".join(self.line(rank) for _ in range(count))
+        return text[:-1] if self.often(0.05) else text
+
+    def case(self):
+        files = {}
+        for rank, name in enumerate((SERVICE, *INCLUDED)):
+            if self.often(0.97 if rank == 0 else 0.9):
+                files[f"{self.random.choice(self.roots) if self.often(0.1) else self.roots[0]}/{name}"] = self.file(rank)
+        if self.often(0.5):
+            files[f"{self.roots[0]}/other"] = self.file(1)
+        if len(self.roots) > 1 and self.often(0.1):
+            files[f"{self.roots[1]}/{self.random.choice(NAMES)}"] = self.file(1 if self.often(0.5) else 3)
+        if files and self.often(0.02):
+            path = self.random.choice(sorted(files))
+            loop = f"{self.pick('auth', 'account', 'session', 'password')} substack {path}\n"
+            files[path] = loop + files[path] if self.often(0.5) else files[path] + loop
+        calls = CALLS if self.often(0.8) else [self.random.choice(CALLS) for _ in range(self.random.randint(1, 8))]
+        service = SERVICE if self.often(0.98) else self.pick("SVC", "/x/Svc", "other", "svc/inc-a")
+        return {"files": files, "service": service, "calls": list(calls)}
+
+
+# --- both answers ------------------------------------------------------------------------------------------------------
+
+
+def pam_debug(rule, call):
+    """What pam_debug.so answers, told by its arguments."""
+    if rule["module"] != "pam_debug.so":
+        return "module_unknown"
+    event = EVENTS[call] + "="
+    for word in rule["args"]:
+        if word.startswith(event):
+            code = word[len(event) :]
+            return code if code in CODES else "success"
+    return "success"
+
+
+def real(cases, command=(sys.executable, str(DRIVER))):
+    """libpam's answers, as lists of codes; ["start"] where pam_start failed or libpam did not survive it."""
+    asked = "".join(json.dumps(case) + "\n" for case in cases)
+    done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
+    for line in done.stdout.splitlines():
+        answer = json.loads(line)
+        yield [CODES[code] for code in answer["codes"]] if "codes" in answer else [f"no start: {answer}"]
+
+
+def model(verdict, case, libpam):
+    """pam_verdict's answers in the same form."""
+    # Names that a case does not use must not be found on this machine.
+    absent = {f"{root}/{name}": None for root in CONFDIRS for name in (*NAMES, "nothing")}
+    try:
+        made = verdict.decide(
+            case["service"], case["calls"], pam_debug, confdirs=CONFDIRS, libpam=libpam, files=absent | case["files"]
+        )
+    except salt.exceptions.CommandExecutionError as error:
+        return [f"refused: {error}"]
+    return [f"no start: {made[0]['trace'][0]['why']}"] if made[0]["call"] == "start" else [m["code"] for m in made]
+
+
+def kind_of(answer):
+    return answer[0].partition(":")[0] if ":" in answer[0] else "answered"
+
+
+def same(left, right):
+    return left == right or kind_of(left) == kind_of(right) != "answered"
+
+
+def compare(seed, count, verdict, libpam=None, command=(sys.executable, str(DRIVER)), roots=CONFDIRS):
+    """Ask both about `count` configurations: (how the answers were, disagreements as (case, libpam's, ours))."""
+    generator, tally, different = Generator(seed, roots), collections.Counter(), []
+    for start in range(0, count, BATCH):
+        cases = [generator.case() for _ in range(min(BATCH, count - start))]
+        for case, libpams in itertools.zip_longest(cases, real(cases, command)):
+            ours = model(verdict, case, libpam)
+            tally[kind_of(libpams)] += 1
+            tally["calls"] += len(libpams)
+            if not same(libpams, ours):
+                different.append((case, libpams, ours))
+    return tally, different
+
+
+def roots_of(command):
+    return [root for root in json.loads(subprocess.check_output([*command, "--roots"])) if root in CONFDIRS]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=20000)
+    parser.add_argument("--root", type=pathlib.Path, help="another system's root directory, with python3 in it")
+    parser.add_argument("--libpam", type=json.loads, help='{"version": "1.7.0", "debian": true}; by default this node\'s')
+    parser.add_argument("--show", type=int, default=5, help="how many disagreements to print")
+    options = parser.parse_args()
+    stack, verdict = load()
+    command = [sys.executable, str(DRIVER)]
+    if options.root:
+        shutil.copy(DRIVER, options.root / "tmp")
+        command = ["chroot", str(options.root), "python3", f"/tmp/{DRIVER.name}"]
+    libpam = options.libpam or stack.libpam()
+    began = time.monotonic()
+    tally, different = compare(options.seed, options.count, verdict, libpam, command, roots_of(command))
+    seconds = time.monotonic() - began
+    print(f"libpam {libpam['version']}{', Debian' if libpam['debian'] else ''}; {platform.machine()}, {os.cpu_count()} cores")
+    print(f"seed {options.seed}: {options.count} configurations in {seconds:.0f} s, {dict(tally)}")
+    print(f"{len(different)} disagreements")
+    for case, libpams, ours in different[: options.show]:
+        print(json.dumps(case), "\n  libpam", libpams, "\n  ours  ", ours)
+    sys.exit(bool(different))
+
+
+if __name__ == "__main__":
+    main()
