@@ -22,7 +22,8 @@ import re
 import stat
 import string
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.utils.args import clean_kwargs
 
 # --- what libpam's words mean ------------------------------------------------------------------------------------------
 
@@ -372,6 +373,552 @@ def render(entries):
     return "".join(entry["text"] for entry in entries)
 
 
+# --- selecting ---------------------------------------------------------------------------------------------------------
+
+
+def _same_name(entry_name, wanted):
+    """A bare name stands for every path that ends in it. A carriage return belongs to the line's end, to us."""
+    name = (entry_name or "").rstrip("\r")
+    return name == wanted or ("/" not in wanted and name.rpartition("/")[2] == wanted)
+
+
+def _same_control(control, wanted):
+    return _plain_control(control or "") == _plain_control(wanted)
+
+
+def _plain_control(control):
+    """A control without what makes no difference: brackets around a keyword, case, and how many blanks there are."""
+    word = _WORD.match(control)
+    value = " ".join(_unescape(word).split()) if word else ""
+    return value.translate(_LOWER) if value.translate(_LOWER) in (*CONTROLS, *INCLUDES, "@include") else value
+
+
+def _has_args(args, wanted):
+    have = [arg.rstrip("\r") for arg in args or []]
+    return all(arg in have for arg in _arguments(wanted))
+
+
+_SELECTORS = {
+    "type": lambda value, wanted: value == wanted.translate(_LOWER),
+    "control": _same_control,
+    "module": _same_name,
+    "target": lambda value, wanted: (value or "").rstrip("\r") == wanted,
+    "args": _has_args,
+}
+
+
+def _arguments(args):
+    """Arguments as words: from a list of them, or from text as it stands in a PAM file."""
+    if isinstance(args, str):
+        return [_unescape(word) for word in _WORD.finditer(args)]
+    if not isinstance(args, list):
+        raise SaltInvocationError(f"arguments are a list of words, or text, not {args!r}")
+    return [str(arg) for arg in args]
+
+
+def _check_selector(selector):
+    if not isinstance(selector, dict) or not selector:
+        raise SaltInvocationError(f"{selector!r} selects nothing; give one or more of {', '.join(_SELECTORS)}")
+    for key, wanted in selector.items():
+        if key not in _SELECTORS:
+            raise SaltInvocationError(f"{key!r} is no way to select a line; there are {', '.join(_SELECTORS)}")
+        if not isinstance(wanted, (str, list) if key == "args" else str):
+            raise SaltInvocationError(
+                f"{key} must be {'a list of words' if key == 'args' else 'a word'}, not {wanted!r}"
+            )
+
+
+def _matches(entry, selector):
+    return entry["kind"] in ("rule", "include") and all(
+        _SELECTORS[key](entry.get(key), wanted) for key, wanted in selector.items()
+    )
+
+
+def find(text, **selector):
+    """
+    Return the entries of a PAM file that a selector matches; comments never match.
+
+    text
+        The file's text, or its entries.
+
+    selector
+        One or more of these; all of them must match.
+
+        ===========  =====================================================================================
+        ``type``     ``auth``, ``account``, ``password`` or ``session``
+        ``control``  the control; blanks, and the case of a keyword, make no difference
+        ``module``   the module; ``pam_unix.so`` also finds ``/lib/security/pam_unix.so``
+        ``target``   the file that an ``include``, ``substack`` or ``@include`` names
+        ``args``     arguments the rule must have, in any order; a list, or text as in a PAM file
+        ===========  =====================================================================================
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.find 'account required pam_unix.so' type=account module=pam_unix.so
+    """
+    selector = clean_kwargs(**selector)
+    _check_selector(selector)
+    return [entry for entry in (parse(text) if isinstance(text, str) else text) if _matches(entry, selector)]
+
+
+# --- editing -----------------------------------------------------------------------------------------------------------
+
+_TAB = 8
+_NEIGHBOURS = 4
+_COMMENT_SIGN = re.compile(r"(?m)^[ \t]*#+(?:[ \t](?=[^ \t]))?")
+_LINE_END = re.compile(r"\r?\n\Z")
+
+
+def _line_end(text):
+    """The newline a text ends in, with its carriage return, or nothing."""
+    end = _LINE_END.search(text)
+    return end[0] if end else ""
+
+
+def _quote(word):
+    """An argument as it must be written."""
+    written = word if word and not re.search(r"\A\[|[ \t\n]", word) else "[" + word.replace("]", "\\]") + "]"
+    if re.search(r"[#\0\n]|\\\Z", written) or _argument(written) != word:
+        raise SaltInvocationError(f"{word!r} cannot be written in a PAM file")
+    return written
+
+
+def _argument(written):
+    return _unescape(_WORD.match(written))
+
+
+def _column(text):
+    return len(text.expandtabs(_TAB))
+
+
+class _Layout:
+    """How a line is written: its words, and the blanks before, between and after them."""
+
+    def __init__(self, text, old):
+        line = _Line(text, 0, old)
+        self.words = [_written(word) for word in line.words]
+        starts = [line.place(word.end() - len(written)) for word, written in zip(line.words, self.words)]
+        ends = [0] + [line.place(word.end() - 1) + 1 for word in line.words]
+        self.gaps = [text[end:start] for end, start in zip(ends, starts)]
+        self.rest = text[ends[-1] :]
+        self.columns = [(_column(text[:end]), _column(text[:start])) for end, start in zip(ends, starts)]
+
+    def gap(self, index, before, neighbours):
+        """
+        The blanks before the word at an index, where the text before it is given.
+
+        A column that this line shares with a neighbour is kept; else the blanks are those this line has.
+        """
+        if index >= len(self.gaps) or index > 3:
+            return " "
+        gap, (end, column) = self.gaps[index], self.columns[index]
+        if "\n" in gap or not gap:
+            return gap or " "
+        aligned = any(
+            len(other.columns) > index and other.columns[index][1] == column and other.columns[index][0] != end
+            for other in neighbours
+        )
+        if not aligned:
+            return gap
+        if "\t" in gap:
+            return "\t" * max(1, -(-column // _TAB) - _column(before) // _TAB)
+        return " " * max(1, column - _column(before))
+
+    def write(self, words, neighbours):
+        """This line with other words: what is the same stays as it is, byte for byte."""
+        kept = 0
+        while kept < min(len(words), len(self.words)) and words[kept] == self.words[kept]:
+            kept += 1
+        tail = 0
+        while tail < min(len(words), len(self.words)) - kept and words[-1 - tail] == self.words[-1 - tail]:
+            tail += 1
+        text = ""
+        for index, word in enumerate(words):
+            here = index if index < len(words) - tail else index - len(words) + len(self.words)
+            untouched = index <= kept or here > 3
+            text += (
+                self.gaps[here] if untouched and here < len(self.gaps) else self.gap(here, text, neighbours)
+            ) + word
+        return text + self.rest
+
+
+class _Editor:
+    """A PAM file under change. Between any two operations ``entries`` is what the parser makes of it."""
+
+    def __init__(self, text, libpam):
+        self.libpam = libpam or _node_libpam()
+        self.old = _is_old(self.libpam)
+        self.entries = parse(text, self.libpam)
+
+    # finding lines
+
+    def _all(self, selector):
+        return [index for index, entry in enumerate(self.entries) if _matches(entry, selector)]
+
+    def _one(self, selector, besides=None):
+        """The index of the one line a selector means."""
+        _check_selector(selector)
+        found = [index for index in self._all(selector) if index != besides]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise CommandExecutionError(f"{selector} matches several lines; say which is meant:{self._listed(found)}")
+        live = [index for index, entry in enumerate(self.entries) if entry["kind"] in ("rule", "include")]
+        raise CommandExecutionError(f"no line matches {selector}; the lines are:{self._listed(live)}")
+
+    def _any(self, selector, missing):
+        """The indexes of the lines a selector means; that there are none is an error, unless told otherwise."""
+        _check_selector(selector)
+        return self._all(selector) or ([] if missing == "ok" else [self._one(selector)])
+
+    def _rule(self, selector):
+        """The index and the words of the one rule a selector means."""
+        index = self._one(selector)
+        if self.entries[index]["kind"] != "rule":
+            raise CommandExecutionError(f"{selector} matches a line that has no arguments:{self._listed([index])}")
+        return index, self._layout(index).words
+
+    def _listed(self, indexes):
+        lines = [f"\n  line {self.entries[index]['line']}: {self.entries[index]['text'].strip()}" for index in indexes]
+        return "".join(lines) or " none"
+
+    def _matters(self, entry, types):
+        """Whether a line has a say in some types; one without a type has it in all."""
+        return entry["kind"] in ("rule", "include", "invalid") and entry.get("type") in (*types, None)
+
+    # writing lines
+
+    def _layout(self, index):
+        return _Layout(self.entries[index]["text"], self.old)
+
+    def _neighbours(self, place, type_=None):
+        """The indexes of the few lines nearest to a place whose way of writing can be followed."""
+        plain = [
+            index
+            for index, entry in enumerate(self.entries)
+            if entry["kind"] in ("rule", "include") and "\n" not in entry["text"][:-1] and index != place
+        ]
+        return sorted(plain, key=lambda index: (self.entries[index]["type"] != type_, abs(index - place)))[:_NEIGHBOURS]
+
+    def _settle(self, first, last, texts):
+        """Put texts in the place of some entries, if libpam reads each of them, and those around, by itself."""
+        start, stop = max(first - 1, 0), last + 1
+        texts = [entry["text"] for entry in self.entries[start:first]] + texts
+        texts += [entry["text"] for entry in self.entries[last:stop]]
+        fresh = parse("".join(texts), self.libpam)
+        if [entry["text"] for entry in fresh] != texts:
+            raise CommandExecutionError(
+                f"these lines cannot be changed, libpam would take two for one:{''.join(texts)!r}"
+            )
+        self.entries[start:stop] = fresh
+        number = self.entries[start - 1]["line"] + self.entries[start - 1]["text"].count("\n") if start else 1
+        for entry in self.entries[start:]:
+            entry["line"] = number
+            number += entry["text"].count("\n")
+
+    def _write(self, index, words):
+        """Give the line at an index other words."""
+        layout = self._layout(index)
+        if words != layout.words:
+            neighbours = [self._layout(other) for other in self._neighbours(index, self.entries[index]["type"])]
+            self._settle(index, index + 1, [layout.write(words, neighbours)])
+            if self._layout(index).words != words:
+                raise CommandExecutionError(f"this line cannot be changed as asked:{self._listed([index])}")
+
+    def _put(self, place, text):
+        """Put a line, given with its newline, before the entry at an index."""
+        before = self.entries[place - 1]["text"] if place else "\n"
+        if _line_end(before):
+            self._settle(place, place, [text])
+        else:
+            # The file's last line had no newline, and so has none after.
+            end = _line_end(text)
+            self._settle(place - 1, place, [before + end, text.removesuffix(end)])
+
+    def _drop(self, index):
+        """Remove a line."""
+        text = self.entries[index]["text"]
+        if index and index == len(self.entries) - 1 and not _line_end(text):
+            before = self.entries[index - 1]["text"]
+            self._settle(index - 1, index + 1, [before.removesuffix(_line_end(before))])
+        else:
+            self._settle(index, index + 1, [])
+
+    def _given(self, text):
+        """The one line a caller gives to write: (entry, layout)."""
+        if not isinstance(text, str):
+            raise SaltInvocationError(f"a line for a PAM file is text, not {text!r}")
+        line = text.strip(_BLANKS)
+        entries = parse(line, self.libpam)
+        if len(entries) != 1 or "\n" in line or "\0" in line:
+            raise SaltInvocationError(f"{text!r} is not one line for a PAM file")
+        entry = entries[0]
+        problem = {"comment": "it is a comment"}.get(entry["kind"], entry.get("reason"))
+        if entry["kind"] == "rule":
+            _, problem = _control(entry["control"], self.old)
+        if problem:
+            raise SaltInvocationError(f"{text!r} is not a line for a PAM file: {problem}")
+        return entry, _Layout(line, self.old)
+
+    def _new_line(self, place, entry, layout):
+        """A given line as it is written at a place."""
+        nearest = self._neighbours(place, entry["type"])
+        if not nearest:
+            return " ".join(layout.words) + layout.rest + self._newline(place)
+        model, *others = map(self._layout, nearest)
+        text = model.gaps[0]
+        for index, word in enumerate(layout.words):
+            text += (model.gap(index, text, others) if index else "") + word
+        return text + layout.rest + self._newline(place)
+
+    def _newline(self, place):
+        """The line end in use around a place."""
+        around = self.entries[max(place - 1, 0) : place + 1]
+        return next((end for entry in around if (end := _line_end(entry["text"]))), "\n")
+
+    # operations: what a change's key names is the first argument, its options are the others
+
+    def insert(self, line, before=None, after=None, at=None, match=None):
+        if [before, after, at].count(None) != 2 or at not in (None, "first", "last"):
+            raise SaltInvocationError("insert needs one of before: SELECTOR, after: SELECTOR, at: first and at: last")
+        entry, layout = self._given(line)
+        here = self._present(entry, layout, match)
+        types = {entry["type"]} if entry["type"] else set(TYPES)
+        if at:
+            peers = [i for i, peer in enumerate(self.entries) if i != here and self._matters(peer, types)]
+            anchor = peers[0 if at == "first" else -1] if peers else None
+        else:
+            anchor = self._one(before or after, besides=here)
+            types |= {self.entries[anchor]["type"]}
+        ahead = bool(before) or at == "first"
+        if here is None:
+            place = len(self.entries) if anchor is None else anchor if ahead else anchor + 1
+            self._put(place, self._new_line(place, entry, layout))
+            return
+        self._write(here, layout.words)
+        first, last = (here, anchor) if ahead else (anchor, here)
+        if anchor is None or (
+            first < last and not any(self._matters(between, types) for between in self.entries[first + 1 : last])
+        ):
+            return
+        text = self.entries[here]["text"]
+        self._drop(here)
+        place = anchor - (here < anchor) + (not ahead)
+        self._put(place, text if _line_end(text) else text + self._newline(place))
+
+    def _present(self, entry, layout, match):
+        """The index of the line that counts as the given one, if there is one."""
+        if match is None:
+            match = {key: entry[key] for key in ("type", "module", "target") if entry.get(key)}
+            if not entry["type"]:
+                match["control"] = entry["control"]
+        _check_selector(match)
+        found = self._all(match)
+        same = [index for index in found if self._layout(index).words == layout.words]
+        if len(found) > 1 and len(same) != 1:
+            raise CommandExecutionError(f"several lines could be the one to insert; use match:{self._listed(found)}")
+        return (same or found or [None])[0]
+
+    def replace(self, selector, **options):
+        _, layout = self._given(options["with"])
+        _check_selector(selector)
+        there = [
+            index
+            for index, entry in enumerate(self.entries)
+            if entry["kind"] in ("rule", "include") and self._layout(index).words == layout.words
+        ]
+        if there and not self._all(selector):
+            return
+        index = self._one(selector)
+        if there and there != [index]:
+            raise CommandExecutionError(f"{options['with']!r} is in the file already:{self._listed(there)}")
+        self._write(index, layout.words)
+
+    def set_control(self, selector, to):
+        index = self._one(selector)
+        entry, words = self.entries[index], self._layout(index).words
+        wanted = [words[0], to, *words[2:3]]
+        if entry["type"]:
+            given, layout = self._given(" ".join(map(str, wanted)))
+        if not entry["type"] or layout.words != wanted or given["kind"] != entry["kind"]:
+            raise CommandExecutionError(f"{to!r} cannot be the control of this line:{self._listed([index])}")
+        if not _same_control(words[1], to):
+            self._write(index, [words[0], to, *words[2:]])
+
+    def set_args(self, selector, to):
+        index, words = self._rule(selector)
+        self._write(index, [*words[:3], *map(_quote, _arguments(to))])
+
+    def add_args(self, selector, args):
+        index, words = self._rule(selector)
+        for arg in _arguments(args):
+            name, equals, _ = arg.partition("=")
+            same = [i for i, word in enumerate(words) if i > 2 and _argument(word).partition("=")[:2] == (name, equals)]
+            if len(same) > 1:
+                raise CommandExecutionError(f"{name} is given more than once:{self._listed([index])}")
+            place = same[0] if same else len(words)
+            words[place : place + 1] = [_quote(arg)]
+        self._write(index, words)
+
+    def remove_args(self, selector, args):
+        index, words = self._rule(selector)
+        gone = set(_arguments(args))
+        kept = [word for word in words[3:] if not gone & {_argument(word), _argument(word).partition("=")[0]}]
+        self._write(index, [*words[:3], *kept])
+
+    def remove(self, selector, missing=None):
+        for index in reversed(self._any(selector, missing)):
+            self._drop(index)
+
+    def comment_out(self, selector, missing=None):
+        _check_selector(selector)
+        if not self._all(selector) and self._commented(selector):
+            return
+        for index in reversed(self._any(selector, missing)):
+            lines = re.findall(r"[^\n]*\n|[^\n]+", self.entries[index]["text"])
+            self._settle(index, index + 1, ["#" + line for line in lines])
+
+    def uncomment(self, selector):
+        _check_selector(selector)
+        if self._all(selector):
+            return
+        found = self._commented(selector)
+        if len(found) > 1:
+            several = self._listed(first for first, _, _ in found)
+            raise CommandExecutionError(f"{selector} matches several commented lines; say which is meant:{several}")
+        if not found:
+            raise CommandExecutionError(f"no line, commented out or not, matches {selector}")
+        first, last, text = found[0]
+        self._settle(first, last, [text])
+
+    def _commented(self, selector):
+        """The commented lines a selector would match: (first index, index after the last, text without the signs)."""
+        found = []
+        for first in range(len(self.entries)):
+            text = ""
+            for last, entry in enumerate(self.entries[first:], first + 1):
+                if entry["kind"] != "comment":
+                    break
+                text += _COMMENT_SIGN.sub("", entry["text"], count=1)
+                lines = parse(text, self.libpam)
+                if len(lines) == 1 and _matches(lines[0], selector):
+                    found.append((first, last, text))
+                if len(lines) != 1 or lines[0].get("reason") != _DANGLING:
+                    break
+        return found
+
+    def retarget(self, names, missing=None):
+        if not isinstance(names, dict) or not {"from", "to"} <= set(names) <= {"from", "to", "type"}:
+            raise SaltInvocationError(f"retarget takes from, to and perhaps type, not {names!r}")
+        by_type = {"type": names["type"]} if "type" in names else {}
+        selector = {"target": names["from"], **by_type}
+        if not self._all(selector) and self._all({"target": names["to"], **by_type}):
+            return
+        for index in self._any(selector, missing):
+            words = self._layout(index).words
+            words[1 if self.entries[index]["control"] == "@include" else 2] = _quote(names["to"])
+            self._write(index, words)
+
+
+# Operation: the options it needs, and those it may have.
+_OPERATIONS = {
+    "insert": ((), ("before", "after", "at", "match")),
+    "replace": (("with",), ()),
+    "set_control": (("to",), ()),
+    "set_args": (("to",), ()),
+    "add_args": (("args",), ()),
+    "remove_args": (("args",), ()),
+    "remove": ((), ("missing",)),
+    "comment_out": ((), ("missing",)),
+    "uncomment": ((), ()),
+    "retarget": ((), ("missing",)),
+}
+
+
+def _apply(editor, change):
+    names = [name for name in change if name in _OPERATIONS] if isinstance(change, dict) else []
+    if len(names) != 1:
+        raise SaltInvocationError(f"{change!r} is not one change; the changes are {', '.join(_OPERATIONS)}")
+    name = names[0]
+    needed, allowed = _OPERATIONS[name]
+    options = {key: value for key, value in change.items() if key != name}
+    if missing := set(needed) - set(options):
+        raise SaltInvocationError(f"{name} needs {', '.join(sorted(missing))}")
+    if unknown := set(options) - set(needed) - set(allowed):
+        raise SaltInvocationError(
+            f"{name} takes {', '.join((*needed, *allowed)) or 'no options'}, not {', '.join(unknown)}"
+        )
+    if options.get("missing", "ok") != "ok":
+        raise SaltInvocationError(f"missing can only be ok, not {options['missing']!r}")
+    getattr(editor, name)(change[name], **options)
+
+
+def edit(text, changes, libpam=None):
+    """
+    Return the text of a PAM file with changes made to it, one after the other.
+
+    Every byte that no change asks for stays. A new line is written as its neighbours are: indentation, columns, tabs,
+    line end. What is in place already is left as it is, so applying changes again changes nothing.
+
+    text
+        The file's text.
+
+    libpam
+        As for :py:func:`parse`.
+
+    changes
+        A list of dictionaries, each one change. A selector is what :py:func:`find` takes, and must match one line,
+        unless said otherwise.
+
+        =====================================================  ======================================================
+        change                                                 what it does
+        =====================================================  ======================================================
+        ``insert: LINE`` with ``before: SELECTOR``,            puts the rule or include there. Where it is in the file
+        ``after: SELECTOR``, ``at: first`` or ``at: last``     it is moved and rewritten, never doubled. ``first`` and
+        (of its type)                                          ``last`` count an ``@include`` as a line of every type
+        ``match: SELECTOR`` with it                            which line counts as the one to insert; by default that
+                                                               of the same type and module, for an include of the same
+                                                               type, control and target
+        ``replace: SELECTOR``, ``with: LINE``                  gives the line other words
+        ``set_control: SELECTOR``, ``to: CONTROL``             sets the control
+        ``set_args: SELECTOR``, ``to: ARGS``                   sets all arguments, in this order
+        ``add_args: SELECTOR``, ``args: ARGS``                 adds arguments at the end; ``name=value`` replaces the
+                                                               value of ``name`` where it stands
+        ``remove_args: SELECTOR``, ``args: ARGS``              removes arguments; ``name`` also removes ``name=value``
+        ``remove: SELECTOR``                                   removes every line that matches
+        ``comment_out: SELECTOR``                              comments out every line that matches
+        ``uncomment: SELECTOR``                                makes the one commented line that matches a rule again
+        ``retarget: {from: FILE, to: FILE, type: TYPE}``       changes the file in every ``include``, ``substack`` and
+                                                               ``@include`` that names it; ``type`` may be left out
+        =====================================================  ======================================================
+
+        ``ARGS`` is a list of words, or text as it stands in a PAM file.
+
+        A change whose selector matches no line, or several where one is meant, raises ``CommandExecutionError`` with the
+        lines. ``missing: ok`` lets ``remove``, ``comment_out`` and ``retarget`` find nothing; ``remove`` needs it where
+        the changes are applied again. A change that is not understood raises ``SaltInvocationError``.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.edit 'account required pam_unix.so' \\
+            '[{"insert": "account required pam_nologin.so", "before": {"type": "account", "module": "pam_unix.so"}}]'
+    """
+    if not isinstance(changes, list):
+        raise SaltInvocationError(f"changes are a list, not {changes!r}")
+    editor = _Editor(text, libpam)
+    for change in changes:
+        _apply(editor, change)
+    return render(editor.entries)
+
+
 # --- files -------------------------------------------------------------------------------------------------------------
 
 _LARGEST_FILE = 1024 * 1024
@@ -502,6 +1049,9 @@ class _Crash(_Abort):
     """libpam does not come back from it."""
 
 
+_NEVER_SET = "memory it never set"
+
+
 class _Expansion:
     """One pam_start: files as they are opened, handlers as they are added."""
 
@@ -579,7 +1129,7 @@ class _Expansion:
 
     def _load(self, path, text, wanted, stacks, depth=0, level=0):
         """Add the handlers of a file, as _pam_parse_conf_file does. Without stacks the file is pam.conf."""
-        actions = _ALL_BAD
+        actions = None
         for entry in self._lines_of(path, text, conf=stacks is None):
             self._lines += 1
             if self._lines > _MOST_LINES:
@@ -639,11 +1189,15 @@ class _Expansion:
                 return
             if type_ is None:
                 raise _Abort(path, entry["line"], problem)
+            if actions is None:
+                raise _Crash(path, entry["line"], f"{problem}, which this libpam answers from {_NEVER_SET}")
             stacks[type_].append({**handler, "kind": "must_fail", "reason": problem})
             return
         unusable = entry["type"] is None or entry["control"] is None or entry["module"] is None
         stacks[type_].append({**handler, "kind": "must_fail" if unusable else "module", "reason": entry.get("reason")})
         if entry["module"] is not None and _names_nothing(entry["module"]):
+            if self.old and depth:
+                raise _Crash(path, entry["line"], f"{entry['reason']}, and on with {_NEVER_SET}")
             raise _Abort(path, entry["line"], entry["reason"])
 
     def _include(self, entry, path, type_, stacks, depth, level):
