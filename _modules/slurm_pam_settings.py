@@ -165,7 +165,7 @@ _NODE_SETTINGS: dict[str, Any] = {
     },
     "sshd": {
         "manage": _FLAG,
-        "config": _PATH,
+        "config": _or_null(_PATH),
         "drop_in": _PATH,
         "service": _UNIT,
         "options": Named(_KEYWORD, _SSHD_VALUE),
@@ -186,9 +186,7 @@ _NODE_SETTINGS: dict[str, Any] = {
 _NODES = _matching("a Salt compound target such as 'gpu*' or 'G@partition:gpu'", r"(?s).*\S.*")
 _SETTINGS = {
     **_NODE_SETTINGS,
-    "partitions": Named(
-        _matching("a partition's name", r"\S+"), {"nodes": _NODES, "settings": _NODE_SETTINGS}
-    ),
+    "partitions": Named(_matching("a partition's name", r"\S+"), {"nodes": _NODES, "settings": _NODE_SETTINGS}),
 }
 
 

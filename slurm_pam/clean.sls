@@ -1,7 +1,7 @@
 # Takes everything back, in the order that locks no one out: logind runs before sessions ask for it, the PAM files let
 # everyone in before sshd is asked again, and what nothing names any more goes last. Groups and packages stay unless the
 # settings say otherwise.
-{%- from "slurm_pam/map.jinja" import given, settings with context %}
+{%- from "slurm_pam/map.jinja" import given, partitions, settings with context %}
 {%- set sshd = settings.sshd %}
 
 include:
@@ -11,6 +11,7 @@ slurm_pam-clean-ready:
   slurm_pam.ready:
     - given: {{ given | json }}
     - settings: {{ settings | json }}
+    - partitions: {{ partitions | json }}
     - version: 1.0.0
     - taking_back: True
     - failhard: True
@@ -32,7 +33,7 @@ slurm_pam-clean-stacks-absent:
 
 slurm_pam-clean-sshd-config-absent:
   sshd_config.absent:
-    - name: {{ sshd.config | json }}
+    - config: {{ sshd.config | json }}
     - options: {{ sshd.options | json }}
     - drop_in: {{ sshd.drop_in | json }}
     - tag: slurm_pam
@@ -59,7 +60,7 @@ slurm_pam-clean-slurm-pam-service-absent:
 
 slurm_pam-clean-access-file-absent:
   slurm_pam.access_absent:
-    - file: {{ settings.access.file | json }}
+    - access: {{ settings.access | json }}
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
 {%- if settings.clean.groups %}

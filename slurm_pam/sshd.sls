@@ -8,7 +8,7 @@ include:
 
 slurm_pam-sshd-config-managed:
   sshd_config.managed:
-    - name: {{ sshd.config | json }}
+    - config: {{ sshd.config | json }}
     - options: {{ sshd.options | json }}
     - drop_in: {{ sshd.drop_in | json }}
     - tag: slurm_pam

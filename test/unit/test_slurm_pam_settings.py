@@ -114,7 +114,9 @@ def test_origins_that_pam_access_understands(origin):
     assert checks.misfits(given) == []
 
 
-@pytest.mark.parametrize("origin", ["", "10.0.0.0/33", "1.2.3.256", "EXCEPT", "a b", "-x", "node_1", 10, None, "ALL EXCEPT x"])
+@pytest.mark.parametrize(
+    "origin", ["", "10.0.0.0/33", "1.2.3.256", "EXCEPT", "a b", "-x", "node_1", 10, None, "ALL EXCEPT x"]
+)
 def test_origins_that_are_none(origin):
     given = {"access": {"users": {"a": {"origins": [origin]}}}}
     assert len(checks.misfits(given)) == 1

@@ -1,0 +1,207 @@
+"""
+What this node is: whether it may be closed, whether it is as it should be, and who gets in.
+
+.. versionadded:: 1.0.0
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+# What this node's settings are
+
+
+def settings(origins: bool = False) -> dict[str, Any]:
+    """
+    The settings that this node ends up with.
+
+    origins
+        Say for each where it comes from: ``{"slurm_pam:mode": {"value": "enforce", "from": "defaults.yaml"}}``.
+
+    They are taken from the rendered ``slurm_pam.ready``, so that there is one way in which they are merged.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.settings origins=True
+
+    .. versionadded:: 1.0.0
+    """
+    mine = _rendered()
+    if not origins:
+        return mine["settings"]
+    partitions = mine["given"].get("partitions", {})
+    layers = [
+        ("defaults.yaml", _data_file("defaults.yaml")),
+        (f"platforms.yaml:{__grains__['os_family']}", _data_file("platforms.yaml").get(__grains__["os_family"], {})),
+        ("pillar slurm_pam", mine["given"]),
+        *((f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {})) for name in mine["partitions"]),
+    ]
+    return {
+        ":".join(("slurm_pam", *path)): {
+            "value": value,
+            "from": next(source for source, layer in reversed(layers) if _has(layer, path)),
+        }
+        for path, value in _leaves(mine["settings"])
+    }
+
+
+def _rendered() -> dict[str, Any]:
+    """The arguments that the state slurm_pam.ready gets on this node."""
+    chunks = __salt__["state.show_low_sls"]("slurm_pam.ready")
+    for chunk in chunks:
+        if isinstance(chunk, dict) and chunk["__id__"] == "slurm_pam-ready":
+            return chunk
+    raise CommandExecutionError(f"The settings cannot be rendered: {chunks}")
+
+
+def _data_file(name: str) -> dict[str, Any]:
+    return __salt__["slsutil.renderer"](f"salt://slurm_pam/{name}", default_renderer="yaml")
+
+
+def _leaves(mapping: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _has(layer: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(layer, Mapping) or key not in layer:
+            return False
+        layer = layer[key]
+    return True
+
+
+# Whether this node may be changed
+
+
+def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> list[str]:
+    """
+    Everything that stands against applying these settings to this node, one sentence each; an empty list where nothing
+    does. Changes nothing.
+
+    given
+        The pillar ``slurm_pam`` as it came; this node's where it is not given.
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.preflight
+
+    .. versionadded:: 1.0.0
+    """
+    if settings is None:
+        mine = _rendered()
+        given, settings = mine["given"], mine["settings"]
+    problems = __salt__["slurm_pam_settings.problems"](given, settings, slurm_version())
+    if problems:
+        return problems
+    return [
+        *_not_a_compute_node(settings),
+        *_refused_by_sshd(settings["sshd"]),
+        *_misread_policy(settings["pam"]["policy"]),
+    ]
+
+
+def missing_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
+    """
+    The PAM modules that the settings ask for and this node's libpam does not find, one sentence each.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    A missing module answers PAM_MODULE_UNKNOWN (libpam/pam_dispatch.c), which a required rule takes for a denial.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.missing_modules
+
+    .. versionadded:: 1.0.0
+    """
+    directories = __salt__["pam_stack.libpam"]()["module_dirs"]
+    return [
+        f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that every login "
+        "would fail. Install the package that has it (slurm_pam:packages), or look why it put it elsewhere"
+        for module in __salt__["slurm_pam_plan.modules"](settings)
+        if not any(os.path.exists(os.path.join(directory, module)) for directory in directories)
+    ]
+
+
+def slurm_version() -> str | None:
+    """
+    The version of the installed Slurm, such as ``22.05.8``; nothing where slurmd is not installed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.slurm_version
+
+    .. versionadded:: 1.0.0
+    """
+    slurmd = shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if slurmd is None:
+        return None
+    answer = subprocess.run([slurmd, "-V"], capture_output=True, text=True, timeout=30, check=False)
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", answer.stdout)
+    return found[0] if found else None
+
+
+def _not_a_compute_node(settings: Mapping[str, Any]) -> Iterator[str]:
+    """A login node or a controller would be closed to everyone who works there."""
+    unit = settings["slurm"]["service"]
+    if not settings["require_slurmd"]:
+        return
+    shown = subprocess.run(
+        ["systemctl", "show", "-p", "ActiveState,UnitFileState", unit],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    ).stdout
+    state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    if state.get("ActiveState") != "active" and state.get("UnitFileState") not in ("enabled", "enabled-runtime"):
+        yield (
+            f"slurm_pam:require_slurmd is true, but this node does not run slurmd: the unit {unit} is "
+            f"{state.get('ActiveState') or 'unknown'} and {state.get('UnitFileState') or 'not installed'}. On a login node "
+            "or a controller everyone would be turned away. Enable slurmd first, or, where this is a compute node all the "
+            "same, set slurm_pam:require_slurmd: false"
+        )
+
+
+def _refused_by_sshd(sshd: Mapping[str, Any]) -> Iterator[str]:
+    """sshd itself says what it makes of the options, before anything is changed."""
+    if not sshd["manage"]:
+        return
+    options = {name: value for name, value in sshd["options"].items() if value is not None}
+    try:
+        files = __salt__["sshd_config.plan"](options, sshd["config"], sshd["drop_in"], tag="slurm_pam")
+        # Options that are in force already have been accepted already.
+        if files:
+            __salt__["sshd_config.check"](options, sshd["config"], files)
+    except (CommandExecutionError, SaltInvocationError) as problem:
+        yield f"slurm_pam:sshd:options: {problem}. Allowed are the options of sshd_config(5), with values that sshd accepts"
+
+
+def _misread_policy(policy: list[dict]) -> Iterator[str]:
+    """Whether the site's own scenarios hold is another matter; here they only have to be scenarios."""
+    try:
+        __salt__["pam_verdict.prove"](policy)
+    except SaltInvocationError as problem:
+        yield f"slurm_pam:pam:policy: {problem}"

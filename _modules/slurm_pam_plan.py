@@ -1,0 +1,271 @@
+"""
+The files that close a Slurm compute node, as text, and the policy that they are proven against.
+
+They are computed here and nowhere else, from the merged settings of the formula; states, audit and command line share
+them. Nothing here looks at the node.
+
+.. versionadded:: 1.0.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+DIRECTORY = "/etc/pam.d"
+MARKER = "# slurm_pam: written by Salt, and again at every apply"
+_ACCOUNT = "slurm-common-account"
+_SESSION = "slurm-common-session"
+_ROOT_MODULE = "pam_succeed_if.so quiet uid != 0"
+# What a module answers when it turns somebody away or cannot work, not being there included.
+_DENIALS = [
+    "perm_denied",
+    "auth_err",
+    "user_unknown",
+    "session_err",
+    "service_err",
+    "system_err",
+    "abort",
+    "module_unknown",
+]
+
+
+# Who gets in without a job
+
+
+def access_rules(access: Mapping[str, Any]) -> str:
+    """
+    The rules of pam_access, in the order in which they are read: root, groups, users, and nobody else.
+
+    access
+        The settings ``slurm_pam:access``: ``root``, ``groups`` and ``users``, each with its origins.
+
+    Returns the lines of access.conf(5). A group is written ``(group)``, which is never taken for a user of that name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_plan.access_rules '{root: [ALL], groups: {hpc_admin_g: {origins: [192.0.2.0/24]}}, users: {}}'
+
+    .. versionadded:: 1.0.0
+    """
+    who = [("root", access["root"])]
+    who += [(f"({name})", entry["origins"]) for name, entry in sorted(access["groups"].items()) if entry is not None]
+    who += [(name, entry["origins"]) for name, entry in sorted(access["users"].items()) if entry is not None]
+    return "".join(f"+ : {name} : {' '.join(origins)}\n" for name, origins in who) + "- : ALL : ALL\n"
+
+
+# What the PAM files say
+
+
+def stacks(settings: Mapping[str, Any] | None = None) -> dict[str, list[dict]]:
+    """
+    The PAM files for these settings, and the policy that they have to meet.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    Returns ``{"files": [...], "policy": [...]}`` as :py:func:`pam_stack.managed <salt.states.pam_stack.managed>` takes
+    them, the files that the service includes first.
+
+    Source: https://slurm.schedmd.com/pam_slurm_adopt.html, access.conf(5), pam.d(5).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_plan.stacks
+
+    .. versionadded:: 1.0.0
+    """
+    settings = settings or __salt__["slurm_pam.settings"]()
+    pam = settings["pam"]
+    service = pam["service"]
+    return {
+        "files": [
+            *_file_and_link(_ACCOUNT, pam["suffix"], _account(settings)),
+            *_file_and_link(_SESSION, pam["suffix"], _session(pam)),
+            {
+                "path": f"{DIRECTORY}/{service}",
+                "changes": [
+                    {"retarget": {"from": pam["account_source"], "to": _ACCOUNT, "type": "account"}},
+                    {"retarget": {"from": pam["session_source"], "to": _SESSION, "type": "session"}},
+                ],
+            },
+        ],
+        "policy": [*policy(settings), *pam["policy"]],
+    }
+
+
+def _file_and_link(name: str, suffix: str, spec: dict) -> Iterator[dict]:
+    """SUSE's convention: the text in a file with a suffix, and a link of the plain name to it."""
+    yield {"path": f"{DIRECTORY}/{name}{suffix}", **spec}
+    if suffix:
+        yield {"path": f"{DIRECTORY}/{name}", "link": f"{name}{suffix}"}
+
+
+def _account(settings: Mapping[str, Any]) -> dict:
+    """The node's own rules, then the administrators past Slurm, then Slurm."""
+    pam = settings["pam"]
+    rules = [_access_rule(settings), *_root_rule(settings), _slurm_rule(settings)]
+    if pam["account_base"] == "copy":
+        return {"source": pam["account_source"], "changes": [{"insert": rule, "at": "last"} for rule in rules]}
+    # A substack contains every early end in the node's own rules; included or copied, they could skip what follows.
+    return {"contents": "\n".join([f"account substack {pam['account_source']}", *rules, ""])}
+
+
+def _session(pam: Mapping[str, Any]) -> dict:
+    """The node's own rules, byte for byte, less the modules that would move a session out of its job."""
+    return {
+        "source": pam["session_source"],
+        "changes": [
+            {"remove": {"type": "session", "module": module}, "missing": "ok"} for module in pam["session_remove"]
+        ],
+    }
+
+
+def _access_rule(settings: Mapping[str, Any]) -> str:
+    return f"account sufficient {_access_module(settings)}"
+
+
+def _access_module(settings: Mapping[str, Any]) -> str:
+    # nodefgroup: a bare name in the access file is a user's, never a group's.
+    return f"pam_access.so nodefgroup accessfile={settings['access']['file']}"
+
+
+def _root_rule(settings: Mapping[str, Any]) -> list[str]:
+    """Slurm's modules let root in from everywhere; this rule stands in the way where the settings do not."""
+    if "ALL" in settings["access"]["root"]:
+        return []
+    return [f"account requisite {_ROOT_MODULE}"]
+
+
+# In mode adopt nobody is turned away, so no answer of the module counts and it is told to deny nothing.
+_ADOPT_ONLY = {
+    "action_no_jobs": "ignore",
+    "action_unknown": "newest",
+    "action_adopt_failure": "allow",
+    "action_generic_failure": "ignore",
+}
+
+
+def _slurm_rule(settings: Mapping[str, Any]) -> str:
+    adopting = settings["mode"] == "adopt"
+    control = "optional" if adopting else "required"
+    words = " ".join(["account", control, f"{settings['module']}.so"])
+    return " ".join([words, *_slurm_options(settings, _ADOPT_ONLY if adopting else {})])
+
+
+def _slurm_options(settings: Mapping[str, Any], overrides: Mapping[str, str]) -> list[str]:
+    """The module's options in its page's order, without those that say what it does anyway."""
+    given = {**settings[settings["module"]], **overrides}
+    if settings["module"] == "pam_slurm":
+        return [flag for flag, wanted in sorted(given.items()) if wanted]
+    word = __salt__["slurm_pam_settings.as_word"]
+    defaults = __salt__["slurm_pam_settings.adopt_defaults"]()
+    return [
+        f"{option}={word(given[option])}"
+        for option, default in defaults.items()
+        if given.get(option) is not None and word(given[option]) != default
+    ]
+
+
+def policy(settings: Mapping[str, Any] | None = None) -> list[dict]:
+    """
+    What a login has to come to under these settings, as scenarios for :py:func:`pam_verdict.prove
+    <salt.modules.pam_verdict.prove>`.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_plan.policy
+
+    .. versionadded:: 1.0.0
+    """
+    settings = settings or __salt__["slurm_pam.settings"]()
+    service = settings["pam"]["service"]
+    access = _access_module(settings)
+    slurm = f"{settings['module']}.so"
+    outsider = {access: _DENIALS}
+    login = {"service": service, "call": "acct_mgmt"}
+    scenarios = [
+        {
+            "name": "root and administrators get in from their origins with Slurm broken",
+            **login,
+            "given": {access: ["success"], slurm: "any"},
+            "expect": "permit",
+        },
+        {
+            "name": "a user with a job gets in",
+            **login,
+            "given": {**outsider, slurm: ["success"]},
+            "expect": "permit",
+        },
+        {
+            "name": "a user without a job is turned away" if settings["mode"] != "adopt" else "nobody is turned away",
+            **login,
+            "given": {**outsider, slurm: _DENIALS},
+            "expect": "deny" if settings["mode"] != "adopt" else "permit",
+        },
+    ]
+    if _root_rule(settings):
+        scenarios.append(
+            {
+                "name": "root is turned away from other origins",
+                **login,
+                "given": {**outsider, _ROOT_MODULE: _DENIALS, slurm: ["success"]},
+                "expect": "deny",
+            }
+        )
+    scenarios += [
+        {
+            "name": f"no session reaches {module}",
+            "service": service,
+            "call": "open_session",
+            "given": {},
+            "expect": "unreached",
+            "module": module,
+        }
+        for module in settings["pam"]["session_remove"]
+    ]
+    return scenarios
+
+
+def modules(settings: Mapping[str, Any] | None = None) -> list[str]:
+    """
+    The PAM modules that these settings ask for, besides those that the node's own stacks have.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_plan.modules
+
+    .. versionadded:: 1.0.0
+    """
+    settings = settings or __salt__["slurm_pam.settings"]()
+    rules = [_access_rule(settings), *_root_rule(settings), _slurm_rule(settings)]
+    return [rule.split()[2] for rule in rules]
+
+
+def marker() -> str:
+    """
+    The first line of each PAM file that is ours as a whole.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_plan.marker
+
+    .. versionadded:: 1.0.0
+    """
+    return MARKER

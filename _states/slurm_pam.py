@@ -1,0 +1,186 @@
+"""
+What a Slurm compute node has to be, before and after it is closed to users without a job.
+
+.. versionadded:: 1.0.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def ready(
+    name: str,
+    given: Any,
+    settings: Mapping[str, Any],
+    partitions: list[str],
+    version: str,
+    taking_back: bool = False,
+) -> dict[str, Any]:
+    """
+    The settings are right and this node may be changed. Changes nothing, ever.
+
+    name
+        For the reader.
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        The merged settings of the formula.
+    partitions
+        The partitions whose settings are among them, for the reader.
+    version
+        The version of the formula that the master has; the modules on this minion have to be of the same.
+    taking_back
+        Whether this is on the way out: then only the shape of the settings counts, so that a node that could not be
+        closed now can still be opened.
+
+    .. code-block:: yaml
+
+        {%- from "slurm_pam/map.jinja" import given, settings with context %}
+        slurm_pam-ready:
+          slurm_pam.ready:
+            - given: {{ given | json }}
+            - settings: {{ settings | json }}
+            - partitions: []
+            - version: 1.0.0
+
+    .. versionadded:: 1.0.0
+    """
+    ret = {
+        "name": name,
+        "result": True,
+        "changes": {},
+        "comment": "The settings are right and this node may be changed",
+    }
+    if partitions:
+        ret["comment"] += f". Partitions: {', '.join(partitions)}"
+    synced = __salt__["slurm_pam_settings.version"]()
+    if synced != version:
+        ret.update(
+            result=False,
+            comment=f"The formula is version {version}, but its modules on this minion are version {synced}. Nothing was "
+            "changed. Run this again with sync_mods=all, or run saltutil.sync_all first",
+        )
+        return ret
+    if taking_back:
+        problems = __salt__["slurm_pam_settings.misfits"](given)
+    else:
+        problems = __salt__["slurm_pam.preflight"](given, settings)
+    if problems:
+        ret.update(result=False, comment="\n".join(["Nothing was changed.", *(f"- {problem}" for problem in problems)]))
+    return ret
+
+
+def access_managed(name: str, access: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The access file says who gets in without a job, and from where. What an administrator wrote there stays below our
+    block.
+
+    name
+        For the reader.
+    access
+        The settings ``slurm_pam:access``.
+
+    .. code-block:: yaml
+
+        slurm_pam-access-file-managed:
+          slurm_pam.access_managed:
+            - access:
+                file: /etc/security/slurm-access.conf
+                root: [ALL]
+                groups: {hpc_admin_g: {origins: [192.0.2.0/24]}}
+                users: {}
+
+    .. versionadded:: 1.0.0
+    """
+    return __states__["pam_stack.managed"](name, **_access_file(access))
+
+
+def access_absent(name: str, access: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Our block is taken out of the access file, and a file that is empty then is removed.
+
+    name
+        For the reader.
+    access
+        The settings ``slurm_pam:access``.
+
+    .. code-block:: yaml
+
+        slurm_pam-clean-access-file-absent:
+          slurm_pam.access_absent:
+            - access:
+                file: /etc/security/slurm-access.conf
+                root: [ALL]
+                groups: {}
+                users: {}
+
+    .. versionadded:: 1.0.0
+    """
+    return __states__["pam_stack.absent"](name, **_access_file(access))
+
+
+def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The node's PAM files close it to users without a job and keep administrators in; see
+    :py:func:`slurm_pam_plan.stacks <salt.modules.slurm_pam_plan.stacks>`.
+
+    name
+        For the reader.
+    settings
+        The merged settings of the formula.
+
+    .. code-block:: yaml
+
+        {%- from "slurm_pam/map.jinja" import settings with context %}
+        slurm_pam-pam-stacks-managed:
+          slurm_pam.stacks_managed:
+            - settings: {{ settings | json }}
+
+    .. versionadded:: 1.0.0
+    """
+    missing = __salt__["slurm_pam.missing_modules"](settings)
+    if missing and not __opts__["test"]:
+        return {
+            "name": name,
+            "result": False,
+            "changes": {},
+            "comment": "\n".join(["Nothing was changed.", *(f"- {problem}" for problem in missing)]),
+        }
+    plan = __salt__["slurm_pam_plan.stacks"](settings)
+    ret = __states__["pam_stack.managed"](
+        name, **plan, marker=__salt__["slurm_pam_plan.marker"](), replace=settings["pam"]["replace"]
+    )
+    if missing and ret["result"] is None:
+        ret["comment"] = "\n".join(
+            [ret["comment"], "Before that, the packages have to bring what is missing now:", *missing]
+        )
+    return ret
+
+
+def stacks_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The node's PAM files are as they were: the service's own file first, so that nobody is locked out in between.
+
+    name
+        For the reader.
+    settings
+        The merged settings of the formula.
+
+    .. code-block:: yaml
+
+        {%- from "slurm_pam/map.jinja" import settings with context %}
+        slurm_pam-clean-stacks-absent:
+          slurm_pam.stacks_absent:
+            - settings: {{ settings | json }}
+
+    .. versionadded:: 1.0.0
+    """
+    files = __salt__["slurm_pam_plan.stacks"](settings)["files"]
+    return __states__["pam_stack.absent"](name, files=files, marker=__salt__["slurm_pam_plan.marker"]())
+
+
+def _access_file(access: Mapping[str, Any]) -> dict[str, Any]:
+    rules = __salt__["slurm_pam_plan.access_rules"](access)
+    return {"files": [{"path": access["file"], "block": rules}], "marker": __salt__["slurm_pam_plan.marker"]()}

@@ -1,0 +1,235 @@
+"""A set of PAM files as one transaction: exact results, and every file whole whatever goes wrong."""
+
+import os
+import stat
+
+import pytest
+
+MARKER = "# Managed by Salt"
+SSHD = "#%PAM-1.0\n@include common-auth\n@include  common-account # site\n@include common-session\n"
+SESSION = "# site\nsession\trequired\tpam_limits.so\nsession optional pam_systemd.so\nsession required pam_unix.so\n"
+
+
+@pytest.fixture
+def pam_d(tmp_path):
+    directory = tmp_path / "pam.d"
+    directory.mkdir()
+    (directory / "sshd").write_text(SSHD)
+    (directory / "sshd").chmod(0o640)
+    (directory / "common-session").write_text(SESSION)
+    return directory
+
+
+@pytest.fixture
+def files(pam_d):
+    return [
+        {"path": f"{pam_d}/own-account-pc", "contents": "account required pam_unix.so\n"},
+        {"path": f"{pam_d}/own-account", "link": "own-account-pc"},
+        {
+            "path": f"{pam_d}/own-session",
+            "source": f"{pam_d}/common-session",
+            "changes": [{"remove": {"type": "session", "module": "pam_systemd.so"}, "missing": "ok"}],
+        },
+        {
+            "path": f"{pam_d}/sshd",
+            "changes": [
+                {"retarget": {"from": "common-account", "to": "own-account"}},
+                {"retarget": {"from": "common-session", "to": "own-session"}},
+            ],
+        },
+    ]
+
+
+def tree(directory):
+    return {
+        path.name: os.readlink(path) if path.is_symlink() else (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+        for path in sorted(directory.iterdir())
+    }
+
+
+@pytest.fixture
+def unchanged(pam_d):
+    """Whatever happens in the test, the directory is as it was."""
+    before = tree(pam_d)
+    yield
+    assert tree(pam_d) == before
+
+
+def test_managed_writes_all_and_only_once(states, pam_d, files, test_mode):
+    before = tree(pam_d)
+    paths = ", ".join(spec["path"] for spec in files)
+    ret = states.pam_stack.managed("stacks", files=files, test=test_mode)
+    assert ret.result is (None if test_mode else True)
+    assert ret.comment == (f"Would write {paths}" if test_mode else f"Written: {paths}")
+    assert ret.changes == {
+        f"{pam_d}/own-account-pc": {
+            "diff": f"--- /dev/null\n+++ {pam_d}/own-account-pc\n@@ -0,0 +1,2 @@\n+{MARKER}\n+account required pam_unix.so\n"
+        },
+        f"{pam_d}/own-account": {"old": "not there", "new": "link to own-account-pc"},
+        f"{pam_d}/own-session": {
+            "diff": f"--- /dev/null\n+++ {pam_d}/own-session\n@@ -0,0 +1,4 @@\n+{MARKER}\n+# site\n"
+            "+session\trequired\tpam_limits.so\n+session required pam_unix.so\n"
+        },
+        f"{pam_d}/sshd": {
+            "diff": f"--- {pam_d}/sshd\n+++ {pam_d}/sshd\n@@ -1,4 +1,4 @@\n #%PAM-1.0\n @include common-auth\n"
+            "-@include  common-account # site\n-@include common-session\n"
+            "+@include  own-account # site\n+@include own-session\n"
+        },
+    }
+    if test_mode:
+        assert tree(pam_d) == before
+        return
+    after = tree(pam_d)
+    assert after["sshd"] == (
+        SSHD.replace("common-account", "own-account").replace("common-session", "own-session").encode(),
+        0o640,
+    )
+    assert after["own-account"] == "own-account-pc"
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert (ret.result, ret.changes, ret.comment) == (True, {}, "All PAM files are as they should be")
+    assert tree(pam_d) == after
+
+
+def test_absent_gives_every_byte_back(states, pam_d, files, test_mode):
+    before = tree(pam_d)
+    assert states.pam_stack.managed("stacks", files=files).result is True
+    after = tree(pam_d)
+    ret = states.pam_stack.absent("stacks", files=files, test=test_mode)
+    assert ret.result is (None if test_mode else True)
+    assert list(ret.changes) == [spec["path"] for spec in reversed(files)]
+    assert tree(pam_d) == (after if test_mode else before)
+    if not test_mode:
+        ret = states.pam_stack.absent("stacks", files=files)
+        assert (ret.result, ret.changes) == (True, {})
+
+
+def test_a_derived_file_follows_its_source(states, pam_d, files):
+    states.pam_stack.managed("stacks", files=files)
+    (pam_d / "common-session").write_text(SESSION + "session optional pam_sss.so\n")
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert list(ret.changes) == [f"{pam_d}/own-session"]
+    assert (pam_d / "own-session").read_text().endswith("pam_unix.so\nsession optional pam_sss.so\n")
+
+
+def test_a_file_of_somebody_elses_is_not_overwritten(states, pam_d, files, test_mode):
+    (pam_d / "own-account-pc").write_text("account required pam_permit.so\n")
+    before = tree(pam_d)
+    ret = states.pam_stack.managed("stacks", files=files, test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment.startswith(f"{pam_d}/own-account-pc is there already and was not written by this state.")
+    assert tree(pam_d) == before
+    assert states.pam_stack.managed("stacks", files=files, replace=True).result is True
+
+
+def test_an_edit_that_finds_nothing_writes_nothing(states, pam_d, files, unchanged):
+    files[-1]["changes"][0]["retarget"]["from"] = "password-auth"
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert (ret.result, ret.changes) == (False, {})
+    assert f"{pam_d}/sshd" in ret.comment and "password-auth" in ret.comment
+
+
+def test_a_link_that_root_made_is_followed_and_stays(states, pam_d, files, tmp_path):
+    # pytest's own directories are root's alone where the tests run as root.
+    (tmp_path / "elsewhere").write_text(SSHD)
+    (pam_d / "sshd").unlink()
+    (pam_d / "sshd").symlink_to(tmp_path / "elsewhere")
+    safe = all(not os.stat(parent).st_mode & 0o022 for parent in (tmp_path, *tmp_path.parents))
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert ret.result is safe
+    assert (pam_d / "sshd").is_symlink()
+    assert ("own-account" in (tmp_path / "elsewhere").read_text()) is safe
+
+
+def test_a_link_into_a_directory_of_others_is_refused(states, pam_d, files, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs").chmod(0o777)
+    (tmp_path / "theirs/sshd").write_text(SSHD)
+    (pam_d / "sshd").unlink()
+    (pam_d / "sshd").symlink_to(tmp_path / "theirs/sshd")
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "others than root can write" in ret.comment
+    assert (tmp_path / "theirs/sshd").read_text() == SSHD
+
+
+def test_a_dangling_link_is_refused(states, pam_d, files):
+    (pam_d / "sshd").unlink()
+    (pam_d / "sshd").symlink_to("nowhere")
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "which is not there" in ret.comment
+
+
+def test_a_directory_in_the_way_is_refused(states, pam_d, files):
+    (pam_d / "own-account-pc").mkdir()
+    ret = states.pam_stack.managed("stacks", files=files)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "neither a file nor a link" in ret.comment
+
+
+def test_two_at_once_are_one_after_the_other(states, pam_d, files, unchanged):
+    import fcntl
+
+    handle = os.open(pam_d, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        ret = states.pam_stack.managed("stacks", files=files)
+    finally:
+        os.close(handle)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "Another run" in ret.comment
+
+
+def test_what_a_killed_run_left_behind_is_replaced(states, pam_d, files):
+    (pam_d / ".sshd.pam_stack-new").write_text("half")
+    assert states.pam_stack.managed("stacks", files=files).result is True
+    assert not [name for name in tree(pam_d) if name.startswith(".")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable")
+def test_what_was_written_is_put_back_where_the_last_file_cannot_be(states, pam_d, files, modules):
+    before = tree(pam_d)
+    modules.cmd.run_all(f"chattr +i {pam_d}/sshd", python_shell=False)
+    try:
+        ret = states.pam_stack.managed("stacks", files=files)
+        assert tree(pam_d) == before
+    finally:
+        modules.cmd.run_all(f"chattr -i {pam_d}/sshd", python_shell=False)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment == f"{pam_d}/sshd could not be written: Operation not permitted. Everything is as it was"
+
+
+def test_there_is_no_way_back_from_every_edit(states, pam_d, unchanged):
+    files = [{"path": f"{pam_d}/sshd", "changes": [{"remove": {"type": "session", "module": "pam_x.so"}}]}]
+    ret = states.pam_stack.absent("stacks", files=files)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "no way back" in ret.comment
+
+
+def test_a_block_comes_first_and_goes_without_a_trace(states, pam_d, test_mode):
+    files = [{"path": f"{pam_d}/access.conf", "block": "+ : root : ALL\n- : ALL : ALL\n"}]
+    (pam_d / "access.conf").write_text("# site\n+ : (wheel) : ALL\n")
+    before = tree(pam_d)
+    ret = states.pam_stack.managed("access", files=files, test=test_mode)
+    assert ret.result is (None if test_mode else True)
+    assert ret.changes[f"{pam_d}/access.conf"]["diff"].endswith(
+        f"@@ -1,2 +1,6 @@\n+{MARKER} Begin\n++ : root : ALL\n+- : ALL : ALL\n+{MARKER} End\n # site\n + : (wheel) : ALL\n"
+    )
+    if test_mode:
+        assert tree(pam_d) == before
+        return
+    files[0]["block"] = "- : ALL : ALL\n"
+    assert states.pam_stack.managed("access", files=files).result is True
+    assert (pam_d / "access.conf").read_text().startswith(f"{MARKER} Begin\n- : ALL : ALL\n{MARKER} End\n# site\n")
+    assert states.pam_stack.managed("access", files=files).changes == {}
+    assert states.pam_stack.absent("access", files=files).result is True
+    assert tree(pam_d) == before
+
+
+def test_a_file_that_was_made_for_a_block_is_removed_with_it(states, pam_d):
+    before = tree(pam_d)
+    files = [{"path": f"{pam_d}/access.conf", "block": "- : ALL : ALL\n"}]
+    assert states.pam_stack.managed("access", files=files).result is True
+    assert states.pam_stack.absent("access", files=files).result is True
+    assert tree(pam_d) == before
+    assert states.pam_stack.absent("access", files=files).changes == {}
