@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -117,30 +118,60 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> l
     ]
 
 
-def missing_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
+def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
     """
-    The PAM modules that the settings ask for and this node's libpam does not find, one sentence each.
+    The PAM modules that the settings ask for and this node's libpam cannot use, one sentence each: they are not where it
+    looks, or do not load, as happens after an update of Slurm.
 
     settings
         The merged settings of the formula; this node's where none are given.
 
-    A missing module answers PAM_MODULE_UNKNOWN (libpam/pam_dispatch.c), which a required rule takes for a denial.
+    A module that libpam cannot load answers PAM_MODULE_UNKNOWN (libpam/pam_dispatch.c), which a required rule takes for
+    a denial: everyone would be turned away. They are loaded in a child process, as libpam would.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call slurm_pam.missing_modules
+        salt-call slurm_pam.unusable_modules
 
     .. versionadded:: 1.0.0
     """
+    settings = settings or __salt__["slurm_pam.settings"]()
     directories = __salt__["pam_stack.libpam"]()["module_dirs"]
-    return [
-        f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that every login "
-        "would fail. Install the package that has it (slurm_pam:packages), or look why it put it elsewhere"
-        for module in __salt__["slurm_pam_plan.modules"](settings)
-        if not any(os.path.exists(os.path.join(directory, module)) for directory in directories)
-    ]
+    problems, paths = [], []
+    for module in __salt__["slurm_pam_plan.modules"](settings):
+        found = [path for path in (os.path.join(place, module) for place in directories) if os.path.exists(path)]
+        paths += found[:1]
+        if not found:
+            problems.append(
+                f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that every "
+                "login would fail. Install the package that has it (slurm_pam:packages), or look why it is elsewhere"
+            )
+    return [*problems, *_not_loading(paths)]
+
+
+_LOAD = """
+import ctypes, sys
+for path in sys.argv[1:]:
+    try:
+        ctypes.CDLL(path)
+    except OSError as problem:
+        print(path, problem, sep="\\t")
+"""
+
+
+def _not_loading(paths: list[str]) -> Iterator[str]:
+    # Salt's own Python; a crash in the module's start-up code stays in the child.
+    child = _run(sys.executable, "-I", "-S", "-c", _LOAD, *paths)
+    if child.returncode != 0:
+        yield f"Loading {' '.join(paths)} failed: {child.stderr.strip() or child.returncode}"
+    for line in child.stdout.splitlines():
+        path, problem = line.split("\t", 1)
+        yield (
+            f"{path} does not load: {problem}. Every login would fail. Install what is missing; after an update of Slurm, "
+            "the package with its PAM modules has to be of the same version"
+        )
 
 
 def slurm_version() -> str | None:
@@ -158,9 +189,13 @@ def slurm_version() -> str | None:
     slurmd = shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if slurmd is None:
         return None
-    answer = subprocess.run([slurmd, "-V"], capture_output=True, text=True, timeout=30, check=False)
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", answer.stdout)
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", _run(slurmd, "-V").stdout)
     return found[0] if found else None
+
+
+def _run(*words: str) -> subprocess.CompletedProcess:
+    """A child process that asks and changes nothing."""
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
 
 
 def _not_a_compute_node(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -168,13 +203,7 @@ def _not_a_compute_node(settings: Mapping[str, Any]) -> Iterator[str]:
     unit = settings["slurm"]["service"]
     if not settings["require_slurmd"]:
         return
-    shown = subprocess.run(
-        ["systemctl", "show", "-p", "ActiveState,UnitFileState", unit],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    ).stdout
+    shown = _run("systemctl", "show", "-p", "ActiveState,UnitFileState", unit).stdout
     state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if state.get("ActiveState") != "active" and state.get("UnitFileState") not in ("enabled", "enabled-runtime"):
         yield (
@@ -205,3 +234,61 @@ def _misread_policy(policy: list[dict]) -> Iterator[str]:
         __salt__["pam_verdict.prove"](policy)
     except SaltInvocationError as problem:
         yield f"slurm_pam:pam:policy: {problem}"
+
+
+# Whether it is as it should be
+
+
+def audit() -> dict[str, Any]:
+    """
+    Whether this node is as the settings want it. Changes nothing.
+
+    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "found", "changes"}]}``. A finding is what an apply
+    would change (``subject`` is the state's ID), or what stands in its way. It is the apply itself that tells, run with
+    test=True, so that nothing can be right here and wrong there.
+
+    With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough slurm_pam.audit
+
+    .. versionadded:: 1.0.0
+    """
+    # concurrent: an audit may be part of an apply. The pillar keeps mode audit from asking for another audit.
+    results = __salt__["state.sls"]("slurm_pam", test=True, concurrent=True, pillar={"slurm_pam_auditing": True})
+    if not isinstance(results, dict):
+        raise CommandExecutionError(f"The states cannot be rendered: {results}")
+    findings = [
+        {"subject": result["__id__"], "found": result["comment"], "changes": result["changes"]}
+        for result in sorted(results.values(), key=lambda result: result["__run_num__"])
+        if result["result"] is not True and "requisite failed" not in result["comment"]
+    ]
+    count = len(findings)
+    summary = (
+        "This node is as it should be" if not count else f"{count} of {len(results)} states are not as they should be"
+    )
+    __context__["retcode"] = int(bool(findings))
+    return {"holds": not findings, "summary": summary, "findings": findings}
+
+
+def prove() -> list[dict]:
+    """
+    The policy of the formula and of the site, held against the PAM files as they are on this node now.
+
+    Returns what :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` does: one entry for each scenario, with a
+    counterexample where it does not hold. The exit status is as for :py:func:`audit`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough slurm_pam.prove
+
+    .. versionadded:: 1.0.0
+    """
+    proofs = __salt__["pam_verdict.prove"](__salt__["slurm_pam_plan.stacks"]()["policy"])
+    __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
+    return proofs

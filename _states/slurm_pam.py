@@ -67,8 +67,27 @@ def ready(
         problems = __salt__["slurm_pam_settings.misfits"](given)
     else:
         problems = __salt__["slurm_pam.preflight"](given, settings)
-    if problems:
-        ret.update(result=False, comment="\n".join(["Nothing was changed.", *(f"- {problem}" for problem in problems)]))
+    return _refused(name, problems) if problems else ret
+
+
+def audited(name: str) -> dict[str, Any]:
+    """
+    Tells whether this node is as it should be. Changes nothing; what is not as it should be is a warning.
+
+    name
+        For the reader.
+
+    .. code-block:: yaml
+
+        slurm_pam-audited:
+          slurm_pam.audited: []
+
+    .. versionadded:: 1.0.0
+    """
+    audit = __salt__["slurm_pam.audit"]()
+    ret = {"name": name, "result": True, "changes": {}, "comment": audit["summary"]}
+    if audit["findings"]:
+        ret["warnings"] = [f"{finding['subject']}: {finding['found']}" for finding in audit["findings"]]
     return ret
 
 
@@ -140,21 +159,17 @@ def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    missing = __salt__["slurm_pam.missing_modules"](settings)
-    if missing and not __opts__["test"]:
-        return {
-            "name": name,
-            "result": False,
-            "changes": {},
-            "comment": "\n".join(["Nothing was changed.", *(f"- {problem}" for problem in missing)]),
-        }
+    unusable = __salt__["slurm_pam.unusable_modules"](settings)
+    if unusable and not __opts__["test"]:
+        return _refused(name, unusable)
     plan = __salt__["slurm_pam_plan.stacks"](settings)
-    ret = __states__["pam_stack.managed"](
-        name, **plan, marker=__salt__["slurm_pam_plan.marker"](), replace=settings["pam"]["replace"]
-    )
-    if missing and ret["result"] is None:
+    marker = __salt__["slurm_pam_plan.marker"]()
+    ret = __states__["pam_stack.managed"](name, **plan, marker=marker, replace=settings["pam"]["replace"])
+    if unusable and ret["result"]:
+        return _refused(name, unusable)
+    if unusable and ret["result"] is None:
         ret["comment"] = "\n".join(
-            [ret["comment"], "Before that, the packages have to bring what is missing now:", *missing]
+            [ret["comment"], "Before that, the packages have to bring what is missing now:", *unusable]
         )
     return ret
 
@@ -184,3 +199,8 @@ def stacks_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _access_file(access: Mapping[str, Any]) -> dict[str, Any]:
     rules = __salt__["slurm_pam_plan.access_rules"](access)
     return {"files": [{"path": access["file"], "block": rules}], "marker": __salt__["slurm_pam_plan.marker"]()}
+
+
+def _refused(name: str, problems: list[str]) -> dict[str, Any]:
+    comment = "\n".join(["Nothing was changed.", *(f"- {problem}" for problem in problems)])
+    return {"name": name, "result": False, "changes": {}, "comment": comment}

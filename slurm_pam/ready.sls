@@ -1,5 +1,5 @@
 # Brings about: nothing. Stops the run here, with one failed state, where the settings are wrong or this node must not be
-# changed.
+# changed. In mode audit it reports what the other states would change, and leaves them out.
 {%- from "slurm_pam/map.jinja" import given, partitions, settings with context %}
 
 include:
@@ -13,3 +13,15 @@ slurm_pam-ready:
     - version: 1.0.0
     # One clear failure, instead of one for each state that would have come after it.
     - failhard: True
+{%- if settings.mode == "audit" and not salt["pillar.get"]("slurm_pam_auditing") %}
+
+slurm_pam-ready-audited:
+  slurm_pam.audited:
+    - require:
+      - slurm_pam: slurm_pam-ready
+
+exclude:
+{%-   for part in ["packages", "access", "slurm", "sshd", "pam", "logind"] %}
+  - sls: slurm_pam.{{ part }}
+{%-   endfor %}
+{%- endif %}
