@@ -1,0 +1,353 @@
+"""
+Read, check and edit slurm.conf the way Slurm itself reads it.
+
+The grammar is that of Slurm's ``src/common/parse_config.c`` and of slurm.conf(5): ``#`` starts a comment unless
+escaped, a backslash at the end joins lines, keys are case-insensitive, ``Include`` lines are read in place, and
+where a key is given more than once the last value counts.
+
+.. versionadded:: 1.0.0
+"""
+
+import os
+import re
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_UNCOMMENTED = re.compile(r"(?:\\.|[^\\#])*\\?", re.DOTALL)
+_CONTINUED = re.compile(r"(?<!\\)(?:\\\\)*(\\)\s*\Z", re.ASCII)
+_UNESCAPED = re.compile(r"\\?(.)", re.DOTALL)
+_PAIR = re.compile(r'\s*([A-Za-z0-9_.]+)\s*[-*+/]?=\s*(?:"([^"]*)"|(\S+))(?=\s|\Z)', re.ASCII)
+# Slurm takes an Include only at the very start of a line.
+_INCLUDE = re.compile(r"include\s+(\S+)", re.ASCII | re.IGNORECASE)
+_COMMENTED_OUT = re.compile(r"\s*#\s*([A-Za-z0-9_.]+)\s*=", re.ASCII)
+
+_BOOLEANS = dict.fromkeys(("yes", "up", "true", "1"), True) | dict.fromkeys(("no", "down", "false", "0"), False)
+# Items that say "nothing" and cannot stand in a list beside another one.
+_NOTHING = re.compile(r"(?:.*/)?none|\(null\)|", re.IGNORECASE)
+# PrologFlags that switch on others, by slurm.conf(5).
+_IMPLIED = {"x11": {"contain", "alloc"}, "runinjob": {"contain", "alloc"}, "contain": {"alloc"}}
+
+# A local file comes first, then what slurmd keeps on nodes that get their configuration from slurmctld.
+_FETCHED = (
+    "/run/slurm/conf/slurm.conf",
+    "/var/spool/slurmd/conf-cache/slurm.conf",
+    "/var/spool/slurm/d/conf-cache/slurm.conf",
+    "/var/lib/slurm/slurmd/conf-cache/slurm.conf",
+)
+_PATHS = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/local/etc/slurm.conf", *_FETCHED)
+
+
+def parse(text):
+    """
+    Split the text of a slurm.conf into entries, one for each logical line, without losing a byte.
+
+    Returns a list of dicts whose ``text`` joined gives the input. Each has ``text``, ``line`` (first physical line)
+    and ``kind``: setting, include, comment, blank or invalid. A setting has ``key``, ``value`` (unescaped, without
+    quotes), ``quoted`` and ``span`` (where the value stands in ``text``); an include has ``path`` as written.
+
+    Source: ``_get_next_line`` and ``_keyvalue_regex`` in Slurm's parse_config.c.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local slurm_conf.parse 'PrologFlags=Contain'
+    """
+    entries, raw, chars, first = [], "", [], 1
+    for number, physical in enumerate(_LINE.findall(text), 1):
+        kept = _UNCOMMENTED.match(physical).group()
+        more = _CONTINUED.search(kept)
+        kept = kept[: more.start(1)] if more else kept
+        chars += [(m.group(1), len(raw) + m.start(), len(raw) + m.end()) for m in _UNESCAPED.finditer(kept)]
+        raw += physical
+        if not more:
+            entries.append(_entry(raw, first, chars))
+            raw, chars, first = "", [], number + 1
+    return entries + ([_entry(raw, first, chars)] if raw else [])
+
+
+def _entry(raw, line, chars):
+    """One logical line: ``chars`` are its characters, each with where it begins and ends in the raw text."""
+    logical = "".join(char for char, _, _ in chars)
+    entry = {"text": raw, "line": line}
+    if not logical.strip():
+        return entry | {"kind": "comment" if "#" in raw else "blank"}
+    if include := _INCLUDE.match(logical):
+        return entry | {"kind": "include", "path": include.group(1)}
+    pair = _PAIR.match(logical)
+    if not pair:
+        return entry | {"kind": "invalid"}
+    group = 2 if pair.group(2) is not None else 3
+    start = chars[pair.start(group)][1]
+    end = chars[pair.end(group) - 1][2] if pair.group(group) else start
+    found = {"key": pair.group(1), "value": pair.group(group), "quoted": group == 2, "span": (start, end)}
+    return entry | {"kind": "setting"} | found
+
+
+def find(path=None):
+    """
+    Return the path of this node's slurm.conf: the given one, ``$SLURM_CONF``, the usual places, or the copy that
+    slurmd keeps on a node without a file of its own ("configless").
+
+    Raises CommandExecutionError where there is none.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' slurm_conf.find
+    """
+    places = [path] if path else [p for p in (os.environ.get("SLURM_CONF"), *_PATHS) if p]
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    raise CommandExecutionError(f"No slurm.conf here: looked for {', '.join(places)}")
+
+
+def effective(path=None):
+    """
+    Return what slurm.conf and the files it includes say: ``{key in lower case: {key, value, file, line, source}}``.
+
+    path: the file to read, by default the one that :py:func:`find` names. Keys that may stand more than once
+    (NodeName and the like) are there with their last value. Raises CommandExecutionError naming file and line for
+    an Include that cannot be read.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' slurm_conf.effective path=/etc/slurm/slurm.conf
+    """
+    values = {}
+    for file, entry in _reading_order(find(path), {}):
+        if entry["kind"] == "setting":
+            at = {"file": file, "line": entry["line"], "source": f"{file}:{entry['line']}"}
+            values[entry["key"].lower()] = {"key": entry["key"], "value": entry["value"], **at}
+    return values
+
+
+def _reading_order(path, files, origin=None, within=()):
+    """The entries of a file with its includes in place, as (file, entry); ``files`` collects each file's entries."""
+    if path in within:
+        raise CommandExecutionError(f"{origin}: Include {path} includes itself")
+    if path not in files:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
+                files[path] = parse(handle.read())
+        except OSError as exc:
+            raise CommandExecutionError(f"{origin or path}: cannot read {path}: {exc.strerror}") from exc
+    order = []
+    for entry in files[path]:
+        order.append((path, entry))
+        if entry["kind"] == "include":
+            here = f"{path}:{entry['line']}"
+            target = os.path.join(os.path.dirname(path), _expand(entry["path"], order, here))
+            order += _reading_order(target, files, here, (*within, path))
+    return order
+
+
+def _expand(path, order, here):
+    """``%c`` in an Include is the ClusterName read so far, in lower case."""
+    if "%c" not in path:
+        return path
+    for _, entry in reversed(order):
+        if entry.get("key", "").lower() == "clustername":
+            return path.replace("%c", entry["value"].lower())
+    raise CommandExecutionError(f"{here}: Include {path} needs ClusterName above it")
+
+
+def config(path=None, timeout=5):
+    """
+    Return the configuration in effect: ``{key in lower case: {key, value, source}}``, from ``scontrol show config``
+    where slurmctld answers within ``timeout`` seconds, else from the file as :py:func:`effective` does.
+
+    Raises CommandExecutionError where there is no slurm.conf, or one that cannot be read.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' slurm_conf.config timeout=2
+    """
+    path = find(path)
+    shown = {}
+    if __salt__["cmd.which"]("scontrol"):
+        run = __salt__["cmd.run_all"](
+            ["scontrol", "show", "config"],
+            env={"SLURM_CONF": path, "LC_ALL": "C"},
+            python_shell=False,
+            ignore_retcode=True,
+            output_loglevel="quiet",
+            timeout=timeout,
+        )
+        if run["retcode"] == 0:
+            shown = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", run["stdout"], re.MULTILINE))
+    if not shown:
+        return effective(path)
+    return {
+        key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()
+    }
+
+
+def check(wanted, path=None, timeout=5):
+    """
+    Return what does not hold, as a list of ``{key, wanted, found, source}``; empty where everything does.
+
+    wanted: ``{key: value}``. A list means that these must be among the key's values, anything else that the value is
+    this one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. ``found`` is
+    None where nothing sets the key: Slurm's defaults differ between releases, so they do not count.
+
+    Raises SaltInvocationError for a key or value that slurm.conf cannot have.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' slurm_conf.check '{"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup"}'
+    """
+    _validate(wanted)
+    values = config(path, timeout)
+    missing = {"value": None, "source": next((v["source"] for v in values.values() if "line" not in v), find(path))}
+    findings = []
+    for key, value in wanted.items():
+        found = values.get(key.lower(), missing)
+        if not _holds(key, found["value"], value):
+            findings.append({"key": key, "wanted": value, "found": found["value"], "source": found["source"]})
+    return findings
+
+
+def _holds(key, found, wanted):
+    if found is None:
+        return False
+    if isinstance(wanted, list):
+        items = {item.strip().lower() for item in found.split(",")}
+        if key.lower() == "prologflags":
+            items = items.union(*(_IMPLIED.get(item, ()) for item in items))
+        return items.issuperset(item.lower() for item in wanted)
+    return _normal(found) == _normal(wanted)
+
+
+def _normal(value):
+    word = str(value).lower()
+    return _BOOLEANS.get(word, word)
+
+
+def _validate(wanted):
+    if not isinstance(wanted, dict):
+        raise SaltInvocationError(f"settings: {wanted!r} is not a mapping of slurm.conf keys to values")
+    for key, value in wanted.items():
+        if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_.]+", key):
+            raise SaltInvocationError(f"settings: {key!r} is no slurm.conf key (letters, digits, _ and .)")
+        if isinstance(value, list):
+            good = value and all(isinstance(item, str) and re.fullmatch(r'[^",\s]+', item) for item in value)
+        else:
+            good = isinstance(value, (str, int)) and re.fullmatch(r'[^"\n]*[^"\s]', str(value))
+        if not good:
+            raise SaltInvocationError(f"settings: {key}: {value!r} is not allowed: give a value or a list of words")
+
+
+def edit(text, wanted):
+    """
+    Return the text of one slurm.conf so changed that ``wanted`` (see :py:func:`check`) holds in it.
+
+    Changes nothing else: comments, blanks, order and the list values found stay, and a text in which everything holds
+    comes back as it is. A key that is not there goes below its commented-out line, or to the end.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local slurm_conf.edit 'PrologFlags=Alloc' '{"PrologFlags": ["Contain"]}'
+    """
+    _validate(wanted)
+    entries = parse(text)
+    _apply(entries, entries, wanted)
+    return _render(entries)
+
+
+def plan(wanted, path=None):
+    """
+    Return the files to write, ``{path: text}``, so that ``wanted`` (see :py:func:`check`) holds in slurm.conf and the
+    files it includes; empty where it holds. A key is changed in the file where its effective value stands.
+
+    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: there it must be changed.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' slurm_conf.plan '{"PrologFlags": ["Contain"]}'
+    """
+    _validate(wanted)
+    path = find(path)
+    files = {}
+    order = [entry for _, entry in _reading_order(path, files)]
+    before = {file: _render(entries) for file, entries in files.items()}
+    _apply(order, files[path], wanted)
+    changed = {file: _render(entries) for file, entries in files.items() if _render(entries) != before[file]}
+    if changed and (path in _FETCHED or "/conf-cache/" in os.path.realpath(path)):
+        raise CommandExecutionError(f"{path} comes from slurmctld: change slurm.conf there")
+    return changed
+
+
+def _render(entries):
+    return "".join(entry["text"] for entry in entries)
+
+
+def _apply(order, home, wanted):
+    """Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``."""
+    for key, value in wanted.items():
+        entry = next((e for e in reversed(order) if e.get("key", "").lower() == key.lower()), None)
+        if entry is None:
+            _insert(home, key, _written(",".join(value) if isinstance(value, list) else value))
+        elif not _holds(key, entry["value"], value):
+            _replace(entry, value)
+
+
+def _replace(entry, wanted):
+    start, end = entry["span"]
+    new = wanted
+    if isinstance(wanted, list):
+        found = [item.strip() for item in entry["value"].split(",")]
+        kept = [item for item in found if not _NOTHING.fullmatch(item)]
+        added = [item for item in wanted if item.lower() not in map(str.lower, kept)]
+        new = ",".join(kept + added)
+        if kept == found:  # appended in place, so that the lines it may be joined from stay
+            start, new = end, "," + ",".join(added)
+    new = _written(new, entry["quoted"])
+    entry["text"] = entry["text"][:start] + new + entry["text"][end:]
+
+
+def _written(value, quoted=False):
+    """A value as it stands in the file."""
+    word = re.sub(r"([\\#])", r"\\\1", str(int(value)) if isinstance(value, bool) else str(value))
+    return f'"{word}"' if re.search(r"\s", word) and not quoted else word
+
+
+def _insert(entries, key, value):
+    at = len(entries)
+    for index, entry in enumerate(entries):
+        commented = _COMMENTED_OUT.match(entry["text"])
+        if entry["kind"] == "comment" and commented and commented.group(1).lower() == key.lower():
+            at = index + 1
+    if at:
+        before = entries[at - 1]
+        # A last line without newline, or one that ends in a backslash, would take the new line in.
+        while len(parse(before["text"] + "#")) == len(parse(before["text"])):
+            before["text"] += "\n"
+    entries.insert(at, {"text": f"{key}={value}\n", "line": None, "kind": "setting"})

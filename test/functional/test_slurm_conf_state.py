@@ -1,0 +1,203 @@
+"""slurm_conf's states through Salt's loader, and its reading of a messy slurm.conf against Slurm's own."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+SETTINGS = {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"]}
+BEFORE = "# site\nPrologFlags=Alloc # ours\nInclude part.conf\n"
+PART = "TaskPlugin=task/affinity\n"
+
+
+@pytest.fixture
+def conf(tmp_path):
+    (tmp_path / "slurm.conf").write_text(BEFORE)
+    (tmp_path / "part.conf").write_text(PART)
+    (tmp_path / "part.conf").chmod(0o640)
+    return tmp_path / "slurm.conf"
+
+
+@pytest.fixture
+def no_slurm(tmp_path, monkeypatch):
+    """A node without Slurm. Salt looks beyond the PATH, so its own look-up is narrowed."""
+    monkeypatch.setattr("salt.utils.path.which", lambda name: shutil.which(name, path=str(tmp_path / "bin")))
+
+
+@pytest.fixture
+def slurmd(no_slurm, tmp_path):
+    """A node whose slurmd is installed and whose slurmctld cannot be asked."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "slurmd").symlink_to("/bin/true")
+
+
+def test_checked_fails_with_every_finding(states, conf, slurmd, test_mode):
+    ret = states.slurm_conf.checked("needs", settings=SETTINGS, path=str(conf), test=test_mode)
+    assert ret.result is False
+    assert ret.changes == {}
+    assert ret.comment == (
+        f"PrologFlags is Alloc ({conf}:2), must contain Contain; "
+        f"TaskPlugin is task/affinity ({conf.parent}/part.conf:1), must contain task/cgroup. "
+        "Change slurm.conf on the whole cluster, then restart slurmctld and every slurmd."
+    )
+
+
+def test_checked_names_a_key_that_is_not_set(states, conf, slurmd, test_mode):
+    wanted = {"ProctrackType": "proctrack/cgroup"}
+    ret = states.slurm_conf.checked("needs", settings=wanted, path=str(conf), test=test_mode)
+    assert ret.result is False
+    assert ret.comment.startswith(f"ProctrackType is not set ({conf}), must be proctrack/cgroup. ")
+
+
+def test_checked_holds(states, conf, slurmd, test_mode):
+    wanted = {"prologflags": ["alloc"]}
+    ret = states.slurm_conf.checked("needs", settings=wanted, path=str(conf), test=test_mode)
+    assert (ret.result, ret.changes) == (True, {})
+    assert ret.comment == "slurm.conf has what is needed: prologflags"
+
+
+def test_managed(states, conf, slurmd, test_mode):
+    part = conf.parent / "part.conf"
+    arguments = {"settings": SETTINGS, "path": str(conf), "use_pam": True}
+    ret = states.slurm_conf.managed("needs", **arguments, test=test_mode)
+    assert ret.changes == {
+        str(conf): f"--- {conf}\n+++ {conf}\n@@ -1,3 +1,4 @@\n # site\n-PrologFlags=Alloc # ours\n"
+        "+PrologFlags=Alloc,Contain # ours\n Include part.conf\n+UsePAM=1\n",
+        str(part): f"--- {part}\n+++ {part}\n@@ -1 +1 @@\n-TaskPlugin=task/affinity\n"
+        "+TaskPlugin=task/affinity,task/cgroup\n",
+    }
+    if test_mode:
+        assert (ret.result, ret.comment) == (None, f"Would change {conf}, {part}")
+        assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
+        return
+    assert ret.result is True
+    assert ret.comment == f"Changed {conf}, {part}. It counts once slurmctld and slurmd are restarted."
+    assert conf.read_text() == "# site\nPrologFlags=Alloc,Contain # ours\nInclude part.conf\nUsePAM=1\n"
+    assert part.stat().st_mode & 0o777 == 0o640
+    again = states.slurm_conf.managed("needs", **arguments)
+    assert (again.result, again.changes) == (True, {})
+    assert again.comment == "slurm.conf has what is needed already: PrologFlags, TaskPlugin, UsePAM"
+
+
+def test_managed_keeps_a_link_and_bytes_that_are_not_utf8(states, conf, slurmd, tmp_path):
+    real = tmp_path / "shared.conf"
+    real.write_bytes(b"# Universit\xe4t\r\nPrologFlags=Alloc\r\n")
+    conf.unlink()
+    conf.symlink_to(real)
+    ret = states.slurm_conf.managed("needs", settings={"PrologFlags": ["Contain"]}, path=str(conf))
+    assert ret.result is True
+    assert conf.is_symlink()
+    assert real.read_bytes() == b"# Universit\xe4t\r\nPrologFlags=Alloc,Contain\r\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable")
+def test_a_write_that_fails_half_way_leaves_everything_as_it_was(states, conf, slurmd):
+    part = conf.parent / "part.conf"
+    subprocess.run(["chattr", "+i", part], check=True)
+    try:
+        ret = states.slurm_conf.managed("needs", settings=SETTINGS, path=str(conf))
+    finally:
+        subprocess.run(["chattr", "-i", part], check=True)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment.startswith("Could not write slurm.conf: ")
+    assert ret.comment.endswith(f"Nothing is changed; see that these can be written, and apply again: {conf}, {part}")
+    assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
+
+
+@pytest.mark.parametrize("function", ["checked", "managed"])
+def test_a_missing_slurm_conf(states, tmp_path, slurmd, function, test_mode):
+    path = f"{tmp_path}/none.conf"
+    ret = states[f"slurm_conf.{function}"]("needs", settings=SETTINGS, path=path, test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment == f"No slurm.conf here: looked for {path}"
+
+
+@pytest.mark.parametrize("function", ["checked", "managed"])
+def test_a_missing_slurm_conf_waits_for_the_package_in_a_dry_run(states, tmp_path, no_slurm, function, test_mode):
+    path = f"{tmp_path}/none.conf"
+    ret = states[f"slurm_conf.{function}"]("needs", settings=SETTINGS, path=path, test=test_mode)
+    assert (ret.result, ret.changes) == (None if test_mode else False, {})
+    waits = "Waits for Slurm to be installed: " if test_mode else ""
+    assert ret.comment == f"{waits}No slurm.conf here: looked for {path}"
+
+
+@pytest.mark.parametrize("function", ["checked", "managed"])
+def test_bad_settings_change_nothing(states, conf, slurmd, function, test_mode):
+    ret = states[f"slurm_conf.{function}"]("needs", settings={"PrologFlags": ["a b"]}, path=str(conf), test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "PrologFlags: ['a b'] is not allowed" in ret.comment
+    assert conf.read_text() == BEFORE
+
+
+MESSY = r"""clustername=TestC
+SlurmctldHost=localhost
+SlurmctldPort=17817
+SlurmUser=root
+AuthType=auth/none
+CredType=cred/none
+MpiDefault=none
+StateSaveLocation={dir}
+SlurmctldPidFile={dir}/slurmctld.pid
+SlurmctldLogFile={dir}/slurmctld.log
+SchedulerParameters=defer
+PrologFlags = NoHold,\
+Serial # joined \
+TaskProlog=/bin/a\#b\\c  # what \
+TaskEpilog="/bin/d e" # x
+Include part-%c.conf
+include	sub/a.conf
+SchedulerParameters="batch_sched_delay=3,bf_interval=4"
+NodeName=n1 CPUs=1
+PartitionName=p Nodes=n1 Default=yes
+SlurmdTimeout=\
+\
+ 77
+"""
+
+IN_A_NETWORK_OF_ITS_OWN = """
+set -e
+ip link set lo up
+ip link add v0 type veth peer name v1
+ip addr add 192.0.2.1/24 dev v0
+ip link set v0 up
+ip link set v1 up
+slurmctld -D -c -f "$1" >/dev/null 2>&1 & daemon=$!
+trap 'kill $daemon; wait $daemon || true' EXIT
+for try in $(seq 50); do
+    SLURM_CONF="$1" scontrol ping 2>/dev/null | grep -q 'is UP' && break
+    sleep 0.1
+done
+"$(dirname "$2")/salt-call" -c "$3" --local --out=json slurm_conf.config path="$1" timeout=20
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="slurmctld gets a network namespace of its own, which needs root")
+@pytest.mark.skipif(not shutil.which("slurmctld") or not shutil.which("ip"), reason="no slurmctld or no ip here")
+def test_we_read_it_as_slurm_does(modules, loaders, tmp_path):
+    (tmp_path / "sub").mkdir()
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(MESSY.replace("{dir}", str(tmp_path)))
+    (tmp_path / "part-testc.conf").write_text("UsePAM=yes\nPrologFlags=Alloc")
+    (tmp_path / "sub" / "a.conf").write_text("Include b.conf\n")
+    (tmp_path / "sub" / "b.conf").write_text("proctracktype=proctrack/linuxproc\n  taskplugin=task/none\n#taskplugin=x")
+    salt = tmp_path / "salt"
+    salt.mkdir()
+    minion = {key: loaders.opts[key] for key in ("module_dirs", "states_dirs")}
+    minion |= {"id": "functional", "root_dir": str(salt), "file_client": "local"}
+    (salt / "minion").write_text(json.dumps(minion))
+    script = ["unshare", "--net", "sh", "-c", IN_A_NETWORK_OF_ITS_OWN, "sh", str(conf), sys.executable, str(salt)]
+    run = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    slurms = json.loads(run.stdout)["local"]
+    assert slurms["prologflags"]["source"] == "scontrol show config"
+    ours = modules.slurm_conf.effective(str(conf))
+    for key in ("prologflags", "taskprolog", "taskepilog", "proctracktype", "taskplugin", "schedulerparameters"):
+        assert slurms[key]["value"] == ours[key]["value"], key
+    assert slurms["clustername"]["value"] == ours["clustername"]["value"].lower()
+    assert (slurms["usepam"]["value"], ours["usepam"]["value"]) == ("Yes", "yes")
+    assert (slurms["slurmdtimeout"]["value"], ours["slurmdtimeout"]["value"]) == ("77 sec", "77")
+    assert pathlib.Path(ours["proctracktype"]["file"]) == tmp_path / "sub" / "b.conf"

@@ -1,0 +1,235 @@
+"""slurm_conf: lossless parsing as Slurm's parse_config.c does it, and edits that change only what was asked."""
+
+import importlib.util
+import pathlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+SOURCE = pathlib.Path(__file__).parents[2] / "_modules" / "slurm_conf.py"
+
+
+@pytest.fixture(scope="module")
+def slurm_conf():
+    spec = importlib.util.spec_from_file_location("slurm_conf_under_test", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__salt__ = {"cmd.which": lambda name: None}
+    return module
+
+
+WANTED = {"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup", "TaskPlugin": ["task/cgroup"]}
+
+# Pieces that meet in real files: comments, escapes, quotes, joined lines, includes, Windows line ends.
+PIECES = st.sampled_from(
+    ["PrologFlags", "prologflags=Alloc", "=", "Alloc,Serial", '"task/none"', "TaskPlugin = task/affinity", "#", "\\"]
+    + ["\\\n", "\n", "\r\n", " ", "\t", "Include x", "NodeName=n[1-4] CPUs=4", "\\#", "\x0b", "é", "\udcff", "+="]
+)
+TEXTS = st.lists(PIECES, max_size=30).map("".join)
+
+
+def values(module, text):
+    return {e["key"].lower(): e["value"] for e in module.parse(text) if e["kind"] == "setting"}
+
+
+@given(TEXTS | st.text())
+def test_parse_loses_nothing(slurm_conf, text):
+    assert "".join(e["text"] for e in slurm_conf.parse(text)) == text
+
+
+@given(TEXTS)
+def test_spans_hold_the_value(slurm_conf, text):
+    for entry in slurm_conf.parse(text):
+        if entry["kind"] == "setting" and "\\" not in entry["text"]:
+            start, end = entry["span"]
+            assert entry["text"][start:end] == entry["value"]
+
+
+@given(TEXTS)
+def test_edit_brings_it_about_and_twice_is_once(slurm_conf, text):
+    edited = slurm_conf.edit(text, WANTED)
+    found = values(slurm_conf, edited)
+    assert "contain" in found["prologflags"].lower().split(",")
+    assert found["proctracktype"] == "proctrack/cgroup"
+    assert "task/cgroup" in found["taskplugin"].lower().split(",")
+    assert slurm_conf.edit(edited, WANTED) == edited
+
+
+@given(TEXTS)
+def test_edit_keeps_every_other_setting(slurm_conf, text):
+    others = {k: v for k, v in values(slurm_conf, text).items() if k not in map(str.lower, WANTED)}
+    after = values(slurm_conf, slurm_conf.edit(text, WANTED))
+    assert {k: v for k, v in after.items() if k not in map(str.lower, WANTED)} == others
+
+
+@pytest.mark.parametrize(
+    "text, kind, key, value",
+    [
+        ("PrologFlags=Alloc\n", "setting", "PrologFlags", "Alloc"),
+        ("  PrologFlags \t= Alloc # why\n", "setting", "PrologFlags", "Alloc"),
+        ('TaskPlugin="task/none,task/affinity"\r\n', "setting", "TaskPlugin", "task/none,task/affinity"),
+        ("TaskProlog=/bin/a\\#b\n", "setting", "TaskProlog", "/bin/a#b"),
+        ("TaskProlog=/bin/a\\\\#b\n", "setting", "TaskProlog", "/bin/a\\"),
+        ("PrologFlags=Alloc,\\\nSerial\n", "setting", "PrologFlags", "Alloc,Serial"),
+        ("PrologFlags=Alloc,\\  # joined, comment or not\nSerial\n", "setting", "PrologFlags", "Alloc,Serial"),
+        ("# PrologFlags=Alloc\\\n", "comment", None, None),
+        (" \n", "blank", None, None),
+        ("include\tpart.conf\n", "include", None, None),
+        (" Include part.conf\n", "invalid", None, None),
+        ("PrologFlags=\n", "invalid", None, None),
+    ],
+)
+def test_parse(slurm_conf, text, kind, key, value):
+    (entry,) = slurm_conf.parse(text)
+    assert (entry["kind"], entry.get("key"), entry.get("value")) == (kind, key, value)
+
+
+def test_a_comment_does_not_join_lines(slurm_conf):
+    assert [e["line"] for e in slurm_conf.parse("a=1\\\n\n# b \\\nc=1\n")] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("PrologFlags=Alloc,Serial\n", "PrologFlags=Alloc,Serial,Contain\n"),
+        ("prologflags = Alloc  # why\n", "prologflags = Alloc,Contain  # why\n"),
+        ("PrologFlags=Alloc,\\\nSerial # x\n", "PrologFlags=Alloc,\\\nSerial,Contain # x\n"),
+        ("PrologFlags=Alloc,\n", "PrologFlags=Alloc,Contain\n"),
+        ('PrologFlags="Alloc" # c\n', 'PrologFlags="Alloc,Contain" # c\n'),
+        ("PrologFlags=none\n", "PrologFlags=Contain\n"),
+        ("PrologFlags=X11\n", "PrologFlags=X11\n"),
+        ("PrologFlags=CONTAIN\n", "PrologFlags=CONTAIN\n"),
+        ("PrologFlags=Contain\nPrologFlags=Alloc\n", "PrologFlags=Contain\nPrologFlags=Alloc,Contain\n"),
+        ("#PrologFlags=\nNodeName=n1", "#PrologFlags=\nPrologFlags=Contain\nNodeName=n1"),
+        ("NodeName=n1", "NodeName=n1\nPrologFlags=Contain\n"),
+        ("NodeName=n1\\\n", "NodeName=n1\\\n\nPrologFlags=Contain\n"),
+        ("", "PrologFlags=Contain\n"),
+    ],
+)
+def test_edit_a_list(slurm_conf, before, after):
+    assert slurm_conf.edit(before, {"PrologFlags": ["Contain"]}) == after
+
+
+@pytest.mark.parametrize(
+    "before, wanted, after",
+    [
+        ("ProctrackType=proctrack/pgid # x\n", "proctrack/cgroup", "ProctrackType=proctrack/cgroup # x\n"),
+        ("ProctrackType=Proctrack/CGroup\n", "proctrack/cgroup", "ProctrackType=Proctrack/CGroup\n"),
+        ("ProctrackType=x\n", "a b#c", 'ProctrackType="a b\\#c"\n'),
+        ('ProctrackType="x y"\n', "a b", 'ProctrackType="a b"\n'),
+        ("ProctrackType=yes\n", True, "ProctrackType=yes\n"),
+        ("ProctrackType=yes\n", "1", "ProctrackType=yes\n"),
+        ("ProctrackType=yes\n", False, "ProctrackType=0\n"),
+        ("", 17, "ProctrackType=17\n"),
+    ],
+)
+def test_edit_a_value(slurm_conf, before, wanted, after):
+    assert slurm_conf.edit(before, {"ProctrackType": wanted}) == after
+
+
+@pytest.mark.parametrize(
+    "wanted, named",
+    [
+        ({"Prolog Flags": ["x"]}, "'Prolog Flags'"),
+        ({"PrologFlags": ["a,b"]}, "PrologFlags: ['a,b']"),
+        ({"PrologFlags": []}, "PrologFlags: []"),
+        ({"PrologFlags": "a\nb"}, "PrologFlags"),
+        ({"PrologFlags": 'a"b'}, "PrologFlags"),
+        ({"PrologFlags": {"a": 1}}, "PrologFlags"),
+        (["PrologFlags"], "mapping"),
+    ],
+)
+def test_what_slurm_conf_cannot_have_is_refused(slurm_conf, wanted, named):
+    with pytest.raises(SaltInvocationError) as refused:
+        slurm_conf.edit("", wanted)
+    assert named in str(refused.value)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / "sub").mkdir()
+    main = "ClusterName=TestC\nPrologFlags=Serial\nInclude sub/%c.conf\n#ProctrackType=\n"
+    (tmp_path / "slurm.conf").write_text(main)
+    (tmp_path / "sub" / "testc.conf").write_text("# part\ninclude more.conf\nTaskPlugin=task/affinity # t\n")
+    (tmp_path / "sub" / "more.conf").write_text("PrologFlags=Alloc")
+    return tmp_path
+
+
+def test_effective_follows_includes_and_the_last_value_counts(slurm_conf, tree):
+    found = slurm_conf.effective(str(tree / "slurm.conf"))
+    assert found["prologflags"] == {
+        "key": "PrologFlags",
+        "value": "Alloc",
+        "file": f"{tree}/sub/more.conf",
+        "line": 1,
+        "source": f"{tree}/sub/more.conf:1",
+    }
+    assert found["taskplugin"]["source"] == f"{tree}/sub/testc.conf:3"
+
+
+def test_check_says_what_does_not_hold_and_where_it_stands(slurm_conf, tree):
+    path, part = str(tree / "slurm.conf"), f"{tree}/sub/testc.conf"
+    assert slurm_conf.check(WANTED, path) == [
+        {"key": "PrologFlags", "wanted": ["Contain"], "found": "Alloc", "source": f"{tree}/sub/more.conf:1"},
+        {"key": "ProctrackType", "wanted": "proctrack/cgroup", "found": None, "source": path},
+        {"key": "TaskPlugin", "wanted": ["task/cgroup"], "found": "task/affinity", "source": f"{part}:3"},
+    ]
+
+
+def test_plan_changes_the_file_where_the_value_stands(slurm_conf, tree):
+    path = str(tree / "slurm.conf")
+    planned = slurm_conf.plan(WANTED, path)
+    assert planned == {
+        path: "ClusterName=TestC\nPrologFlags=Serial\nInclude sub/%c.conf\n"
+        "#ProctrackType=\nProctrackType=proctrack/cgroup\n",
+        f"{tree}/sub/testc.conf": "# part\ninclude more.conf\nTaskPlugin=task/affinity,task/cgroup # t\n",
+        f"{tree}/sub/more.conf": "PrologFlags=Alloc,Contain",
+    }
+    for file, text in planned.items():
+        pathlib.Path(file).write_text(text)
+    assert slurm_conf.plan(WANTED, path) == {}
+    assert slurm_conf.check(WANTED, path) == []
+
+
+def test_what_slurmctld_says_counts_before_the_file(slurm_conf, tree, monkeypatch):
+    shown = "Configuration data as of 2026-01-01T00:00:00\nPrologFlags             = Alloc,Contain\nUsePAM = No\n"
+    answers = {"cmd.which": lambda name: name, "cmd.run_all": lambda *a, **k: {"retcode": 0, "stdout": shown}}
+    monkeypatch.setattr(slurm_conf, "__salt__", answers)
+    wanted = {"PrologFlags": ["contain"], "usepam": True, "TaskPlugin": ["task/cgroup"]}
+    assert slurm_conf.check(wanted, str(tree / "slurm.conf")) == [
+        {"key": "usepam", "wanted": True, "found": "No", "source": "scontrol show config"},
+        {"key": "TaskPlugin", "wanted": ["task/cgroup"], "found": None, "source": "scontrol show config"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("\nInclude nothere.conf\n", ":2: cannot read {dir}/nothere.conf: No such file or directory"),
+        ("Include slurm.conf\n", ":1: Include {dir}/slurm.conf includes itself"),
+        ("Include %c.conf\nClusterName=c\n", ":1: Include %c.conf needs ClusterName above it"),
+    ],
+)
+def test_an_include_that_cannot_be_read_is_named(slurm_conf, tmp_path, text, says):
+    path = tmp_path / "slurm.conf"
+    path.write_text(text)
+    with pytest.raises(CommandExecutionError) as refused:
+        slurm_conf.effective(str(path))
+    assert str(refused.value) == str(path) + says.format(dir=tmp_path)
+
+
+def test_a_configless_node_is_read_and_never_edited(slurm_conf, tmp_path):
+    path = tmp_path / "conf-cache" / "slurm.conf"
+    path.parent.mkdir()
+    path.write_text("PrologFlags=Alloc\n")
+    assert slurm_conf.effective(str(path))["prologflags"]["value"] == "Alloc"
+    with pytest.raises(CommandExecutionError, match=r"comes from slurmctld: change slurm\.conf there"):
+        slurm_conf.plan(WANTED, str(path))
+    assert slurm_conf.plan({"PrologFlags": ["Alloc"]}, str(path)) == {}
+
+
+def test_no_slurm_conf_says_where_it_looked(slurm_conf, tmp_path):
+    with pytest.raises(CommandExecutionError, match=f"No slurm.conf here: looked for {tmp_path}/x"):
+        slurm_conf.find(f"{tmp_path}/x")
