@@ -1,0 +1,436 @@
+"""
+Read, check and edit the configuration of sshd.
+
+For each keyword the first value counts, what follows a Match line belongs to it, and Include lines are read in
+place: sshd_config(5). What a value means is never decided here: sshd is asked, by ``sshd -t`` and ``sshd -T``, and
+it can be asked about files that are not yet written.
+
+.. versionadded:: 1.0.0
+"""
+
+import contextlib
+import fnmatch
+import glob
+import os
+import re
+import tempfile
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+# The vendor's file is read where there is none in /etc (openSUSE, SLE 16), and is never edited.
+_VENDOR = "/usr/etc/ssh/sshd_config"
+_MAIN = ("/etc/ssh/sshd_config", _VENDOR)
+_INCLUDE_BASE = "/etc/ssh"
+_INCLUDE_DEPTH = 16
+
+# Names of one and the same option, as OpenSSH's servconf.c has them; sshd -T prints the newer one.
+_ALIASES = {
+    "challengeresponseauthentication": "kbdinteractiveauthentication",
+    "skeyauthentication": "kbdinteractiveauthentication",
+    "dsaauthentication": "pubkeyauthentication",
+    "hostbasedacceptedkeytypes": "hostbasedacceptedalgorithms",
+    "hostdsakey": "hostkey",
+    "keepalive": "tcpkeepalive",
+    "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
+}
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+|(?="))')
+_WORD = re.compile(r"""\s*((?!\#)(?:"[^"\n]*"|'[^'\n]*'|[^\s"'])+)""")
+_COMMENTED_OUT = re.compile(r"[ \t]*#[ \t]*([A-Za-z0-9]+)\b")
+
+
+def parse(text):
+    """
+    Split the text of an sshd_config into its lines, without losing a byte.
+
+    Returns a list of dicts whose ``text`` joined gives the input. Each has ``text``, ``line`` and ``kind``: setting,
+    include, match, comment, blank or invalid. All but the last three have ``keyword`` (lower case, the newer of two
+    names), ``name`` (as written), ``words`` (the value, without quotes) and ``span`` (where it stands in ``text``).
+
+    Source: sshd_config(5), and ``process_server_config_line`` in OpenSSH's servconf.c.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local sshd_config.parse 'PermitRootLogin no'
+    """
+    return [{"text": raw, "line": number} | _meaning(raw) for number, raw in enumerate(_LINE.findall(text), 1)]
+
+
+def _meaning(raw):
+    if not raw.strip():
+        return {"kind": "blank"}
+    if raw.lstrip().startswith("#"):
+        return {"kind": "comment"}
+    directive = _DIRECTIVE.match(raw)
+    words, at = [], directive.end() if directive else 0
+    while directive and (word := _WORD.match(raw, at)):
+        words.append(word)
+        at = word.end()
+    if not words or not re.match(r"\s*(#|\Z)", raw[at:]):
+        return {"kind": "invalid"}
+    keyword = _keyword(directive.group(2))
+    return {
+        "kind": keyword if keyword in ("include", "match") else "setting",
+        "keyword": keyword,
+        "name": directive.group(2),
+        "words": [re.sub(r"[\"']", "", word.group(1)) for word in words],
+        "span": (words[0].start(1), words[-1].end(1)),
+    }
+
+
+def _keyword(name):
+    return _ALIASES.get(name.lower(), name.lower())
+
+
+def find(config=None):
+    """
+    Return the path of the main configuration file that sshd reads; raises CommandExecutionError where there is none.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' sshd_config.find
+    """
+    places = [config] if config else _MAIN
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    raise CommandExecutionError(f"No sshd_config here: looked for {', '.join(places)}")
+
+
+def _reading_order(path, files, match=False, depth=0):
+    """
+    Every line in the order in which sshd reads it, includes in place, each with its ``file``, with the ``targets`` of
+    an Include, and with ``match`` where it holds for some connections only. ``files`` lie over the real ones.
+    """
+    order = []
+    for entry in parse(_text(path, files)):
+        match = match or entry["kind"] == "match"
+        targets = _included(entry, files, depth) if entry["kind"] == "include" else []
+        order.append(entry | {"file": path, "match": match, "targets": targets})
+        for target in targets:
+            order += _reading_order(target, files, match, depth + 1)
+    return order
+
+
+def _settings(main, files):
+    return [entry for entry in _reading_order(main, files) if entry["kind"] == "setting"]
+
+
+def _included(entry, files, depth):
+    """The files that an Include line names, in sshd's order."""
+    if depth == _INCLUDE_DEPTH:
+        raise CommandExecutionError(f"Include {' '.join(entry['words'])}: more than {_INCLUDE_DEPTH} deep")
+    order = []
+    for word in entry["words"]:
+        pattern = os.path.join(_INCLUDE_BASE, word)
+        paths = set(glob.glob(pattern)) | {p for p in files if _matches(p, pattern)}
+        order += sorted(p for p in paths if files.get(p, "") is not None)
+    return order
+
+
+def _matches(path, pattern):
+    """Like glob(3), of which a ``*`` does not reach over a slash."""
+    parts = path.split("/"), pattern.split("/")
+    return len(parts[0]) == len(parts[1]) and all(map(fnmatch.fnmatchcase, *parts))
+
+
+def edit(text, options, tag="salt"):
+    """
+    Return the text with these options set where they are sure to count: ahead of the first Include and Match.
+
+    options: ``{keyword: value}``, a value being a string, a number, a boolean, a list of words, or None to leave the
+    keyword alone. A line that sets the
+    keyword there gets the value, spacing and comment stay, and the line it was is kept in a comment above it, headed
+    by ``tag``. A missing one goes below its commented-out line, else to the end of that part, below a comment that
+    says so. Every earlier edit with this tag is taken back first, so that :py:func:`unedit` gives back what was there.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local sshd_config.edit 'PermitRootLogin yes' '{"PermitRootLogin": false}'
+    """
+    options = _validated(options)
+    entries = parse(unedit(text, tag))
+    head = next((i for i, entry in enumerate(entries) if entry["kind"] in ("include", "match")), len(entries))
+    added = [""] * (len(entries) + 1)
+    for name, value in options.items():
+        entry = next((e for e in entries[:head] if e.get("keyword") == _keyword(name)), None)
+        if entry is None:
+            added[_place(entries, head, name)] += f"# {tag} added: {name}\n{name} {value}\n"
+        elif entry["text"][slice(*entry["span"])] != value:
+            was = entry["text"]
+            start, end = entry["span"]
+            line = was[:start] + value + was[end:]
+            if entry["name"].lower() != name.lower():  # an older sshd has two options where ours has two names
+                line = line.replace(entry["name"], name, 1)
+            entry["text"] = f"# {tag} was: {was.removesuffix(chr(10))}\n{line}"
+    return "".join(new + entry["text"] for new, entry in zip(added, [*entries, {"text": ""}], strict=True))
+
+
+def _place(entries, head, name):
+    """The index before which a new line goes."""
+    at = head
+    for index, entry in enumerate(entries[:head]):
+        commented = _COMMENTED_OUT.match(entry["text"])
+        if commented and _keyword(commented.group(1)) == _keyword(name):
+            at = index + 1
+    # Nothing can follow a last line that has no newline, and it shall get none.
+    return at - 1 if at and not entries[at - 1]["text"].endswith("\n") else at
+
+
+def unedit(text, tag="salt"):
+    """
+    Return the text with every edit of this tag taken back: to the byte what it was, where nobody changed it since.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local sshd_config.unedit "$(cat /etc/ssh/sshd_config)" tag=salt
+    """
+    if not re.fullmatch(r"[\w.-]+", tag):
+        raise SaltInvocationError(f"tag: {tag!r} is not allowed: give one word of letters, digits, _, - and .")
+    marker = re.compile(rf"# {re.escape(tag)} (was|added): (.*)\n", re.DOTALL)
+    kept, lines = [], _LINE.findall(text)
+    while lines:
+        line = lines.pop(0)
+        marked = marker.fullmatch(line)
+        if not marked:
+            kept.append(line)
+            continue
+        kind, was = marked.groups()
+        name = _meaning(f"{was} yes" if kind == "added" else was).get("keyword")
+        ours = lines.pop(0) if lines and _meaning(lines[0]).get("keyword") == name else "\n"
+        if kind == "was":
+            kept.append(was + ("\n" if ours.endswith("\n") else ""))
+    return "".join(kept)
+
+
+def plan(options, config=None, drop_in=None, tag="salt"):
+    """
+    Return the files to write so that these options count: ``{path: text, or None to remove it}``, empty where nothing
+    is to be done. That is ``drop_in`` where sshd reads it before anything else that sets one of the options, else the
+    main file (see :py:func:`edit`). No options means to take back what there is with this tag.
+
+    Raises CommandExecutionError where that is impossible, naming the file and line in the way.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' sshd_config.plan '{"X11Forwarding": false}' drop_in=/etc/ssh/sshd_config.d/00-salt.conf
+    """
+    written = _validated(options)
+    try:
+        main = find(config)
+    except CommandExecutionError:
+        if written:
+            raise
+        main = None
+    now = {path: _text(path) for path in (main, drop_in) if path and os.path.lexists(path)}
+    header = f"# Managed by Salt ({tag}): changes here are lost.\n"
+    ours = now.get(drop_in, header).startswith(header)
+    if written and not ours:
+        raise CommandExecutionError(f"{drop_in} is there and is not managed with tag {tag}: move it away")
+    after = {drop_in: None} if drop_in and ours else {}
+    if main:
+        after[main] = unedit(now[main], tag)
+    if written:
+        trial = after | ({drop_in: header + "".join(f"{k} {v}\n" for k, v in written.items())} if drop_in else {})
+        first = {s["keyword"]: s["file"] for s in reversed(_settings(main, trial)) if not s["match"]}
+        beaten = [name for name in written if first.get(_keyword(name)) != drop_in or not drop_in]
+        if beaten and main == _VENDOR:
+            raise CommandExecutionError(f"{drop_in} comes too late for {beaten[0]}, and {main} is not to be edited")
+        after = after | {main: edit(now[main], options, tag)} if beaten else trial
+    # What is to be removed comes last: its options count from elsewhere by then.
+    order = sorted(after, key=lambda path: after[path] is None)
+    return {path: after[path] for path in order if after[path] != now.get(path)}
+
+
+def check(options, config=None, files=None, connection=None):
+    """
+    Return the options that would not count, as a list of ``{option, wanted, found, by}``; ``by`` is the file and line
+    that sets it otherwise, or None. Empty where every option is in effect.
+
+    files, connection: as for :py:func:`effective`. What sshd itself makes of the options alone is what is wanted, so
+    that its other spellings (``without-password``) are equal.
+
+    Raises CommandExecutionError where sshd refuses the options, or the configuration with them.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' sshd_config.check '{"PermitRootLogin": "prohibit-password"}'
+    """
+    written = _validated(options)
+    main = find(config)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="sshd_config.") as alone:
+        alone.writelines(f"{name} {value}\n" for name, value in written.items())
+        alone.flush()
+        code, out, err = _sshd("-T", "-f", alone.name)
+    if code:
+        line = re.search(r"line (\d+)", err)
+        named = list(written)[int(line.group(1)) - 1] if line else ", ".join(written)
+        says = err.replace(alone.name, "options")
+        raise CommandExecutionError(f"sshd refuses {named} {written.get(named, '')}: {says}")
+    wanted, found = _values(out), effective(main, connection, files)
+    order = _settings(main, files or {})
+    findings = []
+    for name, value in written.items():
+        key = name.lower() if name.lower() in wanted else _keyword(name)
+        flipped = {value, *wanted.get(key, ())} == {"yes", "no"}  # sshd took the line and does otherwise
+        if flipped or wanted.get(key) != found.get(key):
+            others = [s for s in order if s["keyword"] == _keyword(name) and " ".join(s["words"]) != value]
+            by = f"{others[0]['file']}:{others[0]['line']}" if others else None
+            findings.append({"option": name, "wanted": value, "found": " ".join(found.get(key, ["not set"])), "by": by})
+    return findings
+
+
+def effective(config=None, connection=None, files=None):
+    """
+    Return the values that count, as ``sshd -T`` prints them: ``{keyword in lower case: [value, ...]}``.
+
+    connection: what the Match lines are held against, as for ``sshd -C`` ("user=root,host=h,addr=192.0.2.1");
+    without, they do not count. files: ``{path: text, or None for "not there"}``, laid over the real ones.
+
+    Raises CommandExecutionError with sshd's words where it refuses the configuration.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' sshd_config.effective connection=user=root,host=h,addr=192.0.2.1
+    """
+    return _values(_asked(config, files, "-T", *(["-C", connection] if connection else [])))
+
+
+def test_config(config=None, files=None):
+    """
+    Return True where ``sshd -t`` accepts the configuration; raises CommandExecutionError with its words where not.
+
+    files: as for :py:func:`effective`.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' sshd_config.test_config
+    """
+    _asked(config, files, "-t")
+    return True
+
+
+def _asked(config, files, *arguments):
+    """What sshd prints about the whole configuration, copied to where ``files`` can lie over it."""
+    with tempfile.TemporaryDirectory(prefix="sshd_config.") as scratch:
+        texts = {find(config): {}}
+        for entry in _reading_order(find(config), files or {}):
+            texts.setdefault(entry["file"], {})[entry["line"]] = entry
+        copies = {path: os.path.join(scratch, str(number)) for number, path in enumerate(texts)}
+        for path, entries in texts.items():
+            with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+                handle.writelines(_pointed(entry, copies) for entry in entries.values())
+        code, out, err = _sshd("-f", copies[find(config)], *arguments)
+    if code:
+        for path, copy in copies.items():
+            err = re.sub(rf"{re.escape(copy)}\b", lambda _, path=path: path, err)
+        raise CommandExecutionError(f"sshd refuses the configuration: {err}")
+    return out
+
+
+def _pointed(entry, copies):
+    """An Include points to the copies, everything else stays."""
+    if entry["kind"] != "include":
+        return entry["text"]
+    targets = [copies[target] for target in entry["targets"] if target in copies]
+    return f"Include {' '.join(targets)}\n" if targets else "#\n"
+
+
+def _sshd(*arguments):
+    """Run sshd as a child: exit code, stdout, stderr. What only its first start makes must not stand in the way."""
+    sshd = __salt__["cmd.which"]("sshd")
+    if not sshd:
+        raise CommandExecutionError("sshd is not installed")
+    with contextlib.ExitStack() as stack:
+        command = [sshd, *arguments]
+        while True:
+            run = __salt__["cmd.run_all"](
+                command, env={"LC_ALL": "C"}, python_shell=False, ignore_retcode=True, output_loglevel="quiet"
+            )
+            missing = re.search(r"Missing privilege separation directory: (/run/\S+|/var/\S+)", run["stderr"])
+            if missing and not os.path.lexists(missing.group(1)):
+                os.mkdir(missing.group(1), 0o755)  # stays: an sshd that starts meanwhile needs it
+            elif "no hostkeys available" in run["stderr"] and "-h" not in command:
+                key = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="sshd_config.")), "key")
+                __salt__["cmd.run_all"](["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", key], python_shell=False)
+                command += ["-h", key]
+            else:
+                return run["retcode"], run["stdout"], run["stderr"].strip()
+
+
+def _values(out):
+    values = {}
+    for line in out.splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword, []).append(value)
+    return values
+
+
+def _text(path, files=None):
+    if files and path in files:
+        return files[path]
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
+            return handle.read()
+    except OSError as exc:
+        raise CommandExecutionError(f"Cannot read {path}: {exc.strerror}") from exc
+
+
+def _validated(options):
+    """The options as they are written: ``{name: text}``, without those that are None."""
+    if not isinstance(options, dict):
+        raise SaltInvocationError(f"options: {options!r} is not a mapping of sshd_config keywords to values")
+    written, seen = {}, {}
+    for name, value in options.items():
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
+            raise SaltInvocationError(f"options: {name!r} is no sshd_config keyword (letters and digits)")
+        if _keyword(name) in ("match", "include"):
+            raise SaltInvocationError(f"options: {name} is not allowed: it changes what other lines mean")
+        if seen.setdefault(_keyword(name), name) != name:
+            raise SaltInvocationError(f"options: {name} and {seen[_keyword(name)]} are the same option: give one")
+        if value is None:
+            continue
+        words = value if isinstance(value, list) else [value]
+        if not words or not all(isinstance(w, (str, int)) and re.fullmatch(r"[^\s#][^\n]*", str(w)) for w in words):
+            raise SaltInvocationError(f"options: {name}: {value!r} is not allowed: give words, a number or a boolean")
+        written[name] = " ".join(_word(word, isinstance(value, list)) for word in words)
+    return written
+
+
+def _word(word, one):
+    if isinstance(word, bool):
+        return "yes" if word else "no"
+    return f'"{word}"' if one and re.search(r"\s", str(word)) else str(word)
