@@ -1,7 +1,7 @@
 """One cgroup in every hierarchy of this machine for each node: all of the node lives below it, and ends with it.
 
-The node gets a cgroup namespace rooted there, so what its systemd and its Slurm make stays inside, two nodes do not meet,
-and nothing is left in the machine's own hierarchies.
+The node gets a cgroup namespace rooted there, so what its systemd and its Slurm make stays inside, two nodes do not
+meet, and nothing is left in the machine's own hierarchies.
 """
 
 import contextlib
@@ -37,18 +37,24 @@ def v1_controllers() -> list[str]:
     return sorted(",".join(sorted(names)) for names in hierarchies() if names and "name=systemd" not in names)
 
 
-def enclose(groups: Iterable[Path]) -> None:
-    """Make these cgroups, each ready to take processes."""
+def reserve(name: str) -> tuple[list[str], list[Path]]:
+    """The words that start a program in cgroups of this name, and the cgroups, so that they can be ended."""
+    if Path("/run/systemd/system").is_dir():
+        # Where systemd owns the tree it is asked for a scope with the controllers that Slurm needs.
+        scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={name}", "--property=Delegate=yes"]
+        return scope, [ROOT / "system.slice" / f"{name}.scope"]
+    groups = [group / name for group in hierarchies().values()]
+    return entering(groups), groups
+
+
+def entering(groups: Sequence[Path]) -> list[str]:
+    """Make these cgroups; the words that, put before a command, run it in them."""
     for group in groups:
         group.mkdir(exist_ok=True)
         # A cpuset takes no process before it has processors and memory.
         for setting in ("cpuset.cpus", "cpuset.mems"):
             if (group / setting).exists() and not (group / setting).read_text().strip():
                 (group / setting).write_text((group.parent / setting).read_text())
-
-
-def entering(groups: Iterable[Path]) -> list[str]:
-    """The words that, put before a command, run it in these cgroups."""
     return ["/bin/sh", "-c", ENTER, "enter", *map(str, groups), "--"]
 
 
@@ -73,7 +79,6 @@ def end(groups: Sequence[Path], patience: float = 30) -> None:
             raise TimeoutError(f"these processes do not end: {sorted(alive)}")
         time.sleep(0.02)
     for group in groups:
-        for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-            directory.rmdir()
-        if group.is_dir():
-            group.rmdir()
+        for directory in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+            with contextlib.suppress(FileNotFoundError):
+                directory.rmdir()

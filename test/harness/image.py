@@ -3,7 +3,6 @@
 The PAM modules of Slurm are in that repository and not installed: installing them is the formula's work.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import progress
-from harness.paths import CACHE
 from harness.shell import run
 from harness.store import kept
 
@@ -37,10 +35,10 @@ PACKAGES = (
 )
 # What Salt's own Python links against; these package names hold in bookworm and in trixie.
 PYTHON_LIBRARIES = ("libbz2-1.0", "libcrypt1", "libexpat1", "libffi8", "liblzma5", "libsqlite3-0", "libuuid1", "zlib1g")
-# In the node's repository, to be installed by the formula.
+# In the node's repository with what they need, to be installed by the formula.
 OFFERED = ("libpam-slurm", "libpam-slurm-adopt", "slurmd")
 # Started at boot by their packages, of no use in a container.
-MASKED = ("console-getty.service", "systemd-networkd-wait-online.service", "apt-daily.timer", "apt-daily-upgrade.timer")
+MASKED = ("apt-daily-upgrade.timer", "apt-daily.timer", "console-getty.service", "systemd-modules-load.service")
 # How this machine reaches the Debian archive is how the image is fetched.
 APT_OPTIONS = (
     "Acquire::http::Proxy",
@@ -77,21 +75,22 @@ def image(name: str) -> Path:
 
 
 def _bootstrap(root: Path, layout: Layout) -> None:
-    fetch = f"cd /srv/packages && apt-get -qq download {' '.join(OFFERED)}"
-    options = [f"--aptopt={line}" for name in APT_OPTIONS for line in run(["apt-config", "dump", name]).stdout.split("\n") if line]
+    get = "apt-get -qq --yes --no-install-recommends -o Dir::Cache::Archives=/srv/packages --download-only --reinstall"
+    fetch = f"mkdir -p /srv/packages/partial && {get} install {' '.join(OFFERED)}"
+    options = [line for name in APT_OPTIONS for line in run(["apt-config", "dump", name]).stdout.splitlines()]
     # A mount namespace of its own: what an interrupted build leaves mounted goes with it.
     run(
         [
             *("unshare", "--mount", "mmdebstrap", "--mode=root", "--variant=minbase", "--quiet"),
-            *options,
+            *(f"--aptopt={option}" for option in options),
             f"--include={','.join((*PACKAGES, *PYTHON_LIBRARIES, *layout.extra))}",
-            '--customize-hook=mkdir -p "$1/srv/packages" && chmod 777 "$1/srv/packages"',
             f"--customize-hook=chroot \"$1\" sh -c '{fetch}'",
-            '--customize-hook=chmod 755 "$1/srv/packages"',
             *(layout.suite, root),
         ],
         timeout=1800,
     )
+    for scratch in ("partial", "lock"):
+        run(["rm", "-rf", root / "srv/packages" / scratch])
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
 
@@ -138,7 +137,9 @@ def _sle15(root: Path) -> None:
         modules.mkdir()
         for module in (scratch / "unpacked").rglob("*.so"):
             shutil.copy(module, modules)
-        version = run(["chroot", root, "dpkg-query", "--show", "--showformat=${Version}", "slurmd"]).stdout.split("-")[0]
+        version = run(
+            ["chroot", root, "dpkg-query", "--show", "--showformat=${source:Upstream-Version}", "slurmd"]
+        ).stdout
         defines = {
             "slurm_version": version,
             "modules": modules,
@@ -161,7 +162,7 @@ def _sle15(root: Path) -> None:
 
 
 LAYOUTS = {
-    "sle15": Layout("bookworm", ("common", "sle15"), ("rpm", "zypper"), _sle15),
+    "sle15": Layout("bookworm", ("common", "sle15"), ("libslurm38", "rpm", "zypper"), _sle15),
     "debian12": Layout("bookworm", ("common", "debian"), (), _debian),
     "debian13": Layout("trixie", ("common", "debian"), (), _debian),
 }

@@ -1,7 +1,7 @@
 """A private network for each site: the outside, with a bridge, and one namespace for every node.
 
-The outside speaks from two addresses: one of the administrators' network and one of another. All names are the namespaces'
-own, so every run uses the same addresses and none is seen by another.
+The outside speaks from two addresses: one of the administrators' network and one of another. All names are the
+namespaces' own, so every run uses the same addresses and none is seen by another.
 """
 
 from harness.shell import run

@@ -1,4 +1,4 @@
-"""A compute node: real systemd, sshd, munge and Slurm in a container, seen over SSH from outside and entered from here."""
+"""A compute node: real systemd, sshd, munge and Slurm in a container, reached over SSH from outside or entered."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Node:
     def start(cls, site: Site, name: str, layout: str = "sle15", salt: str = "3008") -> Node:
         """Boot a node of a site, up to where it takes logins and jobs."""
         base, tree = image(layout), salt_tree(salt)
-        groups = [group / machine(site.name, name) for group in cgroups.hierarchies().values()]
+        launcher, groups = cgroups.reserve(machine(site.name, name))
         directory = site.directory / "nodes" / name
         directory.mkdir(mode=0o700, parents=True)
         state = {"layout": layout, "salt": salt, "groups": list(map(str, groups))}
@@ -67,7 +67,7 @@ class Node:
         node._lay_disk(base)
         node._furnish()
         network.raise_node(site.name, name, site.hosts.index(name))
-        container = node._start_container(tree)
+        container = node._start_container(launcher, tree)
         node.init = state["init"] = node._await(lambda: _only_child(container.pid), container, "init", 30)
         (directory / "node.json").write_text(json.dumps(state))
         node._await(node._answers, container, "sshd and Slurm", 60)
@@ -110,8 +110,7 @@ class Node:
         if self.name != self.site.hosts[0]:
             (self.root / "etc/systemd/system/slurmctld.service").symlink_to("/dev/null")
 
-    def _start_container(self, salt: Path) -> subprocess.Popen:
-        cgroups.enclose(self.groups)
+    def _start_container(self, launcher: Sequence[str], salt: Path) -> subprocess.Popen:
         formula = [part for part in FORMULA if (REPO / part).is_dir()]
         command = [
             *("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
@@ -125,7 +124,7 @@ class Node:
         ]
         with (self.directory / "console.log").open("w") as console:
             return subprocess.Popen(
-                [*cgroups.entering(self.groups), *command],
+                [*launcher, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -160,7 +159,6 @@ class Node:
         """The words that run a command in the node from here, for subprocess."""
         own = cgroups.hierarchies(self.init)
         groups = [group.parent / "exec" if group.name == "init.scope" else group for group in own.values()]
-        cgroups.enclose(groups)
         into = ["nsenter", f"--target={self.init}", "--all", "--root", "--wd"]
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", "env"]
         return [*cgroups.entering(groups), *into, *become, f"PATH={PATH}", "LANG=C.UTF-8", *words]
@@ -177,6 +175,9 @@ class Node:
 
     def read(self, path: str) -> str:
         return (self.root / path.lstrip("/")).read_text(errors="surrogateescape")
+
+    def uid(self, user: str) -> int:
+        return int(self.run(["id", "-u", user], check=True).stdout)
 
     def pillar(self, text: str) -> None:
         """The pillar of this node, as YAML or JSON."""

@@ -8,12 +8,13 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import cgroups, network, slurm
 from harness.paths import RUN
 from harness.shell import run
+from harness.store import locked
 
 ASKPASS = '#!/bin/sh\nexec cat "${0%/*}/password"\n'
 
@@ -42,7 +43,6 @@ class Site:
         owned: bool = True,
     ) -> Site:
         sweep()
-        RUN.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = RUN / (name or secrets.token_hex(4))
         directory.mkdir(mode=0o700)
         plan = {
@@ -95,14 +95,19 @@ def machine(site: str, host: str) -> str:
 
 def sites() -> list[Site]:
     """Every site there is."""
-    return [Site(path.parent) for path in sorted(RUN.glob("*/site.json"))]
+    found = []
+    for plan in sorted(RUN.glob("*/site.json")):
+        with contextlib.suppress(FileNotFoundError):  # its owner removes it just now
+            found.append(Site(plan.parent))
+    return found
 
 
 def sweep() -> None:
     """Remove what a killed run left."""
-    for site in sites():
-        if site.owner and _started(site.owner[0]) != site.owner[1]:
-            site.remove()
+    with locked(RUN / ".lock"):
+        for site in sites():
+            if site.owner and _started(site.owner[0]) != site.owner[1]:
+                site.remove()
 
 
 def _started(pid: int) -> int | None:
@@ -113,16 +118,7 @@ def _started(pid: int) -> int | None:
         return None
 
 
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
+def interrupt_on_signals() -> None:
     """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that what it started is removed."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)

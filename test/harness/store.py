@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.paths import CACHE
+
+FORGET_AFTER = 14 * 24 * 3600  # seconds
 
 
 @contextlib.contextmanager
@@ -39,10 +42,9 @@ def fingerprint(*ingredients: object) -> str:
 def kept(name: str, ingredients: tuple[object, ...], build: Callable[[Path], None]) -> Path:
     """The directory made by ``build`` from these ingredients, made now if it is not there yet."""
     place = CACHE / f"{name}-{fingerprint(name, *ingredients)}"
-    if place.is_dir():
-        return place
     with locked(CACHE / f"{name}.lock"):
         if not place.is_dir():
+            _forget_old(name)
             making = place.with_name(place.name + ".making")
             shutil.rmtree(making, ignore_errors=True)
             try:
@@ -50,4 +52,12 @@ def kept(name: str, ingredients: tuple[object, ...], build: Callable[[Path], Non
                 making.rename(place)
             finally:
                 shutil.rmtree(making, ignore_errors=True)
+        os.utime(place)
     return place
+
+
+def _forget_old(name: str) -> None:
+    """Remove what was made under this name and not used for two weeks."""
+    for place in CACHE.glob(f"{name}-*"):
+        if time.time() - place.stat().st_mtime > FORGET_AFTER:
+            shutil.rmtree(place)
