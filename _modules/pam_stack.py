@@ -7,14 +7,12 @@ What a stack *says*: text in, text out. Nothing here evaluates a stack or writes
 - :py:func:`expand` follows includes and substacks the way ``pam_start`` does
 - :py:func:`libpam` tells which libpam this node has, since generations of it read some lines differently
 
-The behaviour is that of ``libpam/pam_handlers.c`` and ``libpam/pam_misc.c`` of Linux-PAM (:manpage:`pam.conf(5)` describes
-it, and where the two differ the library is followed), with Debian's ``@include`` where the library has it.
+The behaviour is that of ``libpam/pam_handlers.c`` and ``libpam/pam_misc.c`` of Linux-PAM (:manpage:`pam.conf(5)`
+describes it; where the two differ the library is followed), with Debian's ``@include`` where the library has it.
 
 Text is ``str``; bytes that are not UTF-8 are surrogate escapes, so they go out as they came in.
 """
 
-import bisect
-import copy
 import functools
 import mmap
 import os
@@ -22,10 +20,10 @@ import re
 import stat
 import string
 
+import salt.utils.args
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from salt.utils.args import clean_kwargs
 
-# --- what libpam's words mean ------------------------------------------------------------------------------------------
+# --- what libpam's words mean ---
 
 TYPES = ("auth", "account", "password", "session")
 
@@ -54,7 +52,7 @@ _INT_MAX = 2**31 - 1
 _PAIR = re.compile(
     rf"[ \t-\r]*(?:({'|'.join(RETURN_CODES)}|default)[ \t-\r]*=[ \t-\r]*(?:({'|'.join(ACTIONS)})|([0-9]+))|\Z)"
 )
-# libpam compares in ASCII: a long s in "ſession" is not an s.
+# libpam compares in ASCII: a Kelvin sign is not a k to it.
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -108,7 +106,7 @@ def _names_nothing(module):
     return (base.rpartition(".")[0] if "." in base else base) in ("", "?")
 
 
-# --- grammar: from text to entries -------------------------------------------------------------------------------------
+# --- grammar: from text to entries ---
 
 # The common line, whole: a rule or an include without brackets (but for its control), escapes, continuations,
 # NULs and odd blanks; or nothing; then perhaps a comment. Whatever else there is takes the slow, exact path.
@@ -217,11 +215,11 @@ class _Line:
 
     def place(self, offset):
         """The place in the text of an offset in this line."""
-        lengths = [0]
-        for _, piece in self._pieces:
-            lengths.append(lengths[-1] + len(piece))
-        index = min(bisect.bisect_right(lengths, offset), len(self._pieces)) - 1
-        return self._pieces[index][0] + offset - lengths[index]
+        for start, piece in self._pieces:
+            if offset < len(piece):
+                return start + offset
+            offset -= len(piece)
+        return self.end
 
 
 def _written(word):
@@ -373,38 +371,29 @@ def render(entries):
     return "".join(entry["text"] for entry in entries)
 
 
-# --- selecting ---------------------------------------------------------------------------------------------------------
+# --- selecting ---
 
 
-def _same_name(entry_name, wanted):
+def _named(wanted):
     """A bare name stands for every path that ends in it. A carriage return belongs to the line's end, to us."""
-    name = (entry_name or "").rstrip("\r")
-    return name == wanted or ("/" not in wanted and name.rpartition("/")[2] == wanted)
+    return lambda name: wanted in (name or "") and wanted in (name.rstrip("\r"), name.rstrip("\r").rpartition("/")[2])
 
 
-def _same_control(control, wanted):
-    return _plain_control(control or "") == _plain_control(wanted)
+def _controlled(wanted):
+    wanted = _plain_control(wanted)
+    return lambda control: control is not None and _plain_control(control) == wanted
 
 
 def _plain_control(control):
     """A control without what makes no difference: brackets around a keyword, case, and how many blanks there are."""
-    word = _WORD.match(control)
-    value = " ".join(_unescape(word).split()) if word else ""
-    return value.translate(_LOWER) if value.translate(_LOWER) in (*CONTROLS, *INCLUDES, "@include") else value
+    value = " ".join(_argument(control).split())
+    keyword = value.translate(_LOWER)
+    return keyword if keyword in (*CONTROLS, *INCLUDES, "@include") else value
 
 
-def _has_args(args, wanted):
-    have = [arg.rstrip("\r") for arg in args or []]
-    return all(arg in have for arg in _arguments(wanted))
-
-
-_SELECTORS = {
-    "type": lambda value, wanted: value == wanted.translate(_LOWER),
-    "control": _same_control,
-    "module": _same_name,
-    "target": lambda value, wanted: (value or "").rstrip("\r") == wanted,
-    "args": _has_args,
-}
+def _has_args(wanted):
+    wanted = _arguments(wanted)
+    return lambda args: set(wanted) <= {arg.rstrip("\r") for arg in args or []}
 
 
 def _arguments(args):
@@ -416,22 +405,34 @@ def _arguments(args):
     return [str(arg) for arg in args]
 
 
-def _check_selector(selector):
+# What makes, of the value that is wanted, a test of a line's.
+_SELECTORS = {
+    "type": lambda wanted: wanted.translate(_LOWER).__eq__,
+    "control": _controlled,
+    "module": _named,
+    "target": lambda wanted: lambda target: target is not None and target.rstrip("\r") == wanted,
+    "args": _has_args,
+}
+
+
+def _selection(selector):
+    """A selector as what _select takes."""
     if not isinstance(selector, dict) or not selector:
         raise SaltInvocationError(f"{selector!r} selects nothing; give one or more of {', '.join(_SELECTORS)}")
     for key, wanted in selector.items():
         if key not in _SELECTORS:
             raise SaltInvocationError(f"{key!r} is no way to select a line; there are {', '.join(_SELECTORS)}")
-        if not isinstance(wanted, (str, list) if key == "args" else str):
-            raise SaltInvocationError(
-                f"{key} must be {'a list of words' if key == 'args' else 'a word'}, not {wanted!r}"
-            )
+        if key != "args" and not (isinstance(wanted, str) and wanted.strip(_BLANKS)):
+            raise SaltInvocationError(f"{key} must be a word, not {wanted!r}")
+    return [(key, _SELECTORS[key](wanted)) for key, wanted in selector.items()]
 
 
-def _matches(entry, selector):
-    return entry["kind"] in ("rule", "include") and all(
-        _SELECTORS[key](entry.get(key), wanted) for key, wanted in selector.items()
-    )
+def _select(entries, selection):
+    """The indexes of the rules and includes that pass every test."""
+    found = [index for index, entry in enumerate(entries) if entry["kind"] in ("rule", "include")]
+    for key, test in selection:
+        found = [index for index in found if test(entries[index].get(key))]
+    return found
 
 
 def find(text, **selector):
@@ -460,15 +461,15 @@ def find(text, **selector):
 
         salt-call pam_stack.find 'account required pam_unix.so' type=account module=pam_unix.so
     """
-    selector = clean_kwargs(**selector)
-    _check_selector(selector)
-    return [entry for entry in (parse(text) if isinstance(text, str) else text) if _matches(entry, selector)]
+    selector = salt.utils.args.clean_kwargs(**selector)
+    entries = parse(text) if isinstance(text, str) else text
+    return [entries[index] for index in _select(entries, _selection(selector))]
 
 
-# --- editing -----------------------------------------------------------------------------------------------------------
+# --- editing ---
 
 _TAB = 8
-_NEIGHBOURS = 4
+_NEIGHBOURS = 3
 _COMMENT_SIGN = re.compile(r"(?m)^[ \t]*#+(?:[ \t](?=[^ \t]))?")
 _LINE_END = re.compile(r"\r?\n\Z")
 
@@ -500,29 +501,33 @@ class _Layout:
 
     def __init__(self, text, old):
         line = _Line(text, 0, old)
+        self.text, self.old = text, old
         self.words = [_written(word) for word in line.words]
-        starts = [line.place(word.end() - len(written)) for word, written in zip(line.words, self.words)]
-        ends = [0] + [line.place(word.end() - 1) + 1 for word in line.words]
-        self.gaps = [text[end:start] for end, start in zip(ends, starts)]
-        self.rest = text[ends[-1] :]
-        self.columns = [(_column(text[:end]), _column(text[:start])) for end, start in zip(ends, starts)]
+        self.ends = [0] + [line.place(word.end() - 1) + 1 for word in line.words]
+        self.starts = [line.place(word.end() - len(written)) for word, written in zip(line.words, self.words)]
+        self.gaps = [text[end:start] for end, start in zip(self.ends, self.starts)]
+        self.rest = text[self.ends[-1] :]
+
+    def columns(self, index):
+        """Where the blanks before a word begin and end, in columns."""
+        return _column(self.text[: self.ends[index]]), _column(self.text[: self.starts[index]])
 
     def gap(self, index, before, neighbours):
         """
         The blanks before the word at an index, where the text before it is given.
 
-        A column that this line shares with a neighbour is kept; else the blanks are those this line has.
+        A column is kept where there is one: several spaces, or a place that a neighbour's words begin at as well.
         """
         if index >= len(self.gaps) or index > 3:
             return " "
-        gap, (end, column) = self.gaps[index], self.columns[index]
+        gap, (end, column) = self.gaps[index], self.columns(index)
         if "\n" in gap or not gap:
             return gap or " "
-        aligned = any(
-            len(other.columns) > index and other.columns[index][1] == column and other.columns[index][0] != end
-            for other in neighbours
+        shared = gap.startswith("  ") or any(
+            len(other.words) > index and other.columns(index)[1] == column and other.columns(index)[0] != end
+            for other in (_Layout(text, self.old) for text in neighbours)
         )
-        if not aligned:
+        if not shared:
             return gap
         if "\t" in gap:
             return "\t" * max(1, -(-column // _TAB) - _column(before) // _TAB)
@@ -540,9 +545,8 @@ class _Layout:
         for index, word in enumerate(words):
             here = index if index < len(words) - tail else index - len(words) + len(self.words)
             untouched = index <= kept or here > 3
-            text += (
-                self.gaps[here] if untouched and here < len(self.gaps) else self.gap(here, text, neighbours)
-            ) + word
+            gap = self.gaps[here] if untouched and here < len(self.gaps) else self.gap(here, text, neighbours)
+            text += gap + word
         return text + self.rest
 
 
@@ -557,11 +561,10 @@ class _Editor:
     # finding lines
 
     def _all(self, selector):
-        return [index for index, entry in enumerate(self.entries) if _matches(entry, selector)]
+        return _select(self.entries, _selection(selector))
 
     def _one(self, selector, besides=None):
         """The index of the one line a selector means."""
-        _check_selector(selector)
         found = [index for index in self._all(selector) if index != besides]
         if len(found) == 1:
             return found[0]
@@ -572,7 +575,6 @@ class _Editor:
 
     def _any(self, selector, missing):
         """The indexes of the lines a selector means; that there are none is an error, unless told otherwise."""
-        _check_selector(selector)
         return self._all(selector) or ([] if missing == "ok" else [self._one(selector)])
 
     def _rule(self, selector):
@@ -586,7 +588,8 @@ class _Editor:
         lines = [f"\n  line {self.entries[index]['line']}: {self.entries[index]['text'].strip()}" for index in indexes]
         return "".join(lines) or " none"
 
-    def _matters(self, entry, types):
+    @staticmethod
+    def _matters(entry, types):
         """Whether a line has a say in some types; one without a type has it in all."""
         return entry["kind"] in ("rule", "include", "invalid") and entry.get("type") in (*types, None)
 
@@ -595,14 +598,15 @@ class _Editor:
     def _layout(self, index):
         return _Layout(self.entries[index]["text"], self.old)
 
-    def _neighbours(self, place, type_=None):
-        """The indexes of the few lines nearest to a place whose way of writing can be followed."""
+    def _neighbours(self, place, type_):
+        """The texts of the few lines nearest to a place whose way of writing can be followed."""
         plain = [
             index
             for index, entry in enumerate(self.entries)
             if entry["kind"] in ("rule", "include") and "\n" not in entry["text"][:-1] and index != place
         ]
-        return sorted(plain, key=lambda index: (self.entries[index]["type"] != type_, abs(index - place)))[:_NEIGHBOURS]
+        plain.sort(key=lambda index: (self.entries[index]["type"] != type_, abs(index - place)))
+        return [self.entries[index]["text"] for index in plain[:_NEIGHBOURS]]
 
     def _settle(self, first, last, texts):
         """Put texts in the place of some entries, if libpam reads each of them, and those around, by itself."""
@@ -624,7 +628,7 @@ class _Editor:
         """Give the line at an index other words."""
         layout = self._layout(index)
         if words != layout.words:
-            neighbours = [self._layout(other) for other in self._neighbours(index, self.entries[index]["type"])]
+            neighbours = self._neighbours(index, self.entries[index]["type"])
             self._settle(index, index + 1, [layout.write(words, neighbours)])
             if self._layout(index).words != words:
                 raise CommandExecutionError(f"this line cannot be changed as asked:{self._listed([index])}")
@@ -669,10 +673,9 @@ class _Editor:
         nearest = self._neighbours(place, entry["type"])
         if not nearest:
             return " ".join(layout.words) + layout.rest + self._newline(place)
-        model, *others = map(self._layout, nearest)
-        text = model.gaps[0]
+        model, text = _Layout(nearest[0], self.old), ""
         for index, word in enumerate(layout.words):
-            text += (model.gap(index, text, others) if index else "") + word
+            text += (model.gap(index, text, nearest[1:]) if index else model.gaps[0]) + word
         return text + layout.rest + self._newline(place)
 
     def _newline(self, place):
@@ -716,7 +719,6 @@ class _Editor:
             match = {key: entry[key] for key in ("type", "module", "target") if entry.get(key)}
             if not entry["type"]:
                 match["control"] = entry["control"]
-        _check_selector(match)
         found = self._all(match)
         same = [index for index in found if self._layout(index).words == layout.words]
         if len(found) > 1 and len(same) != 1:
@@ -725,7 +727,6 @@ class _Editor:
 
     def replace(self, selector, **options):
         _, layout = self._given(options["with"])
-        _check_selector(selector)
         there = [
             index
             for index, entry in enumerate(self.entries)
@@ -746,7 +747,7 @@ class _Editor:
             given, layout = self._given(" ".join(map(str, wanted)))
         if not entry["type"] or layout.words != wanted or given["kind"] != entry["kind"]:
             raise CommandExecutionError(f"{to!r} cannot be the control of this line:{self._listed([index])}")
-        if not _same_control(words[1], to):
+        if _plain_control(words[1]) != _plain_control(to):
             self._write(index, [words[0], to, *words[2:]])
 
     def set_args(self, selector, to):
@@ -775,7 +776,6 @@ class _Editor:
             self._drop(index)
 
     def comment_out(self, selector, missing=None):
-        _check_selector(selector)
         if not self._all(selector) and self._commented(selector):
             return
         for index in reversed(self._any(selector, missing)):
@@ -783,7 +783,6 @@ class _Editor:
             self._settle(index, index + 1, ["#" + line for line in lines])
 
     def uncomment(self, selector):
-        _check_selector(selector)
         if self._all(selector):
             return
         found = self._commented(selector)
@@ -797,7 +796,7 @@ class _Editor:
 
     def _commented(self, selector):
         """The commented lines a selector would match: (first index, index after the last, text without the signs)."""
-        found = []
+        found, selection = [], _selection(selector)
         for first in range(len(self.entries)):
             text = ""
             for last, entry in enumerate(self.entries[first:], first + 1):
@@ -805,7 +804,7 @@ class _Editor:
                     break
                 text += _COMMENT_SIGN.sub("", entry["text"], count=1)
                 lines = parse(text, self.libpam)
-                if len(lines) == 1 and _matches(lines[0], selector):
+                if len(lines) == 1 and _select(lines, selection):
                     found.append((first, last, text))
                 if len(lines) != 1 or lines[0].get("reason") != _DANGLING:
                     break
@@ -898,9 +897,9 @@ def edit(text, changes, libpam=None):
 
         ``ARGS`` is a list of words, or text as it stands in a PAM file.
 
-        A change whose selector matches no line, or several where one is meant, raises ``CommandExecutionError`` with the
-        lines. ``missing: ok`` lets ``remove``, ``comment_out`` and ``retarget`` find nothing; ``remove`` needs it where
-        the changes are applied again. A change that is not understood raises ``SaltInvocationError``.
+        A change whose selector matches no line, or several where one is meant, raises ``CommandExecutionError`` with
+        the lines. ``missing: ok`` lets ``remove``, ``comment_out`` and ``retarget`` find nothing; ``remove`` needs it
+        where the changes are applied again. A change that is not understood raises ``SaltInvocationError``.
 
     .. versionadded:: 1.0.0
 
@@ -919,7 +918,7 @@ def edit(text, changes, libpam=None):
     return render(editor.entries)
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files ---
 
 _LARGEST_FILE = 1024 * 1024
 
@@ -995,6 +994,18 @@ def _order_of_confdir(directory):
     return ("/etc/pam.d", "/usr/lib/pam.d", directory).index(directory)
 
 
+def _node_libpam():
+    multiarch = f"lib/{os.uname().machine}-linux-gnu"
+    directories = [f"{top}/{name}" for name in (multiarch, "lib64", "lib") for top in ("", "/usr")]
+    for directory in directories:
+        path = f"{directory}/libpam.so.0"
+        try:
+            return _examine(path, os.stat(path).st_mtime_ns)
+        except OSError:
+            continue
+    raise CommandExecutionError(f"there is no libpam.so.0 in {', '.join(directories)}; say which libpam is meant")
+
+
 def libpam():
     """
     Return what this node's libpam is: ``version``, ``debian`` (it knows ``@include``), ``confdirs`` (the directories it
@@ -1013,23 +1024,11 @@ def libpam():
 
         salt-call pam_stack.libpam
     """
-    multiarch = f"lib/{os.uname().machine}-linux-gnu"
-    directories = [f"{top}/{name}" for name in (multiarch, "lib64", "lib") for top in ("", "/usr")]
-    for directory in directories:
-        path = f"{directory}/libpam.so.0"
-        try:
-            changed = os.stat(path).st_mtime_ns
-        except OSError:
-            continue
-        return copy.deepcopy(_examine(path, changed))
-    raise CommandExecutionError(f"there is no libpam.so.0 in {', '.join(directories)}; say which libpam is meant")
+    found = _node_libpam()
+    return {**found, "confdirs": [*found["confdirs"]], "module_dirs": [*found["module_dirs"]]}
 
 
-# parse and expand have an argument of that name.
-_node_libpam = libpam
-
-
-# --- expansion: what pam_start makes of a service's files ---------------------------------------------------------------
+# --- expansion: what pam_start makes of a service's files ---
 
 _LEVELS = 16  # PAM_SUBSTACK_MAX_LEVEL: libpam refuses the 16th nested level
 _DEEPEST = 64  # old libpam counts no includes and runs on until its file descriptors are used up
