@@ -133,10 +133,10 @@ def _transaction(
                 return ret
             paths = ", ".join(change.path for change in plan)
             if __opts__["test"]:
-                ret.update(result=None, comment=f"Would write {paths}")
+                ret.update(result=None, comment=f"Would change {paths}")
             else:
                 _write_all(plan)
-                ret["comment"] = f"Written: {paths}"
+                ret["comment"] = f"Changed: {paths}"
             ret["changes"] = {change.path: _difference(change) for change in plan}
     except CommandExecutionError as problem:
         ret.update(result=False, changes={}, comment=f"{problem}")

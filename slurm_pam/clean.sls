@@ -34,7 +34,6 @@ slurm_pam-clean-stacks-absent:
 slurm_pam-clean-sshd-config-absent:
   sshd_config.absent:
     - config: {{ sshd.config | json }}
-    - options: {{ sshd.options | json }}
     - drop_in: {{ sshd.drop_in | json }}
     - tag: slurm_pam
     - require:

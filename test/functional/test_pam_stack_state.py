@@ -60,7 +60,7 @@ def test_managed_writes_all_and_only_once(states, pam_d, files, test_mode):
     paths = ", ".join(spec["path"] for spec in files)
     ret = states.pam_stack.managed("stacks", files=files, test=test_mode)
     assert ret.result is (None if test_mode else True)
-    assert ret.comment == (f"Would write {paths}" if test_mode else f"Written: {paths}")
+    assert ret.comment == (f"Would change {paths}" if test_mode else f"Changed: {paths}")
     assert ret.changes == {
         f"{pam_d}/own-account-pc": {
             "diff": f"--- /dev/null\n+++ {pam_d}/own-account-pc\n@@ -0,0 +1,2 @@\n+{MARKER}\n+account required pam_unix.so\n"
