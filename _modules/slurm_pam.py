@@ -7,6 +7,7 @@ What this node is: whether it may be closed, whether it is as it should be, and 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -292,3 +293,54 @@ def prove() -> list[dict]:
     proofs = __salt__["pam_verdict.prove"](__salt__["slurm_pam_plan.stacks"]()["policy"])
     __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
     return proofs
+
+
+# Who has a job here
+
+
+def jobs() -> list[dict[str, Any]]:
+    """
+    The jobs that run on this node, as its own step daemons know them, whether slurmd and slurmctld answer or not.
+
+    Returns ``[{"job": 4711, "user": "alice", "extern": True}]``: ``extern`` is whether there is an extern step to adopt
+    sessions into, and ``user`` is None where nothing on this node tells.
+
+    Source: ``scontrol listpids``, scontrol(1), and the owners of what it lists.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.jobs
+
+    .. versionadded:: 1.0.0
+    """
+    if shutil.which("scontrol") is None:
+        return []
+    found: dict[int, dict[str, Any]] = {}
+    for line in _run("scontrol", "listpids").stdout.splitlines()[1:]:
+        pid, job, step = line.split()[:3]
+        entry = found.setdefault(int(job), {"job": int(job), "user": None, "extern": False})
+        entry["extern"] |= step == "extern"
+        entry["user"] = entry["user"] or _owner(pid)
+    unknown = [str(job) for job, entry in found.items() if entry["user"] is None]
+    if unknown:
+        # A job that only holds an allocation has no process of its user's; then slurmctld has to say.
+        answer = _run("squeue", "--noheader", "--format=%A %u", f"--jobs={','.join(unknown)}")
+        for line in answer.stdout.splitlines():
+            job, user = line.split()
+            found[int(job)]["user"] = user
+    return [found[job] for job in sorted(found)]
+
+
+def _owner(pid: str) -> str | None:
+    """The user that a step's process belongs to: its own, or by its cgroup where it is Slurm's placeholder."""
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+        if uid == 0:
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as groups:
+                in_path = re.search(r"/uid_(\d+)/", groups.read())
+            uid = int(in_path[1]) if in_path else 0
+        return pwd.getpwuid(uid).pw_name if uid else None
+    except (OSError, KeyError):
+        return None
