@@ -407,7 +407,7 @@ def _arguments(args):
 
 # What makes, of the value that is wanted, a test of a line's.
 _SELECTORS = {
-    "type": lambda wanted: wanted.translate(_LOWER).__eq__,
+    "type": lambda wanted: lambda type_: type_ == wanted.translate(_LOWER),
     "control": _controlled,
     "module": _named,
     "target": lambda wanted: lambda target: target is not None and target.rstrip("\r") == wanted,
@@ -502,9 +502,14 @@ class _Layout:
     def __init__(self, text, old):
         line = _Line(text, 0, old)
         self.text, self.old = text, old
-        self.words = [_written(word) for word in line.words]
-        self.ends = [0] + [line.place(word.end() - 1) + 1 for word in line.words]
-        self.starts = [line.place(word.end() - len(written)) for word, written in zip(line.words, self.words)]
+        spans = [(line.place(word.end() - 1) + 1, _written(word)) for word in line.words]
+        if spans and text.endswith("\r\n") and spans[-1][0] == len(text) - 1:
+            # To libpam the carriage return is the end of a word, or a word; here it is the end of the line.
+            _, last = spans.pop()
+            spans += [(len(text) - 2, last[:-1])] if last != "\r" else []
+        self.words = [word for _, word in spans]
+        self.ends = [0] + [end for end, _ in spans]
+        self.starts = [line.place(word.end() - len(_written(word))) for word in line.words][: len(spans)]
         self.gaps = [text[end:start] for end, start in zip(self.ends, self.starts)]
         self.rest = text[self.ends[-1] :]
 
@@ -648,7 +653,8 @@ class _Editor:
         text = self.entries[index]["text"]
         if index and index == len(self.entries) - 1 and not _line_end(text):
             before = self.entries[index - 1]["text"]
-            self._settle(index - 1, index + 1, [before.removesuffix(_line_end(before))])
+            before = before.removesuffix(_line_end(before))
+            self._settle(index - 1, index + 1, [before] if before else [])
         else:
             self._settle(index, index + 1, [])
 
