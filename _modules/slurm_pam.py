@@ -152,8 +152,10 @@ def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
     return [*problems, *_not_loading(paths)]
 
 
+# Debian's builds rely on the symbols of the libpam that loads them.
 _LOAD = """
 import ctypes, sys
+ctypes.CDLL("libpam.so.0", mode=ctypes.RTLD_GLOBAL)
 for path in sys.argv[1:]:
     try:
         ctypes.CDLL(path)
@@ -344,3 +346,19 @@ def _owner(pid: str) -> str | None:
         return pwd.getpwuid(uid).pw_name if uid else None
     except (OSError, KeyError):
         return None
+
+
+def explain(user: str, origin: str = "192.0.2.1") -> dict[str, Any]:
+    """
+    Whether a user would get in over SSH from an origin, now, and why; see :py:func:`slurm_pam_explain.login
+    <salt.modules.slurm_pam_explain.login>`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.explain alice 192.0.2.1
+
+    .. versionadded:: 1.0.0
+    """
+    return __salt__["slurm_pam_explain.login"](user, origin, settings())

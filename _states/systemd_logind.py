@@ -94,8 +94,9 @@ def _look(unit, root):
         if error:
             raise CommandExecutionError(f"systemctl cannot tell how {unit} is: {error}")
         found = dict(line.split("=", 1) for line in shown.splitlines())
-        # Both must say so: UnitFileState is what the files say, LoadState what systemd has taken in.
-        state = found["LoadState"] if found["LoadState"] != "masked" else found["UnitFileState"]
+        # Both must say so: UnitFileState is what the files say, LoadState what systemd has taken in. An alias that was
+        # loaded before the mask has the LoadState error after it.
+        state = found["UnitFileState"] if found["LoadState"] in ("masked", "error") else found["LoadState"]
         active = found["ActiveState"].replace("failed", "inactive")
     else:
         state, active = _systemctl(root, "is-enabled", unit)[0] or "not-found", None
