@@ -35,7 +35,7 @@ _ALIASES = {
 }
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+|(?="))')
+_DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+)')
 _WORD = re.compile(r"""\s*((?!\#)(?:"[^"\n]*"|'[^'\n]*'|[^\s"'])+)""")
 _COMMENTED_OUT = re.compile(r"[ \t]*#[ \t]*([A-Za-z0-9]+)\b")
 
