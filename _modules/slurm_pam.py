@@ -121,8 +121,8 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> l
 
 def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
     """
-    The PAM modules that the settings ask for and this node's libpam cannot use, one sentence each: they are not where it
-    looks, or do not load, as happens after an update of Slurm.
+    The PAM modules that the settings ask for and this node's libpam cannot use, one sentence each: they are not where
+    it looks, or do not load, as happens after an update of Slurm.
 
     settings
         The merged settings of the formula; this node's where none are given.
@@ -146,8 +146,8 @@ def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
         paths += found[:1]
         if not found:
             problems.append(
-                f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that every "
-                "login would fail. Install the package that has it (slurm_pam:packages), or look why it is elsewhere"
+                f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that "
+                "every login would fail. Install the package that has it (slurm_pam:packages), or look why it is elsewhere"
             )
     return [*problems, *_not_loading(paths)]
 
@@ -172,8 +172,8 @@ def _not_loading(paths: list[str]) -> Iterator[str]:
     for line in child.stdout.splitlines():
         path, problem = line.split("\t", 1)
         yield (
-            f"{path} does not load: {problem}. Every login would fail. Install what is missing; after an update of Slurm, "
-            "the package with its PAM modules has to be of the same version"
+            f"{path} does not load: {problem}. Every login would fail. Install what is missing; after an update of "
+            "Slurm, the package with its PAM modules has to be of the same version"
         )
 
 
@@ -211,9 +211,9 @@ def _not_a_compute_node(settings: Mapping[str, Any]) -> Iterator[str]:
     if state.get("ActiveState") != "active" and state.get("UnitFileState") not in ("enabled", "enabled-runtime"):
         yield (
             f"slurm_pam:require_slurmd is true, but this node does not run slurmd: the unit {unit} is "
-            f"{state.get('ActiveState') or 'unknown'} and {state.get('UnitFileState') or 'not installed'}. On a login node "
-            "or a controller everyone would be turned away. Enable slurmd first, or, where this is a compute node all the "
-            "same, set slurm_pam:require_slurmd: false"
+            f"{state.get('ActiveState') or 'unknown'} and {state.get('UnitFileState') or 'not installed'}. On a login "
+            "node or a controller everyone would be turned away. Enable slurmd first, or, where this is a compute node "
+            "all the same, set slurm_pam:require_slurmd: false"
         )
 
 
@@ -228,7 +228,7 @@ def _refused_by_sshd(sshd: Mapping[str, Any]) -> Iterator[str]:
         if files:
             __salt__["sshd_config.check"](options, sshd["config"], files)
     except (CommandExecutionError, SaltInvocationError) as problem:
-        yield f"slurm_pam:sshd:options: {problem}. Allowed are the options of sshd_config(5), with values that sshd accepts"
+        yield f"slurm_pam:sshd:options: {problem}. Allowed are options of sshd_config(5) that sshd accepts"
 
 
 def _misread_policy(policy: list[dict]) -> Iterator[str]:
@@ -246,9 +246,9 @@ def audit() -> dict[str, Any]:
     """
     Whether this node is as the settings want it. Changes nothing.
 
-    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "found", "changes"}]}``. A finding is what an apply
-    would change (``subject`` is the state's ID), or what stands in its way. It is the apply itself that tells, run with
-    test=True, so that nothing can be right here and wrong there.
+    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "found", "changes"}]}``. A finding is what an
+    apply would change (``subject`` is the state's ID), or what stands in its way. It is the apply itself that tells, run
+    with test=True, so that nothing can be right here and wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 
@@ -348,7 +348,7 @@ def _owner(pid: str) -> str | None:
         return None
 
 
-def explain(user: str, origin: str = "192.0.2.1") -> dict[str, Any]:
+def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     """
     Whether a user would get in over SSH from an origin, now, and why; see :py:func:`slurm_pam_explain.login
     <salt.modules.slurm_pam_explain.login>`.

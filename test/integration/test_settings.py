@@ -89,32 +89,32 @@ def refusal(node):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_wrong_settings_are_one_failed_state_and_no_change(fresh_node, case):
+def test_wrong_settings_are_one_failed_state_and_no_change(node, case):
     pillar, told = REFUSED[case]
-    fresh_node.pillar(yaml.safe_dump(pillar))
-    comment = refusal(fresh_node)
+    node.pillar(yaml.safe_dump(pillar))
+    comment = refusal(node)
     assert all(words in comment for words in told), comment
 
 
-def test_a_node_without_slurmd_is_refused(fresh_node):
-    fresh_node.pillar(yaml.safe_dump(with_example()))
-    fresh_node.run(["systemctl", "disable", "--now", "slurmd"], check=True)
+def test_a_node_without_slurmd_is_refused(node):
+    node.pillar(yaml.safe_dump(with_example()))
+    node.run(["systemctl", "disable", "--now", "slurmd"], check=True)
     try:
-        comment = refusal(fresh_node)
+        comment = refusal(node)
     finally:
-        fresh_node.run(["systemctl", "enable", "--now", "slurmd"], check=True)
+        node.run(["systemctl", "enable", "--now", "slurmd"], check=True)
     assert "slurm_pam:require_slurmd" in comment
     assert "is inactive and disabled" in comment
 
 
-def test_an_option_that_the_installed_slurm_does_not_know(fresh_node):
+def test_an_option_that_the_installed_slurm_does_not_know(node):
     """The Slurm that runs stays; what is asked for its version says an older one."""
-    fresh_node.pillar(yaml.safe_dump(with_example(pam_slurm_adopt={"join_container": False})))
-    fresh_node.write("/usr/local/sbin/slurmd", "#!/bin/sh\necho slurm 20.11.4\n")
-    fresh_node.run(["chmod", "755", "/usr/local/sbin/slurmd"], check=True)
+    node.pillar(yaml.safe_dump(with_example(pam_slurm_adopt={"join_container": False})))
+    node.write("/usr/local/sbin/slurmd", "#!/bin/sh\necho slurm 20.11.4\n")
+    node.run(["chmod", "755", "/usr/local/sbin/slurmd"], check=True)
     try:
-        comment = refusal(fresh_node)
+        comment = refusal(node)
     finally:
-        fresh_node.run(["rm", "/usr/local/sbin/slurmd"], check=True)
+        node.run(["rm", "/usr/local/sbin/slurmd"], check=True)
     assert "slurm_pam:pam_slurm_adopt:join_container" in comment
     assert "20.11.4" in comment and "20.11.5" in comment
