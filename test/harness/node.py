@@ -204,7 +204,7 @@ class Node:
             if stat.S_ISLNK(kind):
                 content = os.readlink(file)
             elif stat.S_ISREG(kind):
-                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                content = digest(file.read_bytes())
             name = f"/{file.relative_to(self.root)}"
             seen[name] = (KINDS.get(kind, "other"), oct(status.st_mode & 0o7777), status.st_uid, status.st_gid, content)
         return seen
@@ -265,6 +265,11 @@ class Node:
             if time.monotonic() > deadline:
                 raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
             time.sleep(0.1)
+
+
+def digest(content: bytes) -> str:
+    """What a snapshot says of a file with this content."""
+    return hashlib.sha256(content).hexdigest()
 
 
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}

@@ -75,6 +75,11 @@ class Site:
     def slurm_conf(self) -> str:
         return slurm.slurm_conf(self.addresses, self.partitions)
 
+    def disown(self) -> None:
+        """Let the site outlive this process."""
+        plan = {"hosts": self.hosts, "partitions": self.partitions, "owner": None}
+        (self.directory / "site.json").write_text(json.dumps(plan))
+
     def remove(self) -> None:
         """Stop every node and remove all that the site left on this machine, however far it got."""
         for state in self.directory.glob("nodes/*/node.json"):
