@@ -239,13 +239,14 @@ def _interpret(line, debian, conf):
     entry["silent"] = name.startswith("-")
     name = name.translate(_LOWER).removeprefix("-")
     entry["type"] = name if name in TYPES else None
-    if debian and name == "@include":
+    at_include = debian and name == "@include"
+    if at_include:
         entry["control"] = name
     else:
         control = next(words, None)
         keyword = "" if control is None else _unescape(control).translate(_LOWER)
         entry["control"] = keyword if keyword in INCLUDES else control and _written(control)
-    includes = entry["control"] in (*INCLUDES, "@include")
+    includes = at_include or entry["control"] in INCLUDES
     named = next(words, None)
     named = named and _unescape(named)
     if includes:
@@ -255,13 +256,13 @@ def _interpret(line, debian, conf):
         entry["args"] = [_unescape(word) for word in words]
     if first is None:
         entry["reason"] = "there is no type"
-    elif entry["type"] is None and entry["control"] != "@include":
+    elif entry["type"] is None and not at_include:
         entry["reason"] = f"{_unescape(first)!r} is not a type; the types are {', '.join(TYPES)}"
     elif entry["control"] is None:
         entry["reason"] = "there is no control"
     elif named is None:
         entry["reason"] = f"{entry['control']} names no file" if includes else "there is no module"
-    elif entry["control"] not in ("include", "@include") and _names_nothing(named):
+    elif not at_include and entry["control"] != "include" and _names_nothing(named):
         entry["reason"] = f"{named!r} names no {'file' if includes else 'module'}, so libpam aborts"
     else:
         entry["kind"] = "include" if includes else "rule"
@@ -369,6 +370,27 @@ def render(entries):
         salt-call pam_stack.render '[{"text": "account required pam_unix.so\\n"}]'
     """
     return "".join(entry["text"] for entry in entries)
+
+
+def actions(control, libpam=None):
+    """
+    Return what a control makes of each of the 32 return codes, in libpam's order: ``ignore``, ``ok``, ``done``,
+    ``bad``, ``die``, ``reset`` or how many lines to jump.
+
+    A control with an error raises ``CommandExecutionError``; libpam then counts every answer as bad, success included.
+
+    .. versionadded:: 1.0.0
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.actions '[success=1 default=ignore]'
+    """
+    found, problem = _control(control, _is_old(libpam or _node_libpam()))
+    if problem:
+        raise CommandExecutionError(f"{control} {problem}")
+    return dict(zip(RETURN_CODES, found))
 
 
 # --- selecting ---
@@ -927,6 +949,7 @@ def edit(text, changes, libpam=None):
 # --- files ---
 
 _LARGEST_FILE = 1024 * 1024
+_MOST_LINKS = 40
 
 
 def _slurp(path):
@@ -947,11 +970,30 @@ def _slurp(path):
     return data.decode("utf-8", "surrogateescape")
 
 
-def read(path, libpam=None):
+def _open(path, files):
+    """The text libpam gets when it opens a path, with files laid over those there are; None where it gets nothing."""
+    for _ in range(_MOST_LINKS):
+        try:
+            laid_over = files[path] if path in files else {"link": os.readlink(path)}
+        except (OSError, ValueError):
+            break
+        if not isinstance(laid_over, dict):
+            return laid_over
+        path = os.path.normpath(os.path.join(os.path.dirname(path), laid_over["link"]))
+    try:
+        return _slurp(path)
+    except PermissionError as error:
+        raise CommandExecutionError(f"{path} cannot be read: {error.strerror}; libpam runs as root") from error
+    except (OSError, ValueError):
+        return None
+
+
+def read(path, libpam=None, files=None):
     """
     Return the entries of the PAM file at a path, as :py:func:`parse` gives them.
 
-    A ``pam.conf`` is read with its service column. A file that cannot be read raises ``CommandExecutionError``.
+    A ``pam.conf`` is read with its service column, and a directory as an empty file, as in libpam. ``files`` is that of
+    :py:func:`expand`. A file that cannot be read raises ``CommandExecutionError``.
 
     .. versionadded:: 1.0.0
 
@@ -961,12 +1003,9 @@ def read(path, libpam=None):
 
         salt-call pam_stack.read /etc/pam.d/sshd
     """
-    if os.path.isdir(path):
-        raise CommandExecutionError(f"{path} is a directory; a PAM file is wanted")
-    try:
-        text = _slurp(path)
-    except OSError as error:
-        raise CommandExecutionError(f"{path} cannot be read: {error.strerror}") from error
+    text = _open(path, files or {})
+    if text is None:
+        raise CommandExecutionError(f"{path} cannot be opened")
     return parse(text, libpam, conf=os.path.basename(path) == "pam.conf")
 
 
@@ -1039,7 +1078,6 @@ def libpam():
 _LEVELS = 16  # PAM_SUBSTACK_MAX_LEVEL: libpam refuses the 16th nested level
 _DEEPEST = 64  # old libpam counts no includes and runs on until its file descriptors are used up
 _MOST_LINES = 20000
-_MOST_LINKS = 40
 
 
 class _Abort(Exception):
@@ -1077,24 +1115,8 @@ class _Expansion:
     def _text(self, path):
         """The text libpam gets when it opens a path, or None where it gets nothing."""
         if path not in self._texts:
-            self._texts[path] = self._open(path)
+            self._texts[path] = _open(path, self.files)
         return self._texts[path]
-
-    def _open(self, path):
-        for _ in range(_MOST_LINKS):
-            try:
-                laid_over = self.files[path] if path in self.files else {"link": os.readlink(path)}
-            except (OSError, ValueError):
-                break
-            if not isinstance(laid_over, dict):
-                return laid_over
-            path = os.path.normpath(os.path.join(os.path.dirname(path), laid_over["link"]))
-        try:
-            return _slurp(path)
-        except PermissionError as error:
-            raise CommandExecutionError(f"{path} cannot be read: {error.strerror}; libpam runs as root") from error
-        except (OSError, ValueError):
-            return None
 
     def _is_directory(self, path):
         return os.path.isdir(path) or any(
@@ -1148,7 +1170,7 @@ class _Expansion:
             target_stacks = stacks or {self.service: self.own, "other": self.other}.get(entry["service"])
             if target_stacks is None:
                 continue
-            if entry["control"] == "@include":
+            if entry["control"] == "@include" and "target" in entry:
                 # libpam leaves the actions as the line before set them, and an @include that fails is run by them.
                 type_ = wanted
             else:
@@ -1187,8 +1209,7 @@ class _Expansion:
             substack = entry["control"] == "substack"
             if substack:
                 stacks[type_].append({**handler, "kind": "substack", "module": entry["target"]})
-                if entry["target"] and _names_nothing(entry["target"]):
-                    raise _Abort(path, entry["line"], entry["reason"])
+                self._refuse_nameless(entry["target"], entry, path, depth)
             problem = self._include(entry, path, type_, stacks, depth + 1, level + substack)
             if problem is None:
                 return
@@ -1200,9 +1221,13 @@ class _Expansion:
             return
         unusable = entry["type"] is None or entry["control"] is None or entry["module"] is None
         stacks[type_].append({**handler, "kind": "must_fail" if unusable else "module", "reason": entry.get("reason")})
-        if entry["module"] is not None and _names_nothing(entry["module"]):
+        self._refuse_nameless(entry["module"], entry, path, depth)
+
+    def _refuse_nameless(self, name, entry, path, depth):
+        """libpam gives a file up at a module or substack without a name; up to 1.5.3 it leaves a handler without a next."""
+        if name is not None and _names_nothing(name):
             if self.old and depth:
-                raise _Crash(path, entry["line"], f"{entry['reason']}, and on with {_NEVER_SET}")
+                raise _Crash(path, entry["line"], f"{entry['reason']}, and the including file goes on in {_NEVER_SET}")
             raise _Abort(path, entry["line"], entry["reason"])
 
     def _include(self, entry, path, type_, stacks, depth, level):
