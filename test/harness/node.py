@@ -55,8 +55,15 @@ class Node:
             site.remove()
 
     @classmethod
-    def start(cls, site: Site, name: str, layout: str = "sle15", salt: str = "3008") -> Node:
-        """Boot a node of a site, up to where it takes logins and jobs."""
+    def start(
+        cls,
+        site: Site,
+        name: str,
+        layout: str = "sle15",
+        salt: str = "3008",
+        prepare: Callable[[Node], None] = lambda node: None,
+    ) -> Node:
+        """Boot a node of a site, up to where it takes logins and jobs. ``prepare`` may add to its files before."""
         base, tree = image(layout), salt_tree(salt)
         launcher, groups = cgroups.reserve(machine(site.name, name))
         directory = site.directory / "nodes" / name
@@ -66,6 +73,7 @@ class Node:
         node = cls(site, name)
         node._lay_disk(base)
         node._furnish()
+        prepare(node)
         network.raise_node(site.name, name, site.hosts.index(name))
         container = node._start_container(launcher, tree)
         node.init = state["init"] = node._await(lambda: _only_child(container.pid), container, "init", 30)

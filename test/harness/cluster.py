@@ -1,0 +1,232 @@
+"""A Salt master for a site, and its nodes as minions: what `salt`, `salt-run`, `salt-ssh` and `spm` are tried with.
+
+The master is a machine of its own in all that matters to Salt: it has an address in the site's network (the outside), and
+an /etc, /var and /srv whose changes are its own, so that the commands and paths are those of a real master.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from harness import cgroups, host, network
+from harness.node import Node
+from harness.paths import REPO
+from harness.salt_tree import HOME as SALT_HOME
+from harness.shell import Failed, Result, run, tail
+from harness.site import Site, machine
+
+NAME = "master"
+# What a checkout of the formula brings a master.
+FORMULA = ("slurm_pam", "_modules", "_states", "_runners")
+# What differs from a master that is alone on its machine.
+MASTER_CONFIG = f"""\
+interface: {network.ADMIN_ORIGIN}
+sock_dir: {{sockets}}
+timeout: 10
+gather_job_timeout: 5
+worker_threads: 3
+default_include: master.d/*.conf
+"""
+OWN = ("etc", "srv", "var")
+OVERLAYS = """\
+mount -t tmpfs -o mode=0755 slurm_pam-test "$1"
+for part in {own}; do
+    mkdir "$1/$part" "$1/$part.work"
+    mount -t overlay -o "lowerdir=/$part,upperdir=$1/$part,workdir=$1/$part.work" slurm_pam-test "/$part"
+done
+exec sleep infinity
+""".format(own=" ".join(OWN))
+
+MINION_UNIT = f"""\
+[Unit]
+Description=The Salt Minion
+After=network.target
+
+[Service]
+KillMode=process
+ExecStart={SALT_HOME}/bin/salt-minion
+"""
+MINION_CONFIG = """\
+acceptance_wait_time: 1
+random_reauth_delay: 1
+recon_default: 500
+recon_max: 2000
+recon_randomize: False
+"""
+
+
+def minion(master: str = network.ADMIN_ORIGIN, **config: object):
+    """What makes a node of the bare image a minion from its boot on; ``config`` goes to /etc/salt/minion as well."""
+
+    def prepare(node: Node) -> None:
+        own = "".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items())
+        node.write("/etc/salt/minion", f"{MINION_CONFIG}id: {node.name}\n{own}")
+        node.write("/etc/hosts", node.read("/etc/hosts") + f"{master} salt\n")
+        node.write("/etc/systemd/system/salt-minion.service", MINION_UNIT)
+        node.write("/etc/systemd/system/multi-user.target.d/salt-minion.conf", "[Unit]\nWants=salt-minion.service\n")
+
+    return prepare
+
+
+class Master:
+    """A running salt-master; ended with its site."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.directory = site.directory / "nodes" / NAME
+        launcher, groups = cgroups.reserve(machine(site.name, NAME))
+        self.directory.mkdir(mode=0o700, parents=True)
+        # For the site, so that it ends what runs here.
+        (self.directory / "node.json").write_text(json.dumps({"groups": list(map(str, groups))}))
+        disk = self.directory / "disk"
+        disk.mkdir()
+        into = ["nsenter", f"--net={network.path(site.name, 'outside')}", "unshare", "--mount", "--propagation=private"]
+        self._holder = subprocess.Popen([*launcher, *into, "sh", "-euc", OVERLAYS, "sh", str(disk)])
+        self._daemon: subprocess.Popen | None = None
+        self.bin = host.venv("3008").parent
+        self._until(lambda: self.run(["test", "-d", f"{disk}/{OWN[-1]}.work/work"]).ok, "file systems", 20)
+        (self.directory / "run").mkdir()
+        self.write("/etc/salt/master", MASTER_CONFIG.format(sockets=self.directory / "run"))
+        self.run(["mkdir", "-p", "/etc/salt/master.d", "/srv/salt", "/srv/pillar"], check=True)
+        self.pillar("slurm_pam", "{}\n")
+        self.write("/srv/pillar/top.sls", "base:\n  '*': [slurm_pam]\n")
+
+    # -- the daemon --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        with (self.directory / "master.log").open("a") as log:
+            self._daemon = subprocess.Popen(
+                self.command(["salt-master", "--log-level=warning"]), stdout=log, stderr=log, start_new_session=True
+            )
+        ready = ["python3", "-c", f"import socket; socket.create_connection(('{network.ADMIN_ORIGIN}', 4506), 1)"]
+        self._until(lambda: self.run(ready).ok, "salt-master", 60)
+
+    def stop(self) -> None:
+        """End salt-master, with all its processes, as when its machine fails."""
+        os.killpg(self._daemon.pid, signal.SIGKILL)
+        self._daemon.wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    # -- its machine -------------------------------------------------------------------------------------------------
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        into = ["nsenter", f"--target={self._holder.pid}", "--mount", "--net"]
+        own = list(cgroups.hierarchies(self._holder.pid).values())
+        environment = ["env", f"PATH={self.bin}:{os.environ['PATH']}", "HOME=/srv", "LANG=C.UTF-8", "PYTHONWARNINGS=ignore"]
+        return [*cgroups.entering(own), *into, *environment, *words]
+
+    def run(self, words: Sequence[str], **options) -> Result:
+        """Run a command on the master's machine."""
+        return run(self.command(words), **{"check": False, "cwd": "/", **options})
+
+    def shell(self, line: str, **options) -> Result:
+        return self.run(["sh", "-ec", line], **options)
+
+    def write(self, path: str, text: str) -> None:
+        self.run(["sh", "-ec", 'mkdir -p "${1%/*}"; cat > "$1"', "sh", path], input=text, check=True)
+
+    def read(self, path: str) -> str:
+        return self.run(["cat", path], check=True).stdout
+
+    def checkout(self) -> None:
+        """The formula at its place below the first of Salt's file roots, as a checkout with links has it."""
+        for part in FORMULA:
+            self.run(["ln", "-sfn", str(REPO / part), f"/srv/salt/{part}"], check=True)
+
+    def pillar(self, name: str, text: str) -> None:
+        self.write(f"/srv/pillar/{name}.sls", text)
+
+    # -- Salt --------------------------------------------------------------------------------------------------------
+
+    def accept(self, *names: str) -> None:
+        """Accept the keys of these minions and wait until they answer."""
+        self._until(lambda: set(names) <= set(self.keys("pre") + self.keys("acc")), f"keys of {names}", 60)
+        for name in names:
+            self.run(["salt-key", "--yes", f"--accept={name}"], check=True)
+        self._until(lambda: set(self.salt(",".join(names), "test.ping", targeting="list")) == set(names), "answers", 90)
+
+    def keys(self, kind: str) -> list[str]:
+        found = json.loads(self.run(["salt-key", f"--list={kind}", "--out=json"], check=True).stdout)
+        return [name for names in found.values() for name in names]
+
+    def salt(self, target: str, function: str, *words: str, targeting: str = "compound") -> dict:
+        """What each minion that answered has to say."""
+        done = self.run(["salt", "--static", "--out=json", f"--{targeting}", target, function, *words], timeout=300)
+        answers = _last_json(done, f"salt {target} {function}")
+        return {name: answer for name, answer in answers.items() if answer is not False}
+
+    def runner(self, function: str, *words: str) -> Result:
+        return self.run(["salt-run", function, *words], timeout=600)
+
+    def _until(self, holds, what: str, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while not holds():
+            if time.monotonic() > deadline:
+                log = self.directory / "master.log"
+                raise Failed(f"master: not within {patience:.0f} s: {what}\n{tail(log.read_text()) if log.exists() else ''}")
+            time.sleep(0.3)
+
+
+def _last_json(done: Result, what: str) -> dict:
+    # Complaints about minions that do not answer come before it.
+    start = done.stdout.find("{")
+    try:
+        return json.loads(done.stdout[start:])
+    except ValueError:
+        raise Failed(f"{what}: exit {done.rc}\n{tail(done.stdout)}{tail(done.stderr)}") from None
+
+
+class Cluster:
+    """A site with its master and those of its nodes that are up."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.master = Master(site)
+        self.nodes: dict[str, Node] = {}
+
+    @classmethod
+    @contextlib.contextmanager
+    def boot(
+        cls,
+        hosts: Sequence[str],
+        up: Sequence[str] | None = None,
+        partitions: Mapping[str, Sequence[str]] | None = None,
+        salt: Mapping[str, str] | None = None,
+    ) -> Iterator[Cluster]:
+        """All of ``hosts`` that are to be ``up``, as accepted minions of a running master that has the formula."""
+        site = Site.create(hosts=hosts, partitions=partitions)
+        try:
+            cluster = cls(site)
+            cluster.master.checkout()
+            cluster.master.start()
+            for name in hosts if up is None else up:
+                cluster.start(name, (salt or {}).get(name, "3008"))
+            cluster.master.accept(*cluster.nodes)
+            yield cluster
+        finally:
+            site.remove()
+
+    def start(self, name: str, salt: str = "3008", layout: str = "sle15", **config: object) -> Node:
+        node = self.nodes[name] = Node.start(self.site, name, layout, salt, minion(**config))
+        return node
+
+
+@contextlib.contextmanager
+def cut_off(site: Site, node: Node) -> Iterator[None]:
+    """The node's cable is pulled, as far as the master is concerned; SSH from outside goes on."""
+    rule = ["blackhole", network.ADMIN_ORIGIN]
+    run(["ip", "-netns", network.namespace(site.name, node.name), "route", "add", *rule], check=True)
+    try:
+        yield
+    finally:
+        run(["ip", "-netns", network.namespace(site.name, node.name), "route", "del", *rule], check=True)
