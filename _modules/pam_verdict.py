@@ -185,18 +185,19 @@ def _link(handlers, jump):
 def _moves(handlers, index, end, jump):
     """Where each answer of a rule leads: {code: (effect, next index)}."""
     actions = handlers[index]["actions"]
-    places = ()
-    if any(isinstance(action, int) for action in actions):
+    moves_of = {action: (action, end if action in ("done", "die") else index + 1) for action in set(actions)}
+    if jumps := [action for action in moves_of if isinstance(action, int)]:
         # A nested substack counts as one place, together with what is in it.
         level = handlers[index]["level"]
         places = [place for place in range(index + 1, end) if handlers[place]["level"] == level] + [end]
-    table = {"done": ("done", end), "die": ("die", end)}
-    moves = {}
-    for code, action in zip(RETURN_CODES, actions):
-        if isinstance(action, int):
-            moves[code] = (jump, places[action]) if 0 < action < len(places) else ("lost jump", end if action > 0 else index + 1)
-        else:
-            moves[code] = table.get(action) or (action, index + 1)
+        for distance in jumps:
+            if distance < 0:
+                moves_of[distance] = ("lost jump", index + 1)
+            elif distance < len(places):
+                moves_of[distance] = (jump, places[distance])
+            else:
+                moves_of[distance] = ("lost jump", end)
+    moves = {code: moves_of[action] for code, action in zip(RETURN_CODES, actions)}
     moves["incomplete"] = ("suspend", _suspended(handlers))
     return moves
 
