@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.test_pam_stack_parse import DEBIAN_NEW, LIBPAMS, OLD, TEXTS, pam_stack
+from unit.pam_texts import DEBIAN_NEW, LIBPAMS, OLD, TEXTS, pam_stack
 
 STACK = """\
 #%PAM-1.0
