@@ -191,11 +191,9 @@ def config(path=None, timeout=5):
         )
         if run["retcode"] == 0:
             shown = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", run["stdout"], re.MULTILINE))
-    if not shown:
-        return effective(path)
-    return {
-        key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()
-    }
+    source = "scontrol show config"
+    told = {key.lower(): {"key": key, "value": value, "source": source} for key, value in shown.items()}
+    return told or effective(path)
 
 
 def check(wanted, path=None, timeout=5):
@@ -261,8 +259,8 @@ def edit(text, wanted):
     """
     Return the text of one slurm.conf so changed that ``wanted`` (see :py:func:`check`) holds in it.
 
-    Changes nothing else: comments, blanks, order and the list values found stay, and a text in which everything holds
-    comes back as it is. A key that is not there goes below its commented-out line, or to the end.
+    Nothing else changes: comments, blanks, order and the list values found stay. A key that is not there goes below
+    its commented-out line, or to the end.
 
     .. versionadded:: 1.0.0
 

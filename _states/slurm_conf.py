@@ -96,12 +96,15 @@ def managed(name, settings, path=None, use_pam=None):
     changes = {file: _diff(file, before[file], text) for file, text in files.items()}
     if __opts__["test"]:
         return ret | {"result": None, "changes": changes, "comment": f"Would change {', '.join(files)}"}
+    written = {}
     try:
         for file, text in files.items():
+            if _read(file) != before[file]:
+                raise CommandExecutionError(f"{file} was changed while this ran")
+            written[file] = before[file]
             _write(file, text)
     except (CommandExecutionError, OSError) as exc:
-        undone = _restore(before)
-        return ret | {"comment": f"Could not write slurm.conf: {exc}. {undone}"}
+        return ret | {"comment": f"Could not change {', '.join(files)}: {exc}. {_restore(written)}"}
     comment = f"Changed {', '.join(files)}. It counts once slurmctld and slurmd are restarted."
     return ret | {"result": True, "changes": changes, "comment": comment}
 
@@ -145,4 +148,4 @@ def _restore(before):
                 _write(path, text)
     except (CommandExecutionError, OSError) as exc:
         return f"Putting back what had been written failed as well: {exc}. Look at {', '.join(before)}"
-    return "Nothing is changed; see that these can be written, and apply again: " + ", ".join(before)
+    return "Nothing is changed: see that they can be written, and apply again"

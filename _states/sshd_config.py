@@ -98,14 +98,18 @@ def _transaction(before, files, findings):
     changes = {path: _diff(path, before[path] or "", text or "") for path, text in files.items()}
     if __opts__["test"]:
         return {"result": None, "changes": changes, "comment": f"Would write {', '.join(files)}"}
+    written = {}
     try:
         for path, text in files.items():
+            if _read(path) != before[path]:
+                raise CommandExecutionError(f"{path} was changed while this ran: apply again")
+            written[path] = before[path]
             _write(path, text)
         wrong = _told(findings())
     except (CommandExecutionError, OSError) as exc:
         wrong = str(exc)
     if wrong:
-        return {"comment": f"{wrong}. {_restore(before)}"}
+        return {"comment": f"{wrong}. {_restore(written)}"}
     return {"result": True, "changes": changes, "comment": f"Wrote {', '.join(files)}. Reload sshd for it to count."}
 
 
@@ -155,4 +159,4 @@ def _restore(before):
                 _write(path, text)
     except (CommandExecutionError, OSError) as exc:
         return f"Putting back what had been written failed as well: {exc}. Look at {', '.join(before)}"
-    return f"Everything is as it was: {', '.join(before)}"
+    return "Nothing is changed"

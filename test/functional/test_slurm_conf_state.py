@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import salt.utils.files
 
 SETTINGS = {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"]}
 BEFORE = "# site\nPrologFlags=Alloc # ours\nInclude part.conf\n"
@@ -103,9 +104,24 @@ def test_a_write_that_fails_half_way_leaves_everything_as_it_was(states, conf, s
     finally:
         subprocess.run(["chattr", "-i", part], check=True)
     assert (ret.result, ret.changes) == (False, {})
-    assert ret.comment.startswith("Could not write slurm.conf: ")
-    assert ret.comment.endswith(f"Nothing is changed; see that these can be written, and apply again: {conf}, {part}")
+    assert ret.comment.startswith(f"Could not change {conf}, {part}: ")
+    assert ret.comment.endswith(". Nothing is changed: see that they can be written, and apply again")
     assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
+
+
+def test_what_somebody_else_changes_meanwhile_is_kept(states, conf, slurmd, monkeypatch):
+    part = conf.parent / "part.conf"
+    copyfile = salt.utils.files.copyfile
+
+    def copy_and_interfere(source, dest, *args, **kwargs):
+        copyfile(source, dest, *args, **kwargs)
+        part.write_text("TaskPlugin=task/none # theirs\n")
+
+    monkeypatch.setattr(salt.utils.files, "copyfile", copy_and_interfere)
+    ret = states.slurm_conf.managed("needs", settings=SETTINGS, path=str(conf))
+    assert (ret.result, ret.changes) == (False, {})
+    assert f"{part} was changed while this ran" in ret.comment
+    assert (conf.read_text(), part.read_text()) == (BEFORE, "TaskPlugin=task/none # theirs\n")
 
 
 @pytest.mark.parametrize("function", ["checked", "managed"])

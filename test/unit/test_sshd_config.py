@@ -227,6 +227,17 @@ def test_the_vendors_file_is_never_edited(sshd_config, etc, monkeypatch):
         plan(sshd_config, etc, {"Port": 23})
 
 
+def test_an_option_that_an_older_sshd_takes_and_does_not_follow(sshd_config, etc, monkeypatch):
+    """Up to OpenSSH 8.6 ChallengeResponseAuthentication, on by default, switches the other one on again."""
+    out = "kbdinteractiveauthentication yes\nchallengeresponseauthentication yes\n"
+    old = {"cmd.which": lambda name: name, "cmd.run_all": lambda *a, **k: {"retcode": 0, "stdout": out, "stderr": ""}}
+    monkeypatch.setattr(sshd_config, "__salt__", old, raising=False)
+    assert sshd_config.check({"KbdInteractiveAuthentication": False}, f"{etc}/sshd_config") == [
+        {"option": "KbdInteractiveAuthentication", "wanted": "no", "found": "yes", "by": None}
+    ]
+    assert sshd_config.check({"KbdInteractiveAuthentication": True}, f"{etc}/sshd_config") == []
+
+
 def test_taking_back_without_any_sshd_config(sshd_config, etc):
     (etc / "sshd_config").unlink()
     (etc / "d/00-t.conf").write_text(HEADER)
