@@ -10,15 +10,11 @@ goes the other way round.
 
 from __future__ import annotations
 
-import difflib
-import fcntl
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
@@ -28,18 +24,9 @@ _COPY = "# Copied by Salt from {source}, sha256 {digest}\n"
 _COPY_LINE = re.compile(r"# Copied by Salt from (?P<source>\S+), sha256 (?P<digest>[0-9a-f]{64})\n")
 
 
-class Link(NamedTuple):
-    """A symbolic link, where a file's text could be as well."""
-
-    target: str
-
-
-class Change(NamedTuple):
-    """One file of the transaction: its text (or link), or None where it is not there."""
-
-    path: str
-    before: str | Link | None
-    after: str | Link | None
+# As file_transaction has them: what stands at a path, and what is to become of it.
+Thing = str | dict[str, str] | None
+Change = dict[str, Any]
 
 
 def managed(
@@ -66,9 +53,9 @@ def managed(
         and, unless it is a link, ``changes``: edits in the form of :py:func:`pam_stack.edit
         <salt.modules.pam_stack.edit>`.
     policy
-        Scenarios for :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` that the new files have to meet, laid
-        over the rest of the node's PAM configuration. Nothing is written unless all of them hold. A scenario that holds
-        before and after holds after each single write as well.
+        Scenarios for :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` that the new files have to meet,
+        laid over the rest of the node's PAM configuration. Nothing is written unless all of them hold. A scenario that
+        holds before and after holds after each single write as well.
     marker
         The first line of each file with ``contents`` or ``source``. A file without it is somebody else's.
     replace
@@ -93,8 +80,8 @@ def absent(name: str, files: list[dict], marker: str = MARKER) -> dict[str, Any]
     """
     What :py:func:`managed` did to the files is taken back, in the opposite order.
 
-    Files with ``contents`` or ``source`` and links are removed, in so far as they are still ours. A file that was edited
-    gets the opposite edits; a copy of a vendor's file is removed if nobody else has changed it.
+    Files with ``contents`` or ``source`` and links are removed, in so far as they are still ours. A file that was
+    edited gets the opposite edits; a copy of a vendor's file is removed if nobody else has changed it.
 
     name
         What the files are for; for the reader.
@@ -126,18 +113,14 @@ def _transaction(
         "comment": "All PAM files are as they should be",
     }
     try:
-        with _alone(os.path.dirname(files[-1]["path"])):
-            plan = [change for change in compute() if change.before != change.after]
-            _prove(policy, plan)
-            if not plan:
-                return ret
-            paths = ", ".join(change.path for change in plan)
-            if __opts__["test"]:
-                ret.update(result=None, comment=f"Would change {paths}")
-            else:
-                _write_all(plan)
-                ret["comment"] = f"Changed: {paths}"
-            ret["changes"] = {change.path: _difference(change) for change in plan}
+        plan = compute()
+        changes = __salt__["file_transaction.diff"](plan)
+        _prove(policy, [change for change in plan if change["path"] in changes])
+        if not __opts__["test"]:
+            __salt__["file_transaction.commit"](plan)
+        if changes:
+            result, verb = (None, "Would change ") if __opts__["test"] else (True, "Changed: ")
+            ret.update(result=result, changes=changes, comment=verb + ", ".join(changes))
     except CommandExecutionError as problem:
         ret.update(result=False, changes={}, comment=f"{problem}")
     return ret
@@ -154,19 +137,23 @@ def _wanted(files: list[dict], marker: str, replace: bool) -> Iterator[Change]:
             before = _now(path)
             if isinstance(before, str) and not _is_ours(before, marker) and not replace:
                 raise _not_ours(path)
-            yield Change(path, before, Link(spec["link"]))
+            yield _change(path, before, {"link": spec["link"]})
         elif "contents" in spec or "source" in spec:
             before = _now(path)
             if before is not None and not (isinstance(before, str) and _is_ours(before, marker)) and not replace:
                 raise _not_ours(path)
             text = spec["contents"] if "contents" in spec else _read(_locate(spec["source"]))
-            yield Change(path, before, f"{marker}\n" + _edit(path, text, changes))
+            yield _change(path, before, f"{marker}\n" + _edit(path, text, changes))
         elif "block" in spec:
             real = _followed(path)
             before = _now(real)
-            yield Change(real, before, _block(marker, spec["block"]) + _without_block(marker, before or ""))
+            yield _change(real, before, _block(marker, spec["block"]) + _without_block(marker, before or ""))
         else:
             yield _edited(path, changes)
+
+
+def _change(path: str, before: Thing, after: Thing) -> Change:
+    return {"path": path, "before": before, "after": after}
 
 
 def _block(marker: str, lines: str) -> str:
@@ -183,11 +170,11 @@ def _edited(path: str, changes: list[dict]) -> Change:
     before = _now(real)
     if before is None:
         source = _locate(os.path.basename(path))
-        return Change(real, None, _copy_of(source, changes, path))
+        return _change(real, None, _copy_of(source, changes, path))
     copied = _COPY_LINE.match(before)
     if copied and _pristine(before, copied, changes) and os.path.exists(copied["source"]):
-        return Change(real, before, _copy_of(copied["source"], changes, path))
-    return Change(real, before, _edit(path, before, changes))
+        return _change(real, before, _copy_of(copied["source"], changes, path))
+    return _change(real, before, _edit(path, before, changes))
 
 
 def _copy_of(source: str, changes: list[dict], path: str) -> str:
@@ -206,26 +193,26 @@ def _unwanted(files: list[dict], marker: str) -> Iterator[Change]:
         changes = spec.get("changes", [])
         if "link" in spec:
             before = _now(path)
-            yield Change(path, before, None if before == Link(spec["link"]) else before)
+            yield _change(path, before, None if before == {"link": spec["link"]} else before)
         elif "contents" in spec or "source" in spec:
             before = _now(path)
             ours = isinstance(before, str) and _is_ours(before, marker)
-            yield Change(path, before, None if ours else before)
+            yield _change(path, before, None if ours else before)
         elif "block" in spec:
             real = _followed(path)
             before = _now(real)
             after = _without_block(marker, before) if before else before
             # A file in which there was nothing else was made by us.
-            yield Change(real, before, after if after or after == before else None)
+            yield _change(real, before, after if after or after == before else None)
         elif os.path.exists(path):
             real = _followed(path)
             before = _read(real)
             copied = _COPY_LINE.match(before)
             if copied and _pristine(before, copied, changes):
-                yield Change(real, before, None)
+                yield _change(real, before, None)
             else:
                 body = before[copied.end() :] if copied else before
-                yield Change(real, before, _edit(path, body, _opposite(changes)))
+                yield _change(real, before, _edit(path, body, _opposite(changes)))
 
 
 _OPPOSITES = {
@@ -287,46 +274,17 @@ def _locate(file: str) -> str:
 
 
 def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
-    except OSError as problem:
-        raise CommandExecutionError(f"{path} cannot be read: {problem.strerror}. Nothing was changed") from problem
+    return _now(os.path.realpath(path))
 
 
-def _now(path: str) -> str | Link | None:
+def _now(path: str) -> Thing:
     """What stands at a path, without following a link."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return None
-    if stat.S_ISLNK(mode):
-        return Link(os.readlink(path))
-    if not stat.S_ISREG(mode):
-        raise CommandExecutionError(f"{path} is neither a file nor a link. Nothing was changed. Look at what it is")
-    return _read(path)
+    return __salt__["file_transaction.read"](path)
 
 
 def _followed(path: str) -> str:
-    """The file that a link leads to, if root alone can have put it there; the link itself stays."""
-    real = os.path.realpath(path)
-    if not os.path.islink(path):
-        return real
-    if not os.path.exists(real):
-        raise CommandExecutionError(
-            f"{path} is a link to {real}, which is not there. Nothing was changed. Remove the link, or restore the file"
-        )
-    ancestors = [real]
-    while ancestors[-1] != "/":
-        ancestors.append(os.path.dirname(ancestors[-1]))
-    for ancestor in ancestors:
-        found = os.stat(ancestor)
-        if found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise CommandExecutionError(
-                f"{path} is a link to {real}, but others than root can write to {ancestor}. Nothing was changed. "
-                "Replace the link by the file that it should be"
-            )
-    return real
+    """The file that a link leads to; the link itself stays."""
+    return __salt__["file_transaction.follow"](path)
 
 
 # What is proven
@@ -350,138 +308,14 @@ def _prove(policy: list[dict], plan: list[Change]) -> None:
         for scenario in prove(lasting, files=_overlay(plan[:count])):
             if not scenario["holds"]:
                 raise CommandExecutionError(
-                    f"Between writing {plan[count - 1].path} and {plan[count].path}, this would not hold. "
+                    f"Between writing {plan[count - 1]['path']} and {plan[count]['path']}, this would not hold. "
                     f"Nothing was written.\n{_counterexample(scenario)}"
                 )
 
 
 def _overlay(plan: list[Change]) -> dict:
-    return {
-        change.path: {"link": change.after.target} if isinstance(change.after, Link) else change.after
-        for change in plan
-    }
+    return {change["path"]: change["after"] for change in plan}
 
 
 def _counterexample(scenario: dict) -> str:
     return f"- {scenario['name']} (expected: {scenario['expect']}): {scenario['counterexample']['why']}"
-
-
-# What is written
-
-
-@contextmanager
-def _alone(directory: str) -> Iterator[None]:
-    """One transaction at a time; the lock goes with the process that holds it, whatever ends it."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as problem:
-        raise CommandExecutionError(
-            f"Another run is changing the files in {directory}. Nothing was changed. Apply again when it has ended"
-        ) from problem
-    finally:
-        os.close(handle)
-
-
-def _write_all(plan: list[Change]) -> None:
-    """Write in order; where one cannot be written, those before it are put back, the last one first."""
-    done: list[Change] = []
-    for change in plan:
-        try:
-            _write(change)
-        except (OSError, CommandExecutionError) as problem:
-            left = _put_back(done)
-            state = (
-                f"Still changed, and to be put back by hand: {', '.join(left)}" if left else "Everything is as it was"
-            )
-            reason = problem.strerror if isinstance(problem, OSError) else problem
-            raise CommandExecutionError(f"{change.path} could not be written: {reason}. {state}") from problem
-        done.append(change)
-
-
-def _put_back(done: list[Change]) -> list[str]:
-    """Undo what was written, and name what could not be undone."""
-    left = []
-    for change in reversed(done):
-        try:
-            _write(Change(change.path, change.after, change.before))
-        except (OSError, CommandExecutionError):
-            left.append(change.path)
-    return left
-
-
-def _write(change: Change) -> None:
-    """Bring one path from before to after, by a rename or by its removal."""
-    directory, base = os.path.split(change.path)
-    # A name of our own, so that what a killed run left behind is found and replaced.
-    new = os.path.join(directory, f".{base}.pam_stack-new")
-    _remove(new)
-    try:
-        if isinstance(change.after, Link):
-            os.symlink(change.after.target, new)
-        elif change.after is not None:
-            _create(new, change)
-        if _now(change.path) != change.before:
-            raise CommandExecutionError("somebody else has changed it since it was read; apply again")
-        if change.after is None:
-            os.unlink(change.path)
-        else:
-            os.rename(new, change.path)
-    except BaseException:
-        _remove(new)
-        raise
-    _sync(directory, os.O_DIRECTORY)
-
-
-def _create(new: str, change: Change) -> None:
-    """A new file with the mode, owner and labels of the one that it replaces."""
-    like = os.stat(change.path) if isinstance(change.before, str) else None
-    mode = stat.S_IMODE(like.st_mode) if like else 0o644
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        if like:
-            os.fchown(handle, like.st_uid, like.st_gid)
-            for label in ("security.selinux", "system.posix_acl_access"):
-                if label in os.listxattr(change.path):
-                    os.setxattr(handle, label, os.getxattr(change.path, label))
-        os.fchmod(handle, mode)
-        file.write(change.after)
-        file.flush()
-        os.fsync(handle)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _sync(path: str, flags: int) -> None:
-    handle = os.open(path, os.O_RDONLY | flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-# What is told
-
-
-def _difference(change: Change) -> dict[str, str]:
-    """What Salt shows: a diff for text, the old and the new target for a link."""
-    if isinstance(change.before, Link) or isinstance(change.after, Link):
-        return {"old": _described(change.before), "new": _described(change.after)}
-    lines = difflib.unified_diff(
-        (change.before or "").splitlines(keepends=True),
-        (change.after or "").splitlines(keepends=True),
-        "/dev/null" if change.before is None else change.path,
-        "/dev/null" if change.after is None else change.path,
-    )
-    shown = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-    return {"diff": shown.encode("utf-8", "replace").decode()}
-
-
-def _described(thing: str | Link | None) -> str:
-    return f"link to {thing.target}" if isinstance(thing, Link) else "not there" if thing is None else "a file"

@@ -128,16 +128,15 @@ def test_an_edit_that_finds_nothing_writes_nothing(states, pam_d, files, unchang
     assert f"{pam_d}/sshd" in ret.comment and "password-auth" in ret.comment
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root's is refused")
 def test_a_link_that_root_made_is_followed_and_stays(states, pam_d, files, tmp_path):
-    # pytest's own directories are root's alone where the tests run as root.
     (tmp_path / "elsewhere").write_text(SSHD)
     (pam_d / "sshd").unlink()
     (pam_d / "sshd").symlink_to(tmp_path / "elsewhere")
-    safe = all(not os.stat(parent).st_mode & 0o022 for parent in (tmp_path, *tmp_path.parents))
     ret = states.pam_stack.managed("stacks", files=files)
-    assert ret.result is safe
+    assert ret.result is True
     assert (pam_d / "sshd").is_symlink()
-    assert ("own-account" in (tmp_path / "elsewhere").read_text()) is safe
+    assert "own-account" in (tmp_path / "elsewhere").read_text()
 
 
 def test_a_link_into_a_directory_of_others_is_refused(states, pam_d, files, tmp_path):
@@ -181,7 +180,8 @@ def test_two_at_once_are_one_after_the_other(states, pam_d, files, unchanged):
 
 
 def test_what_a_killed_run_left_behind_is_replaced(states, pam_d, files):
-    (pam_d / ".sshd.pam_stack-new").write_text("half")
+    (pam_d / ".sshd.salt-new").write_text("half")
+    os.link(pam_d / "sshd", pam_d / ".sshd.salt-old")
     assert states.pam_stack.managed("stacks", files=files).result is True
     assert not [name for name in tree(pam_d) if name.startswith(".")]
 
@@ -196,7 +196,10 @@ def test_what_was_written_is_put_back_where_the_last_file_cannot_be(states, pam_
     finally:
         modules.cmd.run_all(f"chattr -i {pam_d}/sshd", python_shell=False)
     assert (ret.result, ret.changes) == (False, {})
-    assert ret.comment == f"{pam_d}/sshd could not be written: Operation not permitted. Everything is as it was"
+    assert ret.comment == (
+        f"{pam_d}/sshd could not be written: Operation not permitted. Everything is as it was. "
+        "See with lsattr whether it is immutable, and apply again"
+    )
 
 
 def test_there_is_no_way_back_from_every_edit(states, pam_d, unchanged):

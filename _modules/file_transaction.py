@@ -1,0 +1,349 @@
+"""
+Write several files as one transaction: all of them or none, each whole at every instant.
+
+Every new file is complete on the disk, and every old one kept under a second name, before the first is put in place.
+What can fail mostly fails by then (a full disk, a read-only or immutable file), with nothing changed; what fails later
+is undone by renames, which need no room. A run that is killed leaves each file old or new, and the next run over the
+same paths removes what it left beside them.
+
+A change is ``{"path", "before", "after"}``: what the path was when it was read, and what it is to be. Both are a text,
+``{"link": target}``, or None where there is nothing.
+
+.. versionadded:: 1.0.0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+Thing = str | Mapping[str, str] | None
+Change = Mapping[str, Any]
+
+# Seconds for which a file still stands after the one that named it was replaced: a login may be between the two.
+_GRACE = 1
+_LABELS = ("security.selinux", "system.posix_acl_access")
+_REMEDIES = {
+    errno.EDQUOT: "Make room on its file system",
+    errno.ENOSPC: "Make room on its file system",
+    errno.EPERM: "See with lsattr whether it is immutable",
+    errno.EROFS: "Make its file system writable",
+}
+
+
+# What is there
+
+
+def read(path: str) -> Thing:
+    """
+    What stands at a path: its text, ``{"link": target}`` for a symbolic link, or None.
+
+    path
+        An absolute path. Bytes that are not UTF-8 come in as surrogate escapes, and :py:func:`commit` writes them back
+        as they were.
+
+    Raises CommandExecutionError for whatever is neither a file nor a link, or cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.read /etc/pam.d/sshd
+
+    .. versionadded:: 1.0.0
+    """
+    try:
+        # A FIFO must not keep us waiting.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            return {"link": os.readlink(path)}
+        raise CommandExecutionError(f"{path} cannot be read: {problem.strerror}. Nothing was changed") from problem
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise CommandExecutionError(f"{path} is neither a file nor a link. Nothing was changed. Look at what it is")
+    with os.fdopen(handle, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def follow(path: str) -> str:
+    """
+    The file that a path leads to, so that a link stays a link when it is written.
+
+    path
+        An absolute path, of a file or of what is not there yet; then it is returned as it is.
+
+    Raises CommandExecutionError where the path is a link that leads nowhere, or on whose way others than root can put
+    something else.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.follow /etc/pam.d/common-auth
+
+    .. versionadded:: 1.0.0
+    """
+    real = os.path.realpath(path)
+    if not os.path.islink(path):
+        return real
+    if not os.path.exists(real):
+        raise CommandExecutionError(
+            f"{path} is a link to {real}, which is not there. Nothing was changed. Remove the link, or restore the file"
+        )
+    for place in _way(path, real):
+        if _others_write(place):
+            raise CommandExecutionError(
+                f"{path} is a link to {real}, but others than root can write to {place}. Nothing was changed. "
+                "Replace the link by the file that it should be"
+            )
+    return real
+
+
+def _way(link: str, real: str) -> Iterator[str]:
+    """Every file and directory on which it depends where a link leads, the link's own place aside."""
+    hop = link
+    while os.path.islink(hop):
+        hop = os.path.abspath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
+        yield from _ancestors(hop)
+    yield from _ancestors(real)
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    while path != "/":
+        yield path
+        path = os.path.dirname(path)
+
+
+def _others_write(path: str) -> bool:
+    found = os.lstat(path)
+    # A link has no mode of its own; in a sticky directory nobody moves what is root's.
+    open_to_all = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
+    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
+    return found.st_uid != 0 or bool(open_to_all and not sticky)
+
+
+# What would change
+
+
+def diff(changes: Iterable[Change]) -> dict[str, dict[str, str]]:
+    """
+    What Salt shows of the changes: ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` where a link is involved.
+    A path that stays as it is, is left out.
+
+    changes
+        As for :py:func:`commit`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.diff '[{path: /etc/motd, before: null, after: "Welcome\\n"}]'
+
+    .. versionadded:: 1.0.0
+    """
+    return {change["path"]: _difference(change) for change in _pending(changes)}
+
+
+def _pending(changes: Iterable[Change]) -> list[Change]:
+    return [change for change in changes if change["before"] != change["after"]]
+
+
+def _difference(change: Change) -> dict[str, str]:
+    path, before, after = change["path"], change["before"], change["after"]
+    if isinstance(before, Mapping) or isinstance(after, Mapping):
+        return {"old": _told(before), "new": _told(after)}
+    lines = difflib.unified_diff(
+        (before or "").splitlines(keepends=True),
+        (after or "").splitlines(keepends=True),
+        "/dev/null" if before is None else path,
+        "/dev/null" if after is None else path,
+    )
+    shown = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    return {"diff": shown.encode("utf-8", "replace").decode()}
+
+
+def _told(thing: Thing) -> str:
+    if thing is None:
+        return "not there"
+    return f"link to {thing['link']}" if isinstance(thing, Mapping) else "a file"
+
+
+# What is written
+
+
+def commit(changes: Sequence[Change]) -> bool:
+    """
+    Bring every path from ``before`` to ``after``, in the order given, and return True.
+
+    changes
+        What the files include or name comes before them, and goes after them; a file that goes after another was
+        replaced does so a second later, for those who are just reading the old one. A path that stays as it is may be
+        among them, so that what a killed run left beside it is removed.
+        A file that is replaced keeps its mode, owner, ACL and SELinux label; a new one is root's with ``mode`` (an
+        integer, 0644 where the change has none). A directory that is missing is made.
+
+    Raises CommandExecutionError, saying why and what to do, with everything put back as it was: also where a path is no
+    longer what it was when it was read, or where another run is writing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.commit '[{path: /etc/motd, before: null, after: "Welcome\\n"}]'
+
+    .. versionadded:: 1.0.0
+    """
+    with _alone({os.path.dirname(change["path"]) for change in changes}):
+        _clear(changes)
+        _put(_pending(changes))
+    return True
+
+
+def _put(pending: Sequence[Change]) -> None:
+    done: list[Change] = []
+    try:
+        for change in pending:
+            _stage(change)
+        for change in pending:
+            if change["after"] is None and done and done[-1]["after"] is not None:
+                time.sleep(_GRACE)
+            _switch(change)
+            done.append(change)
+    except (OSError, CommandExecutionError) as problem:
+        left = _undo(done)
+        _clear(change for change in pending if change not in left)
+        raise CommandExecutionError(_failure(change["path"], problem, left)) from problem
+    _clear(pending)
+
+
+def _failure(path: str, problem: Exception, left: list[Change]) -> str:
+    now = "Everything is as it was"
+    if left:
+        kept = ", ".join(f"{each['path']} (it was {_old(each['path'])})" for each in left)
+        now = f"Still changed, and to be put back by hand: {kept}"
+    if isinstance(problem, OSError):
+        remedy = _REMEDIES.get(problem.errno, "See to it that it can be written")
+        return f"{path} could not be written: {problem.strerror}. {now}. {remedy}, and apply again"
+    return f"{path} could not be written: {problem}. {now}. Apply again"
+
+
+@contextlib.contextmanager
+def _alone(directories: Iterable[str]) -> Iterator[None]:
+    """One transaction at a time; the locks go with the process that holds them, whatever ends it."""
+    with contextlib.ExitStack() as held:
+        for directory in sorted(directories):
+            try:
+                os.makedirs(directory, mode=0o755, exist_ok=True)
+                handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+                held.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as problem:
+                raise CommandExecutionError(
+                    f"Another run is changing the files in {directory}. Nothing was changed. "
+                    "Apply again when it has ended"
+                ) from problem
+            except OSError as problem:
+                raise CommandExecutionError(_failure(directory, problem, [])) from problem
+        yield
+
+
+def _new(path: str) -> str:
+    """Where the file waits that is to come; always the same name, so that the next run finds what a killed one left."""
+    return _beside(path, "new")
+
+
+def _old(path: str) -> str:
+    """Where the file that was there is kept until all is done."""
+    return _beside(path, "old")
+
+
+def _beside(path: str, word: str) -> str:
+    directory, base = os.path.split(path)
+    return os.path.join(directory, f".{base}.salt-{word}")
+
+
+def _stage(change: Change) -> None:
+    """All that takes room: the old file under a second name, the new one complete under another."""
+    path, before, after = change["path"], change["before"], change["after"]
+    _check(change)
+    if before is not None:
+        os.link(path, _old(path), follow_symlinks=False)
+    if isinstance(after, Mapping):
+        os.symlink(after["link"], _new(path))
+    elif after is not None:
+        _create(_new(path), after, path if isinstance(before, str) else None, change.get("mode", 0o644))
+
+
+def _create(path: str, text: str, like: str | None, mode: int) -> None:
+    """A new file, with the mode, owner and labels of the one that it is to replace."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        if like:
+            found = os.lstat(like)
+            mode = stat.S_IMODE(found.st_mode)
+            os.fchown(handle, found.st_uid, found.st_gid)
+            for label in set(_LABELS) & set(os.listxattr(like, follow_symlinks=False)):
+                os.setxattr(handle, label, os.getxattr(like, label, follow_symlinks=False))
+        os.fchmod(handle, mode)
+        file.write(text)
+        file.flush()
+        os.fsync(handle)
+
+
+def _check(change: Change) -> None:
+    if read(change["path"]) != change["before"]:
+        raise CommandExecutionError("somebody else has changed it since it was read")
+
+
+def _switch(change: Change) -> None:
+    path = change["path"]
+    _check(change)
+    if change["after"] is None:
+        os.unlink(path)
+    else:
+        os.rename(_new(path), path)
+    _sync(os.path.dirname(path))
+
+
+def _undo(done: list[Change]) -> list[Change]:
+    """Put back what was switched, the last one first; what could not be put back is returned."""
+    left = []
+    for change in reversed(done):
+        path = change["path"]
+        try:
+            if change["before"] is None:
+                os.unlink(path)
+            else:
+                os.rename(_old(path), path)
+            _sync(os.path.dirname(path))
+        except OSError:
+            left.append(change)
+    return left
+
+
+def _clear(changes: Iterable[Change]) -> None:
+    for change in changes:
+        for path in (_new(change["path"]), _old(change["path"])):
+            # Most are not there. One that cannot be removed is in the way, and staging says so.
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _sync(directory: str) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
