@@ -1,7 +1,7 @@
 """A Salt master for a site, and its nodes as minions: what `salt`, `salt-run`, `salt-ssh` and `spm` are tried with.
 
-The master is a machine of its own in all that matters to Salt: it has an address in the site's network (the outside), and
-an /etc, /var and /srv whose changes are its own, so that the commands and paths are those of a real master.
+The master is a machine of its own in all that matters to Salt: it has an address in the site's network (the outside),
+and an /etc, /var and /srv whose changes are its own, so that commands and paths are those of a real master.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from harness import cgroups, host, network
 from harness.node import Node
@@ -122,8 +121,8 @@ class Master:
     def command(self, words: Sequence[str]) -> list[str]:
         into = ["nsenter", f"--target={self._holder.pid}", "--mount", "--net"]
         own = list(cgroups.hierarchies(self._holder.pid).values())
-        environment = ["env", f"PATH={self.bin}:{os.environ['PATH']}", "HOME=/srv", "LANG=C.UTF-8", "PYTHONWARNINGS=ignore"]
-        return [*cgroups.entering(own), *into, *environment, *words]
+        environment = [f"PATH={self.bin}:{os.environ['PATH']}", "HOME=/srv", "LANG=C.UTF-8", "PYTHONWARNINGS=ignore"]
+        return [*cgroups.entering(own), *into, "env", *environment, *words]
 
     def run(self, words: Sequence[str], **options) -> Result:
         """Run a command on the master's machine."""
@@ -173,7 +172,8 @@ class Master:
         while not holds():
             if time.monotonic() > deadline:
                 log = self.directory / "master.log"
-                raise Failed(f"master: not within {patience:.0f} s: {what}\n{tail(log.read_text()) if log.exists() else ''}")
+                complaints = tail(log.read_text()) if log.exists() else ""
+                raise Failed(f"master: not within {patience:.0f} s: {what}\n{complaints}")
             time.sleep(0.3)
 
 

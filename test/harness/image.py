@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import progress
-from harness.shell import run
+from harness.shell import TIED, run
 from harness.store import kept
 
 USERS = ("admin", "alice", "bob")
@@ -71,17 +71,18 @@ def image(name: str) -> Path:
             layout.dress(root)
             _people(root)
 
-    return kept(f"image-{name}", (FILES, Path(__file__)), build)
+    return kept(f"image-{name}", (*trees, *FILES.glob(f"{name}.*"), Path(__file__)), build)
 
 
 def _bootstrap(root: Path, layout: Layout) -> None:
     get = "apt-get -qq --yes --no-install-recommends -o Dir::Cache::Archives=/srv/packages --download-only --reinstall"
     fetch = f"mkdir -p /srv/packages/partial && {get} install {' '.join(OFFERED)}"
     options = [line for name in APT_OPTIONS for line in run(["apt-config", "dump", name]).stdout.splitlines()]
-    # A mount namespace of its own: what an interrupted build leaves mounted goes with it.
+    # In namespaces of its own: what an interrupted build leaves running or mounted goes with them.
     run(
         [
-            *("unshare", "--mount", "mmdebstrap", "--mode=root", "--variant=minbase", "--quiet"),
+            *(*TIED, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *("mmdebstrap", "--mode=root", "--variant=minbase", "--quiet"),
             *(f"--aptopt={option}" for option in options),
             f"--include={','.join((*PACKAGES, *PYTHON_LIBRARIES, *layout.extra))}",
             f"--customize-hook=chroot \"$1\" sh -c '{fetch}'",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import progress
 from harness.host import VENVS
-from harness.shell import run
+from harness.shell import TIED, run
 from harness.store import kept
 
 HOME = "/opt/salt"
@@ -57,7 +57,7 @@ def _install_salt(tree: Path, salt: str, requirements: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         # The machine's own Debian Python builds for the Debian Python in the tree.
         run(["/usr/bin/python3", "-m", "venv", directory])
-        install = [f"{directory}/bin/python", "-m", "pip", "install", "--quiet"]
+        install = [*TIED, f"{directory}/bin/python", "-m", "pip", "install", "--quiet"]
         run([*install, "--target", packages, "--constraint", requirements, f"salt=={SALTS[salt]}"], timeout=1200)
     for name, function in ENTRY_POINTS.items():
         script = tree / "bin" / name

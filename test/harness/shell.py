@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before a command that makes something to be kept: it ends at once if this process does, even when killed.
+TIED = ("setpriv", "--pdeathsig", "KILL")
+
 
 @dataclass(frozen=True)
 class Result:
