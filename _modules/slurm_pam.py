@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -147,7 +148,7 @@ def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
         if not found:
             problems.append(
                 f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that "
-                "every login would fail. Install the package that has it (slurm_pam:packages), or look why it is elsewhere"
+                "every login would fail. Install the package that has it (slurm_pam:packages), or look where it is"
             )
     return [*problems, *_not_loading(paths)]
 
@@ -239,6 +240,34 @@ def _misread_policy(policy: list[dict]) -> Iterator[str]:
         yield f"slurm_pam:pam:policy: {problem}"
 
 
+# Whether it stays
+
+
+def confirm() -> str:
+    """
+    The last apply stays: it was made with the setting ``confirm``, and the node no longer takes it back by itself.
+
+    Raises CommandExecutionError where nothing waits to be confirmed, and says why.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.confirm
+
+    .. versionadded:: 1.0.0
+    """
+    if __salt__["slurm_pam_confirm.pending"]() is None:
+        taken_back = __salt__["slurm_pam_confirm.taken_back"]()
+        raise CommandExecutionError(
+            "Nothing waits to be confirmed"
+            if taken_back is None
+            else f"Too late: the last apply was taken back at {time.strftime('%F %T', time.localtime(taken_back))}"
+        )
+    __salt__["slurm_pam_confirm.disarm"]()
+    return "Confirmed: this node stays as it is"
+
+
 # Whether it is as it should be
 
 
@@ -247,8 +276,8 @@ def audit() -> dict[str, Any]:
     Whether this node is as the settings want it. Changes nothing.
 
     Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "found", "changes"}]}``. A finding is what an
-    apply would change (``subject`` is the state's ID), or what stands in its way. It is the apply itself that tells, run
-    with test=True, so that nothing can be right here and wrong there.
+    apply would change (``subject`` is the state's ID), or what stands in its way. It is the apply itself that tells,
+    run with test=True, so that nothing can be right here and wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 

@@ -46,7 +46,7 @@ def access_rules(access: Mapping[str, Any]) -> str:
 
     .. code-block:: bash
 
-        salt-call slurm_pam_plan.access_rules '{root: [ALL], groups: {hpc_admin_g: {origins: [192.0.2.0/24]}}, users: {}}'
+        salt-call slurm_pam_plan.access_rules '{root: [ALL], groups: {wheel: {origins: [192.0.2.0/24]}}, users: {}}'
 
     .. versionadded:: 1.0.0
     """

@@ -146,8 +146,9 @@ _NODE_SETTINGS: dict[str, Any] = {
     "mode": _one_of("audit", "adopt", "enforce"),
     "module": _one_of("pam_slurm_adopt", "pam_slurm"),
     "pam_slurm_adopt": {name: _or_null(option.value) for name, option in ADOPT_OPTIONS.items()},
-    "pam_slurm": {name: _FLAG for name in LEGACY_FLAGS},
+    "pam_slurm": dict.fromkeys(LEGACY_FLAGS, _FLAG),
     "require_slurmd": _FLAG,
+    "confirm": _NUMBER,
     "packages": {"manage": _FLAG, "node": _PACKAGE, "pam_slurm_adopt": _PACKAGE, "pam_slurm": _PACKAGE},
     "access": {
         "file": _PATH,

@@ -59,7 +59,7 @@ def ready(
     if synced != version:
         ret.update(
             result=False,
-            comment=f"The formula is version {version}, but its modules on this minion are version {synced}. Nothing was "
+            comment=f"The formula is version {version}, but its modules on this minion are of {synced}. Nothing was "
             "changed. Run this again with sync_mods=all, or run saltutil.sync_all first",
         )
         return ret

@@ -62,6 +62,12 @@ slurm_pam-clean-access-file-absent:
     - access: {{ settings.access | json }}
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
+
+# An apply that still waits is not to be taken back after this.
+slurm_pam-clean-confirm-disarmed:
+  slurm_pam_confirm.disarmed:
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
 {%- if settings.clean.groups %}
 {%-   for name, group in settings.access.groups.items() if group is mapping and group.get("local", True) %}
 
@@ -76,7 +82,7 @@ slurm_pam-clean-group-absent-{{ name }}:
 
 slurm_pam-clean-package-removed:
   pkg.removed:
-    - name: {{ settings.packages[settings.module] | json }}
+    - name: {{ settings.packages.get(settings.module) | json }}
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
 {%- endif %}

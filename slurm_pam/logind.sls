@@ -2,7 +2,7 @@
 {%- from "slurm_pam/map.jinja" import settings with context %}
 
 include:
-  - slurm_pam.ready
+  - slurm_pam.confirm
 {%- if settings.logind == "mask" %}
 
 slurm_pam-logind-masked:

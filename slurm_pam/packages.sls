@@ -2,12 +2,12 @@
 {%- from "slurm_pam/map.jinja" import settings with context %}
 
 include:
-  - slurm_pam.ready
+  - slurm_pam.confirm
 {%- if settings.packages.manage %}
 
 slurm_pam-packages-installed:
   pkg.installed:
-    - pkgs: {{ [settings.packages.node, settings.packages[settings.module]] | select | list | json }}
+    - pkgs: {{ [settings.packages.node, settings.packages.get(settings.module)] | select | list | json }}
     - refresh: False
     - require:
       - slurm_pam: slurm_pam-ready

@@ -3,7 +3,7 @@
 {%- from "slurm_pam/map.jinja" import settings with context %}
 
 include:
-  - slurm_pam.ready
+  - slurm_pam.confirm
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm

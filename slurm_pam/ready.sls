@@ -21,7 +21,7 @@ slurm_pam-ready-audited:
       - slurm_pam: slurm_pam-ready
 
 exclude:
-{%-   for part in ["packages", "access", "slurm", "sshd", "pam", "logind"] %}
+{%-   for part in ["confirm", "packages", "access", "slurm", "sshd", "pam", "logind"] %}
   - sls: slurm_pam.{{ part }}
 {%-   endfor %}
 {%- endif %}

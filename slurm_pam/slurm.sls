@@ -8,7 +8,7 @@
 {%- endif %}
 
 include:
-  - slurm_pam.ready
+  - slurm_pam.confirm
 {%- if slurm.use_pam %}
 
 # The file is there before slurm.conf asks for it.

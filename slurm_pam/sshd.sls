@@ -3,7 +3,7 @@
 {%- set sshd = settings.sshd %}
 
 include:
-  - slurm_pam.ready
+  - slurm_pam.confirm
 {%- if sshd.manage %}
 
 slurm_pam-sshd-config-managed:

@@ -1,0 +1,92 @@
+"""What slurm_pam.explain says is what sshd then does, for each kind of user."""
+
+import pytest
+import yaml
+from harness.paths import REPO
+
+EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
+INSIDE, OUTSIDE = "192.0.2.1", "198.51.100.1"
+ACCESS = {
+    "root": ["192.0.2.0/24"],
+    "groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24"], "members": ["admin"]}},
+    "users": {"carol": {"origins": ["198.51.100.1", ".example.org"]}},
+}
+
+
+@pytest.fixture(scope="module")
+def closed(node):
+    """A closed node on which alice has a job, carol is an operator and dave's account has expired."""
+    for user in ("carol", "dave"):
+        node.run(["useradd", "--create-home", user], check=True)
+        node.run(["cp", "-a", "/home/alice/.ssh", f"/home/{user}/"], check=True)
+        node.run(["chown", "-R", f"{user}:", f"/home/{user}"], check=True)
+    node.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, "access": ACCESS}}))
+    results = node.salt("state.apply", "slurm_pam")
+    assert all(result["result"] for result in results.values()), results
+    jobs = [node.job("alice"), node.job("dave")]
+    node.run(["usermod", "--expiredate", "2020-01-01", "dave"], check=True)
+    yield node
+    for job in jobs:
+        node.cancel(job)
+
+
+CASES = [
+    ("root", INSIDE, True, "/etc/pam.d/slurm-common-account:3", "+ : root : 192.0.2.0/24"),
+    ("root", OUTSIDE, False, "pam_succeed_if.so quiet uid != 0", "- : ALL : ALL"),
+    ("admin", INSIDE, True, "/etc/pam.d/slurm-common-account:3", "+ : (hpc_admin_g) : 192.0.2.0/24"),
+    ("admin", OUTSIDE, False, "pam_slurm_adopt.so", "- : ALL : ALL"),
+    ("alice", INSIDE, True, "pam_slurm_adopt.so", "- : ALL : ALL"),
+    ("alice", OUTSIDE, True, "pam_slurm_adopt.so", "- : ALL : ALL"),
+    ("bob", INSIDE, False, "pam_slurm_adopt.so", "- : ALL : ALL"),
+    ("carol", OUTSIDE, True, "/etc/pam.d/slurm-common-account:3", "+ : carol : 198.51.100.1 .example.org"),
+    ("carol", INSIDE, False, "pam_slurm_adopt.so", "- : ALL : ALL"),
+    ("dave", INSIDE, False, "/etc/pam.d/common-account", "- : ALL : ALL"),
+]
+
+
+@pytest.mark.parametrize(("user", "origin", "permitted", "why", "access"), CASES)
+def test_it_says_what_sshd_does(closed, user, origin, permitted, why, access):
+    told = closed.salt("slurm_pam.explain", user, origin)
+    assert told["permitted"] is permitted, told
+    assert why in told["why"]
+    assert told["access"] == access
+    assert bool(told["jobs"]) is (user in ("alice", "dave"))
+    assert closed.ssh(user, origin=origin).ok is permitted
+
+
+def test_a_user_that_this_node_does_not_know(closed):
+    told = closed.salt("slurm_pam.explain", "nobody-here", INSIDE)
+    assert (told["permitted"], told["why"]) == (False, "this node knows no user nobody-here")
+
+
+def test_a_node_that_is_going_down(closed):
+    closed.run(["touch", "/run/nologin"], check=True)
+    try:
+        for user, permitted in (("root", True), ("alice", False)):
+            told = closed.salt("slurm_pam.explain", user, INSIDE)
+            assert told["permitted"] is permitted, told
+            assert closed.ssh(user).ok is permitted
+    finally:
+        closed.run(["rm", "/run/nologin"], check=True)
+
+
+def test_users_that_sshd_itself_denies(closed):
+    closed.write("/etc/ssh/sshd_config.d/50-site.conf", "DenyUsers alice\n")
+    closed.run(["systemctl", "reload", "ssh"], check=True)
+    try:
+        told = closed.salt("slurm_pam.explain", "alice", INSIDE)
+        assert (told["permitted"], told["why"]) == (False, "sshd has denyusers alice")
+        assert not closed.ssh("alice").ok
+    finally:
+        closed.run(["rm", "/etc/ssh/sshd_config.d/50-site.conf"], check=True)
+        closed.run(["systemctl", "reload", "ssh"], check=True)
+
+
+def test_with_slurm_stopped(closed):
+    closed.run(["systemctl", "stop", "slurmctld", "slurmd"], check=True)
+    try:
+        for user, permitted in (("root", True), ("admin", True), ("alice", True), ("bob", False)):
+            assert closed.salt("slurm_pam.explain", user, INSIDE)["permitted"] is permitted
+            assert closed.ssh(user).ok is permitted
+    finally:
+        closed.run(["systemctl", "start", "slurmctld", "slurmd"], check=True)
