@@ -980,6 +980,8 @@ def _open(path, files):
         if not isinstance(laid_over, dict):
             return laid_over
         path = os.path.normpath(os.path.join(os.path.dirname(path), laid_over["link"]))
+    else:
+        return None
     try:
         return _slurp(path)
     except PermissionError as error:
@@ -1224,7 +1226,7 @@ class _Expansion:
         self._refuse_nameless(entry["module"], entry, path, depth)
 
     def _refuse_nameless(self, name, entry, path, depth):
-        """libpam gives a file up at a module or substack without a name; up to 1.5.3 it leaves a handler without a next."""
+        """libpam gives a file up at a nameless module or substack; up to 1.5.3 it leaves a handler without a next."""
         if name is not None and _names_nothing(name):
             if self.old and depth:
                 raise _Crash(path, entry["line"], f"{entry['reason']}, and the including file goes on in {_NEVER_SET}")

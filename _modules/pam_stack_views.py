@@ -43,7 +43,11 @@ def _place(handler):
 
 def _words(handler):
     """A handler's control, module and arguments."""
-    return " ".join(word for word in (handler["control"], handler["module"], *handler["args"]) if word)
+    return " ".join(word for word in (_control(handler), handler["module"], *handler["args"]) if word)
+
+
+def _control(handler):
+    return handler["control"] or "(no control)"
 
 
 # --- a table ---
@@ -82,10 +86,9 @@ def _table(type_, handlers, origin):
     rows = [
         (
             f"{number:>4}",
-            "  " * handler["level"] + ("-" if handler["silent"] else "") + (handler["control"] or "(no control)"),
-            " ".join([handler["module"] or "(no module)", *handler["args"]])
-            + (f"  ! {handler['reason']}" if handler["reason"] else ""),
-            _place(handler),
+            "  " * handler["level"] + ("-" if handler["silent"] else "") + _control(handler),
+            " ".join([handler["module"] or "(no module)", *handler["args"]]),
+            _place(handler) + (f"  ! {handler['reason']}" if handler["reason"] else ""),
         )
         for number, handler in enumerate(handlers, 1)
     ]

@@ -1,0 +1,275 @@
+"""pam_stack.expand: the handlers pam_start builds, from files that are there and files that are not yet."""
+
+import os
+import platform
+import resource
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from salt.exceptions import CommandExecutionError
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS, pam_stack
+
+DIRECTORIES = ["/nowhere/etc/pam.d", "/nowhere/usr/etc/pam.d"]
+ETC, VENDOR = DIRECTORIES
+
+
+def expand(service, libpam=OLD, confdirs=DIRECTORIES, **files):
+    """What expand makes of files: ``etc_sshd`` is sshd in the first directory, ``usr_sshd`` in the second."""
+    paths = {(ETC if name.startswith("etc_") else VENDOR) + "/" + name[4:]: text for name, text in files.items()}
+    return pam_stack.expand(service, confdirs=confdirs, libpam=libpam, files=paths)
+
+
+def brief(handlers):
+    return [
+        (handler["level"], handler["kind"], handler["module"], f"{os.path.basename(handler['file'])}:{handler['line']}")
+        for handler in handlers
+    ]
+
+
+def test_includes_substacks_and_where_they_come_from():
+    found = expand(
+        "sshd",
+        etc_sshd="auth required a.so x\nauth substack one\naccount include one\n-auth optional b.so\n",
+        usr_one="# c\nauth include two\naccount required c.so\nauth sufficient d.so\n",
+        etc_two="auth requisite e.so\nsession required f.so\n",
+    )
+    assert brief(found["types"]["auth"]) == [
+        (0, "module", "a.so", "sshd:1"),
+        (0, "substack", "one", "sshd:2"),
+        (1, "module", "e.so", "two:1"),
+        (1, "module", "d.so", "one:4"),
+        (0, "module", "b.so", "sshd:4"),
+    ]
+    assert brief(found["types"]["account"]) == [(0, "module", "c.so", "one:3")]
+    assert found["from"] == {"auth": "sshd", "account": "sshd", "password": None, "session": None}
+    assert found["abort"] is None
+    first, *_, last = found["types"]["auth"]
+    assert first == {
+        "kind": "module",
+        "level": 0,
+        "type": "auth",
+        "silent": False,
+        "control": "required",
+        "actions": [
+            {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore"}.get(c, "bad")
+            for c in pam_stack.RETURN_CODES
+        ],
+        "module": "a.so",
+        "args": ["x"],
+        "file": f"{ETC}/sshd",
+        "line": 1,
+        "reason": None,
+    }
+    assert last["silent"] is True
+
+
+def test_other_is_the_fallback_of_each_type():
+    found = expand("x", etc_x="auth required a.so\nfoo\n", etc_other="auth required o.so\naccount required o.so\n")
+    assert found["from"] == {"auth": "x", "account": "other", "password": None, "session": None}
+    found = expand("x", etc_x="session substack empty\n", etc_empty="", etc_other="session required o.so\n")
+    assert brief(found["types"]["session"]) == [(0, "substack", "empty", "x:1")]
+    # The file of the service other is read as the service's and as the fallback's.
+    assert len(expand("other", etc_other="auth required o.so\n")["types"]["auth"]) == 2
+
+
+def test_the_service_name():
+    assert expand("a/SSHD", etc_sshd="auth required a.so\n")["from"]["auth"] == "sshd"
+
+
+@pytest.mark.parametrize(
+    "line, control, module, reason",
+    [
+        ("foo required a.so x", "required", "a.so", "'foo' is not a type"),
+        ("auth", None, None, "there is no control"),
+        ("auth required", "required", None, "there is no module"),
+        ("auth include none", "include", None, "none cannot be opened"),
+        ("foo", None, None, "'foo' is not a type"),
+    ],
+)
+def test_lines_that_must_fail(line, control, module, reason):
+    (handler,) = expand("x", etc_x=line)["types"]["auth"]
+    assert (handler["kind"], handler["control"], handler["module"]) == ("must_fail", control, module)
+    assert handler["reason"].startswith(reason)
+    assert handler["actions"][6] == "bad"
+
+
+def test_a_line_without_a_type_belongs_to_the_including_type():
+    found = expand("x", etc_x="session include y\n", etc_y="foo optional a.so\n")
+    (handler,) = found["types"]["session"]
+    assert (handler["kind"], handler["type"], handler["actions"][6]) == ("must_fail", "session", "ignore")
+    # Without a type, but with an include, it is one.
+    assert brief(expand("x", etc_x="foo include y\n", etc_y="auth required a.so\n")["types"]["auth"]) == [
+        (0, "module", "a.so", "y:1")
+    ]
+
+
+def test_a_substack_that_is_not_there_takes_two_slots():
+    found = expand("x", etc_x="auth substack none\n")
+    assert brief(found["types"]["auth"]) == [(0, "substack", "none", "x:1"), (0, "must_fail", None, "x:1")]
+
+
+def test_a_file_that_ends_in_a_continuation():
+    found = expand("x", etc_x="auth required a.so\nauth \\\n")
+    assert (found["abort"]["file"], found["abort"]["line"]) == (f"{ETC}/x", 2)
+    assert found["types"]["auth"] == []
+    included = expand("x", etc_x="auth include y\nauth required b.so\n", etc_y="auth required a.so\nauth \\\n")
+    assert brief(included["types"]["auth"]) == [
+        (0, "module", "a.so", "y:1"),
+        (0, "must_fail", None, "x:1"),
+        (0, "module", "b.so", "x:2"),
+    ]
+    assert "the file ends in a continuation" in included["types"]["auth"][1]["reason"]
+
+
+@pytest.mark.parametrize(
+    "line", ["auth required .so", "auth required dir/", "auth required ?", "auth substack x/.y", "foo x ?"]
+)
+def test_names_that_abort(line):
+    assert expand("x", etc_x=line)["abort"]["line"] == 1
+
+
+def test_no_file_at_all():
+    assert expand("x", etc_y="")["abort"]["reason"].startswith("neither x nor other is in")
+    assert expand("x", etc_x="")["abort"] is None
+
+
+def test_the_first_directory_that_has_the_file():
+    both = {"etc_x": "auth required a.so", "usr_x": "auth required b.so", "usr_y": "auth include x\n"}
+    assert expand("x", **both)["types"]["auth"][0]["module"] == "a.so"
+    assert expand("y", **both)["types"]["auth"][0]["module"] == "a.so"
+    # Debian reads a service everywhere, and what is included in the first directory alone.
+    assert expand("y", DEBIAN_OLD, **both)["types"]["auth"][0]["module"] == "a.so"
+    del both["etc_x"]
+    assert expand("x", DEBIAN_OLD, **both)["types"]["auth"][0]["module"] == "b.so"
+    assert expand("y", DEBIAN_OLD, **both)["types"]["auth"][0]["kind"] == "must_fail"
+    assert expand("y", **both)["types"]["auth"][0]["module"] == "b.so"
+
+
+def test_at_include():
+    files = {"etc_x": "@include y\n", "etc_y": "auth required a.so\nsession required b.so\nfoo\n"}
+    for libpam in (DEBIAN_OLD, DEBIAN_NEW):
+        found = expand("x", libpam, **files)
+        assert [handler["kind"] for handler in found["types"]["auth"]] == ["module", "must_fail"]
+        assert brief(found["types"]["session"]) == [(0, "module", "b.so", "y:2")]
+        assert expand("x", libpam, etc_x="@include none\n")["abort"]["reason"] == "none cannot be opened"
+    assert brief(expand("x", OLD, **files)["types"]["auth"]) == [(0, "must_fail", None, "x:1")]
+
+
+def test_an_include_of_nothing():
+    assert expand("x", OLD, etc_x="auth include\n")["types"]["auth"][0]["reason"] == "include names no file"
+    assert "crashes" in expand("x", DEBIAN_OLD, etc_x="auth include\n")["abort"]["reason"]
+    assert "crashes" in expand("x", DEBIAN_OLD, etc_x="auth include y\n", etc_y="auth substack\n")["abort"]["reason"]
+
+
+def chain(word, length):
+    files = {f"etc_x{number}": f"auth {word} x{number + 1}\n" for number in range(length)}
+    return files | {f"etc_x{length}": "auth required a.so\n"}
+
+
+@pytest.mark.parametrize("word, libpam", [("substack", OLD), ("substack", NEW), ("include", NEW)])
+def test_fifteen_levels_work_and_the_sixteenth_fails(word, libpam):
+    assert expand("x0", libpam, **chain(word, 15))["types"]["auth"][-1]["module"] == "a.so"
+    last = expand("x0", libpam, **chain(word, 16))["types"]["auth"][-1]
+    assert (last["kind"], "level 16" in last["reason"]) == ("must_fail", True)
+
+
+def test_the_old_libpam_counts_no_includes():
+    assert expand("x0", OLD, **chain("include", 30))["types"]["auth"][-1]["module"] == "a.so"
+    with pytest.raises(CommandExecutionError, match="look for a file that includes itself"):
+        expand("x", OLD, etc_x="auth include x\n")
+
+
+@pytest.mark.parametrize("libpam", [OLD, NEW, DEBIAN_OLD, DEBIAN_NEW])
+@pytest.mark.parametrize("lines", [2, 10, 5000])
+def test_an_include_bomb_ends_in_an_error(libpam, lines):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    files = {f"etc_x{number}": f"auth substack x{number + 1}\n" * lines for number in range(15)}
+    with pytest.raises(CommandExecutionError, match="x0 expands to more than 20000 lines"):
+        expand("x0", libpam, **files)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_files_over_those_that_are_there(tmp_path):
+    confdir = tmp_path / "pam.d"
+    confdir.mkdir()
+    (confdir / "x").write_text("auth include y\n")
+    (confdir / "y-pc").write_text("auth required a.so\n")
+    (confdir / "y").symlink_to("y-pc")
+
+    def auth(files):
+        return brief(pam_stack.expand("x", confdirs=[str(confdir)], libpam=OLD, files=files)["types"]["auth"])
+
+    assert auth({}) == [(0, "module", "a.so", "y:1")]
+    assert auth({f"{confdir}/y-pc": "auth required b.so"}) == [(0, "module", "b.so", "y:1")]
+    assert auth({f"{confdir}/y": None}) == [(0, "must_fail", None, "x:1")]
+    assert auth({f"{confdir}/y-pc": None}) == [(0, "must_fail", None, "x:1")]
+    assert auth({f"{confdir}/y": {"link": "z"}, f"{confdir}/z": "auth required c.so"}) == [(0, "module", "c.so", "y:1")]
+    assert auth({f"{confdir}/y": {"link": "y"}}) == [(0, "must_fail", None, "x:1")]
+    # A directory reads as an empty file; what is no file at all is refused.
+    (confdir / "d").mkdir()
+    assert auth({f"{confdir}/x": "auth include d\nauth required e.so"}) == [(0, "module", "e.so", "x:2")]
+    os.mkfifo(confdir / "p")
+    with pytest.raises(CommandExecutionError, match="p is not a regular file"):
+        auth({f"{confdir}/x": "auth include p\n"})
+
+
+def test_pam_conf_where_no_directory_is(tmp_path):
+    conf = {str(tmp_path / "pam.conf"): "x auth required a.so\ny auth required b.so\nOTHER auth required o.so\n"}
+    confdirs = [str(tmp_path / "pam.d")]
+    found = pam_stack.expand("x", confdirs=confdirs, libpam=OLD, files=conf)
+    assert [handler["module"] for handler in found["types"]["auth"]] == ["a.so"]
+    assert pam_stack.expand("z", confdirs=confdirs, libpam=OLD, files=conf)["from"]["auth"] == "other"
+    (tmp_path / "pam.d").mkdir()
+    assert pam_stack.expand("x", confdirs=confdirs, libpam=OLD, files=conf)["abort"]
+    (tmp_path / "pam.d").rmdir()
+    assert pam_stack.expand("x", confdirs=confdirs, libpam=OLD)["abort"]["reason"].startswith("there is neither")
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=4), LIBPAMS)
+def test_whatever_is_in_the_files(texts, libpam):
+    files = {f"{ETC}/{name}": text for name, text in zip(("other", "x", "common-auth", "pam_unix.so"), texts)}
+    try:
+        found = pam_stack.expand("x", confdirs=DIRECTORIES, libpam=libpam, files=files)
+    except CommandExecutionError:
+        return
+    for type_, handlers in found["types"].items():
+        assert bool(handlers) == (found["from"][type_] is not None)
+        for handler in handlers:
+            assert handler["type"] == type_
+            assert len(handler["actions"]) == 32
+            assert (handler["reason"] is not None) or handler["kind"] != "must_fail"
+            assert handler["line"] <= files[handler["file"]].count("\n") + 1
+
+
+def test_this_nodes_libpam():
+    found = pam_stack.libpam()
+    assert found["confdirs"][0] == "/etc/pam.d"
+    assert all(os.path.isabs(directory) for directory in found["module_dirs"])
+    assert any(os.path.isfile(f"{directory}/pam_unix.so") for directory in found["module_dirs"])
+    release = platform.freedesktop_os_release()
+    if release["ID"] == "debian":
+        expected = {"11": "1.4.0", "12": "1.5.0", "13": "1.6.0"}[release["VERSION_ID"]]
+        assert (found["version"], found["debian"]) == (expected, True)
+    found["confdirs"].clear()
+    assert pam_stack.libpam()["confdirs"]
+
+
+@pytest.mark.parametrize(
+    "parts, expected",
+    [
+        ([b"/etc/pam.d/%s", b"/lib64/security/"], ("1.1.0", False, ["/etc/pam.d"])),
+        ([b"/usr/lib/pam.d/%s", b"/etc/pam.d/%s"], ("1.2.0", False, ["/etc/pam.d", "/usr/lib/pam.d"])),
+        (
+            [b"/usr/etc/pam.d/%s", b"/etc/pam.d/%s", b"/usr/lib/pam.d/%s", b"LIBPAM_1.4"],
+            ("1.4.0", False, ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"]),
+        ),
+        ([b"/etc/pam.d/%s", b"@include", b"maximum level of inclusions reached"], ("1.6.0", True, ["/etc/pam.d"])),
+    ],
+)
+def test_a_libpam_is_known_by_its_binary(tmp_path, parts, expected):
+    path = tmp_path / "libpam.so.0"
+    path.write_bytes(b"\x7fELF\0" + b"".join(part + b"\0" for part in parts))
+    found = pam_stack._examine(str(path), 0)
+    assert (found["version"], found["debian"], found["confdirs"]) == expected
+    assert found["module_dirs"][-1] == str(tmp_path / "security")
