@@ -604,6 +604,11 @@ class _Editor:
         """The indexes of the lines a selector means; that there are none is an error, unless told otherwise."""
         return self._all(selector) or ([] if missing == "ok" else [self._one(selector)])
 
+    def _naming(self, target, by_type):
+        """The lines that name a file, for one type or all; an ``@include`` does so for every type."""
+        included = self._all({"target": target, "control": "@include"})
+        return sorted({*included, *self._all({"target": target, **by_type})})
+
     def _rule(self, selector):
         """The index and the words of the one rule a selector means."""
         index = self._one(selector)
@@ -842,10 +847,10 @@ class _Editor:
         if not isinstance(names, dict) or not {"from", "to"} <= set(names) <= {"from", "to", "type"}:
             raise SaltInvocationError(f"retarget takes from, to and perhaps type, not {names!r}")
         by_type = {"type": names["type"]} if "type" in names else {}
-        selector = {"target": names["from"], **by_type}
-        if not self._all(selector) and self._all({"target": names["to"], **by_type}):
+        found = self._naming(names["from"], by_type)
+        if not found and (missing == "ok" or self._naming(names["to"], by_type)):
             return
-        for index in self._any(selector, missing):
+        for index in found or [self._one({"target": names["from"], **by_type})]:
             words = self._layout(index).words
             words[1 if self.entries[index]["control"] == "@include" else 2] = _quote(names["to"])
             self._write(index, words)

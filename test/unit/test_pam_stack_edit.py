@@ -130,6 +130,12 @@ def test_retarget_changes_every_include_and_nothing_else():
     )
 
 
+def test_a_retarget_for_a_type_changes_an_at_include_too():
+    text = "@include common-account\naccount include common-account\nauth include common-account\n"
+    change = {"retarget": {"from": "common-account", "to": "x", "type": "account"}}
+    assert edit(text, change, libpam=DEBIAN_NEW) == "@include x\naccount include x\nauth include common-account\n"
+
+
 def test_taking_a_retarget_back_gives_the_file_back():
     there = edit(STACK, {"retarget": {"from": "password-auth", "to": "x"}})
     assert there != STACK
