@@ -46,8 +46,6 @@ def parse(text):
     and ``kind``: setting, include, comment, blank or invalid. A setting has ``key``, ``value`` (unescaped, without
     quotes), ``quoted`` and ``span`` (where the value stands in ``text``); an include has ``path`` as written.
 
-    Source: ``_get_next_line`` and ``_keyvalue_regex`` in Slurm's parse_config.c.
-
     .. versionadded:: 1.0.0
 
     CLI Example:

@@ -148,10 +148,10 @@ def edit(text, options, tag="salt"):
     Return the text with these options set where they are sure to count: ahead of the first Include and Match.
 
     options: ``{keyword: value}``, a value being a string, a number, a boolean, a list of words, or None to leave the
-    keyword alone. A line that sets the
-    keyword there gets the value, spacing and comment stay, and the line it was is kept in a comment above it, headed
-    by ``tag``. A missing one goes below its commented-out line, else to the end of that part, below a comment that
-    says so. Every earlier edit with this tag is taken back first, so that :py:func:`unedit` gives back what was there.
+    keyword alone. A line that sets the keyword there gets the value, spacing and comment stay, and the line it was is
+    kept in a comment above it, headed by ``tag``. A missing one goes below its commented-out line, else to the end of
+    that part, below a comment that says so. Every earlier edit with this tag is taken back first, so that
+    :py:func:`unedit` gives back what was there.
 
     .. versionadded:: 1.0.0
 
@@ -226,7 +226,7 @@ def plan(options, config=None, drop_in=None, tag="salt"):
     is to be done. That is ``drop_in`` where sshd reads it before anything else that sets one of the options, else the
     main file (see :py:func:`edit`). No options means to take back what there is with this tag.
 
-    Raises CommandExecutionError where that is impossible, naming the file and line in the way.
+    Raises CommandExecutionError where that is impossible, naming what is in the way.
 
     .. versionadded:: 1.0.0
 
@@ -345,15 +345,16 @@ def test_config(config=None, files=None):
 
 def _asked(config, files, *arguments):
     """What sshd prints about the whole configuration, copied to where ``files`` can lie over it."""
+    main = find(config)
     with tempfile.TemporaryDirectory(prefix="sshd_config.") as scratch:
-        texts = {find(config): {}}
-        for entry in _reading_order(find(config), files or {}):
+        texts = {main: {}}
+        for entry in _reading_order(main, files or {}):
             texts.setdefault(entry["file"], {})[entry["line"]] = entry
         copies = {path: os.path.join(scratch, str(number)) for number, path in enumerate(texts)}
         for path, entries in texts.items():
             with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
                 handle.writelines(_pointed(entry, copies) for entry in entries.values())
-        code, out, err = _sshd("-f", copies[find(config)], *arguments)
+        code, out, err = _sshd("-f", copies[main], *arguments)
     if code:
         for path, copy in copies.items():
             err = re.sub(rf"{re.escape(copy)}\b", lambda _, path=path: path, err)
