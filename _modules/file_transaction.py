@@ -134,6 +134,31 @@ def _others_write(path: str) -> bool:
     return found.st_uid != 0 or bool(open_to_all and not sticky)
 
 
+def newer(paths: Iterable[str], than: str) -> list[str]:
+    """
+    Those of the paths that have changed since another file was written, such as a configuration since a daemon that
+    read it wrote its PID file. A directory changes with the names in it.
+
+    paths
+        Absolute paths; those where nothing is are left out.
+    than
+        The other file. Where it is not there, nothing is newer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.newer '[/etc/ssh/sshd_config]' /run/sshd.pid
+
+    .. versionadded:: 1.0.0
+    """
+    if not os.path.exists(than):
+        return []
+    # What is said to have changed in the future says nothing: the clock was wrong then or is wrong now.
+    since, now = os.stat(than).st_mtime, time.time()
+    return [path for path in paths if os.path.exists(path) and since < os.stat(path).st_ctime <= now]
+
+
 # What would change
 
 
@@ -205,10 +230,20 @@ def commit(changes: Sequence[Change]) -> bool:
 
     .. versionadded:: 1.0.0
     """
+    pending = _pending(changes)
+    _make_directories(pending)
     with _alone({os.path.dirname(change["path"]) for change in changes}):
         _clear(changes)
-        _put(_pending(changes))
+        _put(pending)
     return True
+
+
+def _make_directories(pending: Iterable[Change]) -> None:
+    for change in pending:
+        try:
+            os.makedirs(os.path.dirname(change["path"]), mode=0o755, exist_ok=True)
+        except OSError as problem:
+            raise CommandExecutionError(_failure(change["path"], problem, [])) from problem
 
 
 def _put(pending: Sequence[Change]) -> None:
@@ -243,19 +278,16 @@ def _failure(path: str, problem: Exception, left: list[Change]) -> str:
 def _alone(directories: Iterable[str]) -> Iterator[None]:
     """One transaction at a time; the locks go with the process that holds them, whatever ends it."""
     with contextlib.ExitStack() as held:
-        for directory in sorted(directories):
+        for directory in sorted(filter(os.path.isdir, directories)):
+            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, handle)
             try:
-                os.makedirs(directory, mode=0o755, exist_ok=True)
-                handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-                held.callback(os.close, handle)
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as problem:
                 raise CommandExecutionError(
                     f"Another run is changing the files in {directory}. Nothing was changed. "
                     "Apply again when it has ended"
                 ) from problem
-            except OSError as problem:
-                raise CommandExecutionError(_failure(directory, problem, [])) from problem
         yield
 
 

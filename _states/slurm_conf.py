@@ -7,10 +7,6 @@ slurm.conf must be the same on a whole cluster, so :py:func:`checked` is what a 
 .. versionadded:: 1.0.0
 """
 
-import difflib
-import os
-import tempfile
-
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 
@@ -87,26 +83,28 @@ def managed(name, settings, path=None, use_pam=None):
     try:
         if use_pam is not None:
             settings = {**settings, "UsePAM": use_pam}
-        files = __salt__["slurm_conf.plan"](settings, path)
-        before = {file: _read(file) for file in files}
+        changes = _planned(settings, path)
+        told = __salt__["file_transaction.diff"](changes)
+        if not told:
+            return ret | {"result": True, "comment": f"slurm.conf has what is needed already: {', '.join(settings)}"}
+        if __opts__["test"]:
+            return ret | {"result": None, "changes": told, "comment": f"Would change {', '.join(told)}"}
+        __salt__["file_transaction.commit"](changes)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | _failed(exc)
-    if not files:
-        return ret | {"result": True, "comment": f"slurm.conf has what is needed already: {', '.join(settings)}"}
-    changes = {file: _diff(file, before[file], text) for file, text in files.items()}
-    if __opts__["test"]:
-        return ret | {"result": None, "changes": changes, "comment": f"Would change {', '.join(files)}"}
-    written = {}
-    try:
-        for file, text in files.items():
-            if _read(file) != before[file]:
-                raise CommandExecutionError(f"{file} was changed while this ran")
-            written[file] = before[file]
-            _write(file, text)
-    except (CommandExecutionError, OSError) as exc:
-        return ret | {"comment": f"Could not change {', '.join(files)}: {exc}. {_restore(written)}"}
-    comment = f"Changed {', '.join(files)}. It counts once slurmctld and slurmd are restarted."
-    return ret | {"result": True, "changes": changes, "comment": comment}
+    comment = f"Changed {', '.join(told)}. It counts once slurmctld and slurmd are restarted."
+    return ret | {"result": True, "changes": told, "comment": comment}
+
+
+def _planned(settings, path):
+    """What becomes of the files, as file_transaction takes it."""
+    files = __salt__["slurm_conf.plan"](settings, path)
+    places = {file: __salt__["file_transaction.follow"](file) for file in files}
+    before = {file: __salt__["file_transaction.read"](place) for file, place in places.items()}
+    # What was read for the plan is what is there: a text to come has every byte of the one that was.
+    if __salt__["slurm_conf.plan"](settings, path) != files:
+        raise CommandExecutionError("slurm.conf is just being changed. Nothing was changed here. Apply again")
+    return [{"path": places[file], "before": before[file], "after": text} for file, text in files.items()]
 
 
 def _failed(exc):
@@ -118,34 +116,3 @@ def _failed(exc):
 
 def _must(wanted):
     return f"contain {', '.join(wanted)}" if isinstance(wanted, list) else f"be {wanted}"
-
-
-def _read(path):
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-        return handle.read()
-
-
-def _diff(path, old, new):
-    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), path, path)
-    return "".join(lines).encode("utf-8", "replace").decode()
-
-
-def _write(path, text):
-    """Replace the file, keeping its mode, owner and label, and the link it may be."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="surrogateescape", newline="") as source:
-        source.write(text)
-        source.flush()
-        done = __states__["file.managed"](os.path.realpath(path), source=source.name, show_changes=False)
-    if not done["result"]:
-        raise CommandExecutionError(done["comment"])
-
-
-def _restore(before):
-    """Put back what a write that failed half way has changed; say how that went."""
-    try:
-        for path, text in before.items():
-            if _read(path) != text:
-                _write(path, text)
-    except (CommandExecutionError, OSError) as exc:
-        return f"Putting back what had been written failed as well: {exc}. Look at {', '.join(before)}"
-    return "Nothing is changed: see that they can be written, and apply again"

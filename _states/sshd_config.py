@@ -7,9 +7,8 @@ from a ``service.running`` with ``reload: True``, which keeps open sessions open
 .. versionadded:: 1.0.0
 """
 
-import difflib
+import contextlib
 import os
-import tempfile
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -49,16 +48,16 @@ def managed(name, options, config=None, drop_in=_DROP_IN, tag="salt"):
     """
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     try:
-        files = __salt__["sshd_config.plan"](options, config, drop_in, tag)
+        changes, files = _planned(options, config, drop_in, tag)
         findings = __salt__["sshd_config.check"](options, config, files)
-        before = {path: _read(path) for path in files}
+        if findings:
+            return ret | {"comment": f"Nothing is written, because it would not count: {_told(findings)}"}
+        if not files:
+            already = f"sshd has these options already: {', '.join(options)}"
+            return ret | _unchanged(changes, config, drop_in, already)
+        return ret | _written(changes, files, lambda: __salt__["sshd_config.check"](options, config))
     except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | _failed(exc)
-    if findings:
-        return ret | {"comment": f"Nothing is written, because it would not count: {_told(findings)}"}
-    if not files:
-        return ret | {"result": True, "comment": f"sshd has these options already: {', '.join(options)}"}
-    return ret | _transaction(before, files, lambda: __salt__["sshd_config.check"](options, config))
 
 
 def absent(name, config=None, drop_in=_DROP_IN, tag="salt"):
@@ -81,36 +80,82 @@ def absent(name, config=None, drop_in=_DROP_IN, tag="salt"):
     """
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     try:
-        files = __salt__["sshd_config.plan"]({}, config, drop_in, tag)
-        before = {path: _read(path) for path in files}
+        changes, files = _planned({}, config, drop_in, tag)
         # Where sshd has been removed, what is ours goes all the same.
         if files and __salt__["cmd.which"]("sshd"):
             __salt__["sshd_config.test_config"](config, files)
+        if not files:
+            return ret | _unchanged(changes, config, drop_in, f"Nothing of {tag} is in sshd's configuration")
+        return ret | _written(changes, files, list)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | {"comment": str(exc)}
-    if not files:
-        return ret | {"result": True, "comment": f"Nothing of {tag} is in sshd's configuration"}
-    return ret | _transaction(before, files, list)
 
 
-def _transaction(before, files, findings):
+def _planned(options, config, drop_in, tag):
+    """What becomes of the main file and the drop-in, as file_transaction takes it, and as sshd_config's plan has it."""
+    # Read before the plan is made, so that nothing is lost that somebody changes in between.
+    before = {path: __salt__["file_transaction.read"](real) for path, real in _places(config, drop_in).items()}
+    if isinstance(before.get(drop_in), dict):
+        raise CommandExecutionError(f"{drop_in} is a link. Nothing was changed. Remove it, or put a file in its place")
+    files = __salt__["sshd_config.plan"](options, config, drop_in, tag)
+    changes = [
+        {"path": _places(config, drop_in)[path], "before": before[path], "after": text, "mode": 0o600}
+        for path, text in {**files, **{path: text for path, text in before.items() if path not in files}}.items()
+    ]
+    return changes, files
+
+
+def _places(config, drop_in):
+    """Where the files really are, by the names that sshd has for them."""
+    places = {drop_in: drop_in} if drop_in else {}
+    # Where there is no main file, the plan says what follows from that.
+    with contextlib.suppress(CommandExecutionError):
+        main = __salt__["sshd_config.find"](config)
+        places[main] = __salt__["file_transaction.follow"](main)
+    return places
+
+
+def _unchanged(changes, config, drop_in, comment):
+    """Nothing to write; but a run that was killed may not have come to the reload."""
+    if not __opts__["test"]:
+        __salt__["file_transaction.commit"](changes)
+    unread = _unread(changes, config, drop_in)
+    if not unread:
+        return {"result": True, "comment": comment}
+    return {
+        "result": None if __opts__["test"] else True,
+        "changes": {"sshd": {"old": f"has not read {', '.join(unread)}", "new": "to be reloaded"}},
+        "comment": f"{comment}. Reload sshd for it to count.",
+    }
+
+
+def _unread(changes, config, drop_in):
+    """What has changed since the running sshd wrote its PID file, as it does at every start and reload: sshd(8)."""
+    if not __salt__["cmd.which"]("sshd"):
+        return []
+    pid_file = __salt__["sshd_config.effective"](config).get("pidfile", ["none"])[0]
+    paths = [change["path"] for change in changes] + ([os.path.dirname(drop_in)] if drop_in else [])
+    return __salt__["file_transaction.newer"](paths, pid_file)
+
+
+def _written(changes, files, findings):
     """Write the files, or say what would be written; put everything back where ``findings`` has something to say."""
-    changes = {path: _diff(path, before[path] or "", text or "") for path, text in files.items()}
+    told = __salt__["file_transaction.diff"](changes)
     if __opts__["test"]:
-        return {"result": None, "changes": changes, "comment": f"Would write {', '.join(files)}"}
-    written = {}
+        return {"result": None, "changes": told, "comment": f"Would write {', '.join(files)}"}
+    __salt__["file_transaction.commit"](changes)
+    if wrong := _wrong(findings):
+        back = [{**change, "before": change["after"], "after": change["before"]} for change in reversed(changes)]
+        __salt__["file_transaction.commit"](back)
+        return {"comment": f"{wrong}. Everything is as it was"}
+    return {"result": True, "changes": told, "comment": f"Wrote {', '.join(files)}. Reload sshd for it to count."}
+
+
+def _wrong(findings):
     try:
-        for path, text in files.items():
-            if _read(path) != before[path]:
-                raise CommandExecutionError(f"{path} was changed while this ran: apply again")
-            written[path] = before[path]
-            _write(path, text)
-        wrong = _told(findings())
-    except (CommandExecutionError, OSError) as exc:
-        wrong = str(exc)
-    if wrong:
-        return {"comment": f"{wrong}. {_restore(written)}"}
-    return {"result": True, "changes": changes, "comment": f"Wrote {', '.join(files)}. Reload sshd for it to count."}
+        return _told(findings())
+    except CommandExecutionError as exc:
+        return str(exc)
 
 
 def _failed(exc):
@@ -123,40 +168,3 @@ def _failed(exc):
 def _told(findings):
     advice = {f["by"]: f": {f['by']} sets it, change that line" for f in findings if f["by"]}
     return "; ".join(f"{f['option']} is {f['found']}, not {f['wanted']}{advice.get(f['by'], '')}" for f in findings)
-
-
-def _read(path):
-    if not os.path.lexists(path):
-        return None
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-        return handle.read()
-
-
-def _diff(path, old, new):
-    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), path, path)
-    return "".join(lines).encode("utf-8", "replace").decode()
-
-
-def _write(path, text):
-    """Replace or remove the file; a replaced one keeps its mode, owner and label, and the link it may be."""
-    if text is None:
-        os.unlink(path)
-        return
-    new = {} if os.path.exists(path) else {"mode": "0600", "user": "root", "group": "root", "makedirs": True}
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="surrogateescape", newline="") as source:
-        source.write(text)
-        source.flush()
-        done = __states__["file.managed"](os.path.realpath(path), source=source.name, show_changes=False, **new)
-    if not done["result"]:
-        raise CommandExecutionError(done["comment"])
-
-
-def _restore(before):
-    """Put back what has been written; say how that went."""
-    try:
-        for path, text in before.items():
-            if _read(path) != text:
-                _write(path, text)
-    except (CommandExecutionError, OSError) as exc:
-        return f"Putting back what had been written failed as well: {exc}. Look at {', '.join(before)}"
-    return "Nothing is changed"

@@ -63,7 +63,8 @@ def test_managed_writes_all_and_only_once(states, pam_d, files, test_mode):
     assert ret.comment == (f"Would change {paths}" if test_mode else f"Changed: {paths}")
     assert ret.changes == {
         f"{pam_d}/own-account-pc": {
-            "diff": f"--- /dev/null\n+++ {pam_d}/own-account-pc\n@@ -0,0 +1,2 @@\n+{MARKER}\n+account required pam_unix.so\n"
+            "diff": f"--- /dev/null\n+++ {pam_d}/own-account-pc\n@@ -0,0 +1,2 @@\n"
+            f"+{MARKER}\n+account required pam_unix.so\n"
         },
         f"{pam_d}/own-account": {"old": "not there", "new": "link to own-account-pc"},
         f"{pam_d}/own-session": {
@@ -216,7 +217,8 @@ def test_a_block_comes_first_and_goes_without_a_trace(states, pam_d, test_mode):
     ret = states.pam_stack.managed("access", files=files, test=test_mode)
     assert ret.result is (None if test_mode else True)
     assert ret.changes[f"{pam_d}/access.conf"]["diff"].endswith(
-        f"@@ -1,2 +1,6 @@\n+{MARKER} Begin\n++ : root : ALL\n+- : ALL : ALL\n+{MARKER} End\n # site\n + : (wheel) : ALL\n"
+        f"@@ -1,2 +1,6 @@\n+{MARKER} Begin\n++ : root : ALL\n+- : ALL : ALL\n+{MARKER} End\n"
+        " # site\n + : (wheel) : ALL\n"
     )
     if test_mode:
         assert tree(pam_d) == before

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import salt.utils.files
 
 SETTINGS = {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"]}
 BEFORE = "# site\nPrologFlags=Alloc # ours\nInclude part.conf\n"
@@ -66,10 +65,14 @@ def test_managed(states, conf, slurmd, test_mode):
     arguments = {"settings": SETTINGS, "path": str(conf), "use_pam": True}
     ret = states.slurm_conf.managed("needs", **arguments, test=test_mode)
     assert ret.changes == {
-        str(conf): f"--- {conf}\n+++ {conf}\n@@ -1,3 +1,4 @@\n # site\n-PrologFlags=Alloc # ours\n"
-        "+PrologFlags=Alloc,Contain # ours\n Include part.conf\n+UsePAM=1\n",
-        str(part): f"--- {part}\n+++ {part}\n@@ -1 +1 @@\n-TaskPlugin=task/affinity\n"
-        "+TaskPlugin=task/affinity,task/cgroup\n",
+        str(conf): {
+            "diff": f"--- {conf}\n+++ {conf}\n@@ -1,3 +1,4 @@\n # site\n-PrologFlags=Alloc # ours\n"
+            "+PrologFlags=Alloc,Contain # ours\n Include part.conf\n+UsePAM=1\n"
+        },
+        str(part): {
+            "diff": f"--- {part}\n+++ {part}\n@@ -1 +1 @@\n-TaskPlugin=task/affinity\n"
+            "+TaskPlugin=task/affinity,task/cgroup\n"
+        },
     }
     if test_mode:
         assert (ret.result, ret.comment) == (None, f"Would change {conf}, {part}")
@@ -104,23 +107,28 @@ def test_a_write_that_fails_half_way_leaves_everything_as_it_was(states, conf, s
     finally:
         subprocess.run(["chattr", "-i", part], check=True)
     assert (ret.result, ret.changes) == (False, {})
-    assert ret.comment.startswith(f"Could not change {conf}, {part}: ")
-    assert ret.comment.endswith(". Nothing is changed: see that they can be written, and apply again")
+    assert ret.comment == (
+        f"{part} could not be written: Operation not permitted. Everything is as it was. "
+        "See with lsattr whether it is immutable, and apply again"
+    )
     assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
 
 
 def test_what_somebody_else_changes_meanwhile_is_kept(states, conf, slurmd, monkeypatch):
     part = conf.parent / "part.conf"
-    copyfile = salt.utils.files.copyfile
+    rename = os.rename
 
-    def copy_and_interfere(source, dest, *args, **kwargs):
-        copyfile(source, dest, *args, **kwargs)
+    def rename_and_interfere(*paths):
+        rename(*paths)
         part.write_text("TaskPlugin=task/none # theirs\n")
 
-    monkeypatch.setattr(salt.utils.files, "copyfile", copy_and_interfere)
+    monkeypatch.setattr(os, "rename", rename_and_interfere)
     ret = states.slurm_conf.managed("needs", settings=SETTINGS, path=str(conf))
     assert (ret.result, ret.changes) == (False, {})
-    assert f"{part} was changed while this ran" in ret.comment
+    assert ret.comment == (
+        f"{part} could not be written: somebody else has changed it since it was read. Everything is as it was. "
+        "Apply again"
+    )
     assert (conf.read_text(), part.read_text()) == (BEFORE, "TaskPlugin=task/none # theirs\n")
 
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 import pytest
-import salt.utils.files
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="sshd reads host keys, and the drop-in belongs to root"),
@@ -14,7 +13,10 @@ pytestmark = [
 ]
 
 OPTIONS = {"UsePAM": True, "PermitRootLogin": "prohibit-password", "ChallengeResponseAuthentication": False}
-MAIN = "# site\nHostKey {etc}/key\nInclude {etc}/d/*.conf\n\nPermitRootLogin yes # ours\nMatch User x\n  Banner none\n"
+MAIN = (
+    "# site\nHostKey {etc}/key\nPidFile {etc}/pid\nInclude {etc}/d/*.conf\n\n"
+    "PermitRootLogin yes # ours\nMatch User x\n  Banner none\n"
+)
 DROP_IN = (
     "# Managed by Salt (t): changes here are lost.\n"
     "UsePAM yes\nPermitRootLogin prohibit-password\nChallengeResponseAuthentication no\n"
@@ -63,7 +65,7 @@ def managed(states, etc):
 def added(path, text):
     lines = text.splitlines(True)
     span = "1" if len(lines) == 1 else f"1,{len(lines)}"
-    return f"--- {path}\n+++ {path}\n@@ -0,0 +{span} @@\n" + "".join(f"+{line}" for line in lines)
+    return {"diff": f"--- /dev/null\n+++ {path}\n@@ -0,0 +{span} @@\n" + "".join(f"+{line}" for line in lines)}
 
 
 def test_a_drop_in_and_back(states, modules, etc, managed, test_mode):
@@ -94,15 +96,20 @@ def test_a_drop_in_and_back(states, modules, etc, managed, test_mode):
 
 def test_keyed_edits_and_back(states, modules, etc, managed, test_mode):
     etc.write(
-        "HostKey {etc}/key\nPermitRootLogin yes # ours\n#UsePAM no\nInclude {etc}/d/*.conf\nMatch all\n Banner none"
+        "HostKey {etc}/key\nPidFile {etc}/pid\nPermitRootLogin yes # ours\n#UsePAM no\n"
+        "Include {etc}/d/*.conf\nMatch all\n Banner none"
     )
     etc.main.chmod(0o640)
     before = etc.files()
     ret = managed({"PermitRootLogin": False, "UsePAM": True}, test=test_mode)
     assert ret.changes == {
-        str(etc.main): f"--- {etc.main}\n+++ {etc.main}\n@@ -1,6 +1,9 @@\n HostKey {etc.path}/key\n"
-        "-PermitRootLogin yes # ours\n+# t was: PermitRootLogin yes # ours\n+PermitRootLogin no # ours\n #UsePAM no\n"
-        f"+# t added: UsePAM\n+UsePAM yes\n Include {etc.path}/d/*.conf\n Match all\n  Banner none"
+        str(etc.main): {
+            "diff": f"--- {etc.main}\n+++ {etc.main}\n@@ -1,7 +1,10 @@\n"
+            f" HostKey {etc.path}/key\n PidFile {etc.path}/pid\n"
+            "-PermitRootLogin yes # ours\n+# t was: PermitRootLogin yes # ours\n+PermitRootLogin no # ours\n"
+            f" #UsePAM no\n+# t added: UsePAM\n+UsePAM yes\n Include {etc.path}/d/*.conf\n Match all\n  Banner none\n"
+            "\\ No newline at end of file\n"
+        }
     }
     if test_mode:
         assert ret.result is None
@@ -224,17 +231,17 @@ def test_what_counts_after_writing_is_looked_at_again(etc, managed, monkeypatch)
     """Somebody else's drop-in that comes between the check and the write: everything is put back."""
     before = etc.files()
     late = etc.path / "d" / "00-a.conf"
-    copyfile = salt.utils.files.copyfile
+    rename = os.rename
 
-    def copy_and_interfere(source, dest, *args, **kwargs):
-        copyfile(source, dest, *args, **kwargs)
+    def rename_and_interfere(*paths):
+        rename(*paths)
         late.write_text("UsePAM no\n")
 
-    monkeypatch.setattr(salt.utils.files, "copyfile", copy_and_interfere)
+    monkeypatch.setattr(os, "rename", rename_and_interfere)
     ret = managed({"UsePAM": True})
     assert (ret.result, ret.changes) == (False, {})
     wrong = f"UsePAM is no, not yes: {late}:1 sets it, change that line"
-    assert ret.comment == f"{wrong}. Nothing is changed"
+    assert ret.comment == f"{wrong}. Everything is as it was"
     late.unlink()
     assert etc.files() == before
 
@@ -248,7 +255,10 @@ def test_a_file_that_cannot_be_written(etc, managed):
     finally:
         subprocess.run(["chattr", "-i", etc.main], check=True)
     assert (ret.result, ret.changes) == (False, {})
-    assert ret.comment.endswith("Nothing is changed")
+    assert ret.comment == (
+        f"{etc.main} could not be written: Operation not permitted. Everything is as it was. "
+        "See with lsattr whether it is immutable, and apply again"
+    )
     assert etc.files() == before
 
 
@@ -296,3 +306,28 @@ def test_taking_back_what_sshd_would_then_refuse(states, etc, managed):
     assert (ret.result, ret.changes) == (False, {})
     assert "sshd refuses the configuration: " in ret.comment
     assert pathlib.Path(etc.drop_in).read_text() == DROP_IN
+
+
+def test_a_reload_that_a_killed_run_did_not_come_to(states, etc, managed, test_mode):
+    assert managed(OPTIONS).result is True
+    (etc.path / "pid").write_text("1\n")
+    os.utime(etc.path / "pid", (0, 0))
+    pending = {"sshd": {"old": f"has not read {etc.drop_in}, {etc.main}, {etc.path}/d", "new": "to be reloaded"}}
+    ret = managed(OPTIONS, test=test_mode)
+    assert (ret.result, ret.changes) == (None if test_mode else True, pending)
+    assert ret.comment.endswith(". Reload sshd for it to count.")
+    (etc.path / "pid").write_text("1\n")
+    assert managed(OPTIONS).changes == {}
+    assert states.sshd_config.absent("options", **etc.arguments).result is True
+    os.utime(etc.path / "pid", (0, 0))
+    ret = states.sshd_config.absent("options", **etc.arguments, test=test_mode)
+    assert (ret.result, list(ret.changes)) == (None if test_mode else True, ["sshd"])
+
+
+def test_a_drop_in_that_is_a_link_is_not_written_through(states, etc, managed):
+    (etc.path / "theirs").write_text(DROP_IN)
+    etc.drop_in.symlink_to(etc.path / "theirs")
+    for ret in (managed({"UsePAM": True}), states.sshd_config.absent("options", **etc.arguments)):
+        assert (ret.result, ret.changes) == (False, {})
+        assert ret.comment == f"{etc.drop_in} is a link. Nothing was changed. Remove it, or put a file in its place"
+    assert (etc.path / "theirs").read_text() == DROP_IN
