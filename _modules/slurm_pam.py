@@ -11,12 +11,11 @@ import pwd
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 
 # What this node's settings are
 
@@ -89,15 +88,18 @@ def _has(layer: Any, path: tuple[str, ...]) -> bool:
 # Whether this node may be changed
 
 
-def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> list[str]:
+def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """
-    Everything that stands against applying these settings to this node, one sentence each; an empty list where nothing
-    does. Changes nothing.
+    Everything that stands against applying these settings to this node: what is wrong with the settings, and where
+    nothing is, what :py:func:`slurm_pam_preflight.findings <salt.modules.slurm_pam_preflight.findings>` finds on the
+    node. Changes nothing.
 
     given
         The pillar ``slurm_pam`` as it came; this node's where it is not given.
     settings
         The merged settings of the formula; this node's where none are given.
+
+    Returns ``{"problems": [...], "warnings": [...]}``.
 
     CLI Example:
 
@@ -110,134 +112,9 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> l
     if settings is None:
         mine = _rendered()
         given, settings = mine["given"], mine["settings"]
-    problems = __salt__["slurm_pam_settings.problems"](given, settings, slurm_version())
-    if problems:
-        return problems
-    return [
-        *_not_a_compute_node(settings),
-        *_refused_by_sshd(settings["sshd"]),
-        *_misread_policy(settings["pam"]["policy"]),
-    ]
-
-
-def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
-    """
-    The PAM modules that the settings ask for and this node's libpam cannot use, one sentence each: they are not where
-    it looks, or do not load, as happens after an update of Slurm.
-
-    settings
-        The merged settings of the formula; this node's where none are given.
-
-    A module that libpam cannot load answers PAM_MODULE_UNKNOWN (libpam/pam_dispatch.c), which a required rule takes for
-    a denial: everyone would be turned away. They are loaded in a child process, as libpam would.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam.unusable_modules
-
-    .. versionadded:: 1.0.0
-    """
-    settings = settings or __salt__["slurm_pam.settings"]()
-    directories = __salt__["pam_stack.libpam"]()["module_dirs"]
-    problems, paths = [], []
-    for module in __salt__["slurm_pam_plan.modules"](settings):
-        found = [path for path in (os.path.join(place, module) for place in directories) if os.path.exists(path)]
-        paths += found[:1]
-        if not found:
-            problems.append(
-                f"{module} is in none of the directories that libpam looks in ({', '.join(directories)}), so that "
-                "every login would fail. Install the package that has it (slurm_pam:packages), or look where it is"
-            )
-    return [*problems, *_not_loading(paths)]
-
-
-# Debian's builds rely on the symbols of the libpam that loads them.
-_LOAD = """
-import ctypes, sys
-ctypes.CDLL("libpam.so.0", mode=ctypes.RTLD_GLOBAL)
-for path in sys.argv[1:]:
-    try:
-        ctypes.CDLL(path)
-    except OSError as problem:
-        print(path, problem, sep="\\t")
-"""
-
-
-def _not_loading(paths: list[str]) -> Iterator[str]:
-    # Salt's own Python; a crash in the module's start-up code stays in the child.
-    child = _run(sys.executable, "-I", "-S", "-c", _LOAD, *paths)
-    if child.returncode != 0:
-        yield f"Loading {' '.join(paths)} failed: {child.stderr.strip() or child.returncode}"
-    for line in child.stdout.splitlines():
-        path, problem = line.split("\t", 1)
-        yield (
-            f"{path} does not load: {problem}. Every login would fail. Install what is missing; after an update of "
-            "Slurm, the package with its PAM modules has to be of the same version"
-        )
-
-
-def slurm_version() -> str | None:
-    """
-    The version of the installed Slurm, such as ``22.05.8``; nothing where slurmd is not installed.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam.slurm_version
-
-    .. versionadded:: 1.0.0
-    """
-    slurmd = shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if slurmd is None:
-        return None
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", _run(slurmd, "-V").stdout)
-    return found[0] if found else None
-
-
-def _run(*words: str) -> subprocess.CompletedProcess:
-    """A child process that asks and changes nothing."""
-    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
-
-
-def _not_a_compute_node(settings: Mapping[str, Any]) -> Iterator[str]:
-    """A login node or a controller would be closed to everyone who works there."""
-    unit = settings["slurm"]["service"]
-    if not settings["require_slurmd"]:
-        return
-    shown = _run("systemctl", "show", "-p", "ActiveState,UnitFileState", unit).stdout
-    state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    if state.get("ActiveState") != "active" and state.get("UnitFileState") not in ("enabled", "enabled-runtime"):
-        yield (
-            f"slurm_pam:require_slurmd is true, but this node does not run slurmd: the unit {unit} is "
-            f"{state.get('ActiveState') or 'unknown'} and {state.get('UnitFileState') or 'not installed'}. On a login "
-            "node or a controller everyone would be turned away. Enable slurmd first, or, where this is a compute node "
-            "all the same, set slurm_pam:require_slurmd: false"
-        )
-
-
-def _refused_by_sshd(sshd: Mapping[str, Any]) -> Iterator[str]:
-    """sshd itself says what it makes of the options, before anything is changed."""
-    if not sshd["manage"]:
-        return
-    options = {name: value for name, value in sshd["options"].items() if value is not None}
-    try:
-        files = __salt__["sshd_config.plan"](options, sshd["config"], sshd["drop_in"], tag="slurm_pam")
-        # Options that are in force already have been accepted already.
-        if files:
-            __salt__["sshd_config.check"](options, sshd["config"], files)
-    except (CommandExecutionError, SaltInvocationError) as problem:
-        yield f"slurm_pam:sshd:options: {problem}. Allowed are options of sshd_config(5) that sshd accepts"
-
-
-def _misread_policy(policy: list[dict]) -> Iterator[str]:
-    """Whether the site's own scenarios hold is another matter; here they only have to be scenarios."""
-    try:
-        __salt__["pam_verdict.prove"](policy)
-    except SaltInvocationError as problem:
-        yield f"slurm_pam:pam:policy: {problem}"
+    version = __salt__["slurm_pam_preflight.slurm_version"]()
+    wrong = __salt__["slurm_pam_settings.problems"](given, settings, version)
+    return {"problems": wrong, "warnings": []} if wrong else __salt__["slurm_pam_preflight.findings"](settings)
 
 
 # Whether it stays
@@ -362,6 +239,11 @@ def jobs() -> list[dict[str, Any]]:
             job, user = line.split()
             found[int(job)]["user"] = user
     return [found[job] for job in sorted(found)]
+
+
+def _run(*words: str) -> subprocess.CompletedProcess:
+    """A child process that asks and changes nothing."""
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
 
 
 def _owner(pid: str) -> str | None:

@@ -64,10 +64,14 @@ def ready(
         )
         return ret
     if taking_back:
-        problems = __salt__["slurm_pam_settings.misfits"](given)
+        found = {"problems": __salt__["slurm_pam_settings.misfits"](given), "warnings": []}
     else:
-        problems = __salt__["slurm_pam.preflight"](given, settings)
-    return _refused(name, problems) if problems else ret
+        found = __salt__["slurm_pam.preflight"](given, settings)
+    if found["problems"]:
+        ret = _refused(name, found["problems"])
+    if found["warnings"]:
+        ret["warnings"] = found["warnings"]
+    return ret
 
 
 def audited(name: str) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    unusable = __salt__["slurm_pam.unusable_modules"](settings)
+    unusable = __salt__["slurm_pam_preflight.unusable_modules"](settings)
     if unusable and not __opts__["test"]:
         return _refused(name, unusable)
     plan = __salt__["slurm_pam_plan.stacks"](settings)
