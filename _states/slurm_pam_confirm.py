@@ -1,0 +1,135 @@
+"""
+An apply that has to be confirmed, or else the node takes it back by itself.
+
+.. versionadded:: 1.0.0
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+
+def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    If this apply is going to change this node, the node will go back to what it is now unless it is confirmed in time.
+
+    Whether it is going to is asked of the apply itself, with test=True.
+
+    name
+        For the reader.
+    seconds
+        How long to wait for :py:func:`slurm_pam.confirm <salt.modules.slurm_pam.confirm>`.
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        The merged settings of the formula.
+
+    .. code-block:: yaml
+
+        {%- from "slurm_pam/map.jinja" import given, settings with context %}
+        slurm_pam-confirm-armed:
+          slurm_pam_confirm.armed:
+            - seconds: 300
+            - given: {{ given | json }}
+            - settings: {{ settings | json }}
+
+    .. versionadded:: 1.0.0
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "This apply changes nothing that is to be confirmed"}
+    try:
+        before = __salt__["slurm_pam_confirm.pending"]()
+        if not _changes(given):
+            if before:
+                ret["comment"] += f"; an earlier one {_waits(before)}"
+            return ret
+        change = {"old": "not armed" if before is None else f"at {_clock(before)}", "new": f"in {seconds} s"}
+        if __opts__["test"]:
+            ret.update(result=None, comment=f"Would be taken back after {seconds} s unless confirmed")
+        else:
+            until = __salt__["slurm_pam_confirm.arm"](seconds, settings)
+            ret["comment"] = f"This apply {_waits(until)}"
+        ret["changes"] = {"taken back unless confirmed": change}
+    except (CommandExecutionError, OSError) as problem:
+        ret.update(result=False, comment=f"Nothing was changed, since it could not be taken back: {problem}")
+    return ret
+
+
+def awaited(name: str) -> dict[str, Any]:
+    """
+    The last of an apply: says how to confirm it. An apply that took longer than it may is taken back, all of it.
+
+    name
+        For the reader.
+
+    .. code-block:: yaml
+
+        slurm_pam-confirm-awaited:
+          slurm_pam_confirm.awaited:
+            - onchanges:
+              - slurm_pam_confirm: slurm_pam-confirm-armed
+            - order: last
+
+    .. versionadded:: 1.0.0
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "Would wait for slurm_pam.confirm"}
+    if __opts__["test"]:
+        return ret
+    until = __salt__["slurm_pam_confirm.pending"]()
+    if until is not None:
+        ret["comment"] = f"This apply {_waits(until)}"
+        return ret
+    ret.update(result=False, comment="The time to confirm was over before this apply was. ")
+    try:
+        ret["comment"] += f"{__salt__['slurm_pam_confirm.take_back']()}. Set slurm_pam:confirm to more seconds"
+    except CommandExecutionError as problem:
+        ret["comment"] += str(problem)
+    return ret
+
+
+def disarmed(name: str) -> dict[str, Any]:
+    """
+    Nothing waits to be confirmed, and nothing of a take-back is left.
+
+    name
+        For the reader.
+
+    .. code-block:: yaml
+
+        slurm_pam-clean-confirm-disarmed:
+          slurm_pam_confirm.disarmed: []
+
+    .. versionadded:: 1.0.0
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing waits to be confirmed"}
+    until = __salt__["slurm_pam_confirm.pending"]()
+    if until is None and __salt__["slurm_pam_confirm.taken_back"]() is None:
+        return ret
+    ret["changes"] = {"take-back": {"old": "there", "new": "removed"}}
+    if __opts__["test"]:
+        ret.update(result=None, comment="What is kept for taking back an apply would be removed")
+        return ret
+    __salt__["slurm_pam_confirm.disarm"]()
+    ret["comment"] = "What was kept for taking back an apply is removed"
+    return ret
+
+
+def _changes(given: Any) -> bool:
+    """Whether the apply would change anything. Where that cannot be told, as over salt-ssh, it may."""
+    # concurrent: this is part of an apply. The pillar as it came, since it may have been given on the command line.
+    pillar = {"slurm_pam": given, "slurm_pam_auditing": True}
+    results = __salt__["state.sls"]("slurm_pam", saltenv=__env__, test=True, concurrent=True, pillar=pillar)
+    if not isinstance(results, dict):
+        return True
+    return any(result["result"] is None or result["changes"] for result in results.values())
+
+
+def _waits(until: float) -> str:
+    return f"is taken back at {_clock(until)}, unless confirmed before: salt-call slurm_pam.confirm"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
