@@ -609,13 +609,6 @@ class _Editor:
         included = self._all({"target": target, "control": "@include"})
         return sorted({*included, *self._all({"target": target, **by_type})})
 
-    def _rule(self, selector):
-        """The index and the words of the one rule a selector means."""
-        index = self._one(selector)
-        if self.entries[index]["kind"] != "rule":
-            raise CommandExecutionError(f"{selector} matches a line that has no arguments:{self._listed([index])}")
-        return index, self._layout(index).words
-
     def _listed(self, indexes):
         lines = [f"\n  line {self.entries[index]['line']}: {self.entries[index]['text'].strip()}" for index in indexes]
         return "".join(lines) or " none"
@@ -773,6 +766,9 @@ class _Editor:
         self._write(index, layout.words)
 
     def set_control(self, selector, to):
+        # A selector by the control to change matches no more once that is done.
+        if not self._all(selector) and self._all({**selector, "control": to}):
+            return
         index = self._one(selector)
         entry, words = self.entries[index], self._layout(index).words
         wanted = [words[0], to, *words[2:3]]
@@ -784,25 +780,45 @@ class _Editor:
             self._write(index, [words[0], to, *words[2:]])
 
     def set_args(self, selector, to):
-        index, words = self._rule(selector)
-        self._write(index, [*words[:3], *map(_quote, _arguments(to))])
+        to = [_quote(arg) for arg in _arguments(to)]
+        self._change_args(selector, lambda args: to)
 
     def add_args(self, selector, args):
-        index, words = self._rule(selector)
-        for arg in _arguments(args):
-            name, equals, _ = arg.partition("=")
-            same = [i for i, word in enumerate(words) if i > 2 and _argument(word).partition("=")[:2] == (name, equals)]
-            if len(same) > 1:
-                raise CommandExecutionError(f"{name} is given more than once:{self._listed([index])}")
-            place = same[0] if same else len(words)
-            words[place : place + 1] = [_quote(arg)]
-        self._write(index, words)
+        new = _arguments(args)
+
+        def added(args):
+            for arg in new:
+                name, equals, _ = arg.partition("=")
+                same = [i for i, old in enumerate(args) if _argument(old).partition("=")[:2] == (name, equals)]
+                if len(same) > 1:
+                    raise CommandExecutionError(f"{name} is given more than once in {' '.join(args)}")
+                place = same[0] if same else len(args)
+                args = [*args[:place], _quote(arg), *args[place + 1 :]]
+            return args
+
+        self._change_args(selector, added)
 
     def remove_args(self, selector, args):
-        index, words = self._rule(selector)
         gone = set(_arguments(args))
-        kept = [word for word in words[3:] if not gone & {_argument(word), _argument(word).partition("=")[0]}]
-        self._write(index, [*words[:3], *kept])
+        self._change_args(
+            selector,
+            lambda args: [arg for arg in args if not gone & {_argument(arg), _argument(arg).partition("=")[0]}],
+        )
+
+    def _change_args(self, selector, change):
+        """Give the one rule a selector means the arguments a function makes of its own."""
+        if not self._all(selector):
+            # A selector by the arguments to change matches no more once that is done.
+            others = [(key, test) for key, test in _selection(selector) if key != "args"]
+            for index in _select(self.entries, others):
+                args = self._layout(index).words[3:]
+                if self.entries[index]["kind"] == "rule" and change(args) == args:
+                    return
+        index = self._one(selector)
+        if self.entries[index]["kind"] != "rule":
+            raise CommandExecutionError(f"{selector} matches a line that has no arguments:{self._listed([index])}")
+        words = self._layout(index).words
+        self._write(index, [*words[:3], *change(words[3:])])
 
     def remove(self, selector, missing=None):
         for index in reversed(self._any(selector, missing)):

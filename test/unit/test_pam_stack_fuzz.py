@@ -1,0 +1,112 @@
+"""
+pam_stack under random input: nothing crashes, nothing hangs, no byte is lost.
+
+The test takes a short run. A long one, with another seed, is ``python test/unit/test_pam_stack_fuzz.py SEED INPUTS``.
+"""
+
+import pathlib
+import random
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, NEW, OLD, PIECES, pam_stack
+
+ETC = "/nowhere/pam.d"
+LIBPAMS = (OLD, NEW, DEBIAN_OLD, DEBIAN_NEW)
+LINES = (
+    "auth required pam_unix.so\n",
+    "account\t[success=1 default=ignore]\tpam_x.so a=b c\n",
+    "session  optional  pam_x.so \\\n  a=b\n",
+    "auth include common-auth\n",
+    "auth substack common-auth\n",
+    "@include common-auth\n",
+    "# auth required pam_x.so\n",
+)
+NEW_LINES = ("auth required new.so", "account [success=1 default=ignore] new.so a=b [c d]", "-session optional new.so")
+SELECTORS = (
+    {"module": "pam_unix.so"},
+    {"module": "pam_x.so"},
+    {"type": "auth", "control": "required"},
+    {"target": "common-auth"},
+    {"type": "session", "args": ["a=b"]},
+)
+
+
+def text_of(chance):
+    """A file: lines as they should be, broken by pieces of any kind."""
+    parts = []
+    for _ in range(chance.randrange(12)):
+        parts.append(chance.choice(LINES if chance.random() < 0.4 else PIECES))
+        if chance.random() < 0.05:
+            parts.append(chr(chance.choice((chance.randrange(0x80), chance.randrange(0x11000)))))
+    return "".join(parts)
+
+
+def change_of(chance):
+    selector, line = chance.choice(SELECTORS), chance.choice(NEW_LINES)
+    return chance.choice(
+        (
+            {"insert": line, "before": selector},
+            {"insert": line, "after": selector},
+            {"insert": line, "at": chance.choice(("first", "last"))},
+            {"replace": selector, "with": line},
+            {"set_control": selector, "to": chance.choice(("sufficient", "[default=die]", "include", "substack"))},
+            {"set_args": selector, "to": ["x", "a b", "y=z"]},
+            {"add_args": selector, "args": ["a=d", "e"]},
+            {"remove_args": selector, "args": ["a", "c"]},
+            {"remove": selector, "missing": "ok"},
+            {"comment_out": selector, "missing": "ok"},
+            {"uncomment": selector},
+            {"retarget": {"from": "common-auth", "to": "x y"}, "missing": "ok"},
+        )
+    )
+
+
+def one_input(chance):
+    """One input through parse, edit and expand; whether the edit was made."""
+    text, libpam, change = text_of(chance), chance.choice(LIBPAMS), change_of(chance)
+    conf = chance.random() < 0.1
+    entries = pam_stack.parse(text, libpam, conf)
+    assert "".join([entry["text"] for entry in entries]) == text
+    assert all(entry["text"] for entry in entries)
+    try:
+        once = pam_stack.edit(text, [change], libpam)
+    except (CommandExecutionError, SaltInvocationError):
+        once = None
+    else:
+        assert pam_stack.edit(once, [change], libpam) == once, (text, change, libpam)
+    files = {f"{ETC}/x": text, f"{ETC}/common-auth": once or text[::-1], "/etc/pam.d/x": text}
+    try:
+        found = pam_stack.expand("x", confdirs=[ETC], libpam=libpam, files=files)
+    except CommandExecutionError as error:
+        assert "includes itself" in str(error) or "include each other" in str(error)
+    else:
+        assert set(found["types"]) == set(pam_stack.TYPES)
+    return once is not None
+
+
+def fuzz(seed, inputs):
+    """How many of so many inputs were edited; a failure names the input's own seed."""
+    made = 0
+    for number in range(inputs):
+        own = f"{seed}/{number}"
+        try:
+            made += one_input(random.Random(own))
+        except BaseException:
+            print(f"input {own}", file=sys.stderr)
+            raise
+    return made
+
+
+def test_a_short_run():
+    assert fuzz("short", 2000) > 500
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    seed, inputs = sys.argv[1], int(sys.argv[2])
+    made = fuzz(seed, inputs)
+    print(f"seed {seed}: {inputs} inputs, {made} edited, {time.monotonic() - started:.0f} s, nothing wrong")
