@@ -148,13 +148,17 @@ def confirm() -> str:
 # Whether it is as it should be
 
 
+_FINDING = {"subject": "__id__", "result": "result", "found": "comment", "changes": "changes"}
+
+
 def audit() -> dict[str, Any]:
     """
     Whether this node is as the settings want it. Changes nothing.
 
-    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "found", "changes"}]}``. A finding is what an
-    apply would change (``subject`` is the state's ID), or what stands in its way. It is the apply itself that tells,
-    run with test=True, so that nothing can be right here and wrong there.
+    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}]}``. A finding is
+    what an apply would change (``subject`` is the state's ID, ``result`` is null), or what stands in its way
+    (``result`` is false). It is the apply itself that tells, run with test=True, so that nothing can be right here and
+    wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 
@@ -171,7 +175,7 @@ def audit() -> dict[str, Any]:
     if not isinstance(results, dict):
         raise CommandExecutionError(f"The states cannot be rendered: {results}")
     findings = [
-        {"subject": result["__id__"], "found": result["comment"], "changes": result["changes"]}
+        {key: result[source] for key, source in _FINDING.items()}
         for result in sorted(results.values(), key=lambda result: result["__run_num__"])
         if result["result"] is not True and "requisite failed" not in result["comment"]
     ]
