@@ -1115,7 +1115,7 @@ class _Crash(_Abort):
     """libpam does not come back from it."""
 
 
-_NEVER_SET = "memory it never set"
+_UNDEFINED = "what follows is undefined, because libpam goes on with memory it never set"
 
 
 class _Expansion:
@@ -1227,30 +1227,32 @@ class _Expansion:
             "file": path,
             "line": entry["line"],
             "reason": None,
+            "paired": True,
         }
         if "target" in entry:
             substack = entry["control"] == "substack"
             if substack:
                 stacks[type_].append({**handler, "kind": "substack", "module": entry["target"]})
-                self._refuse_nameless(entry["target"], entry, path, depth)
+                self._refuse_nameless(entry["target"], entry, path, stacks[type_], depth)
             problem = self._include(entry, path, type_, stacks, depth + 1, level + substack)
             if problem is None:
                 return
             if type_ is None:
                 raise _Abort(path, entry["line"], problem)
             if actions is None:
-                raise _Crash(path, entry["line"], f"{problem}, which this libpam answers from {_NEVER_SET}")
+                raise CommandExecutionError(f"{path}:{entry['line']}: {problem}; {_UNDEFINED}")
             stacks[type_].append({**handler, "kind": "must_fail", "reason": problem})
             return
         unusable = entry["type"] is None or entry["control"] is None or entry["module"] is None
         stacks[type_].append({**handler, "kind": "must_fail" if unusable else "module", "reason": entry.get("reason")})
-        self._refuse_nameless(entry["module"], entry, path, depth)
+        self._refuse_nameless(entry["module"], entry, path, stacks[type_], depth)
 
-    def _refuse_nameless(self, name, entry, path, depth):
-        """libpam gives a file up at a nameless module or substack; up to 1.5.3 it leaves a handler without a next."""
+    def _refuse_nameless(self, name, entry, path, stack, depth):
+        """libpam gives a file up at a module or substack without a name, and leaves it behind half made."""
         if name is not None and _names_nothing(name):
             if self.old and depth:
-                raise _Crash(path, entry["line"], f"{entry['reason']}, and the including file goes on in {_NEVER_SET}")
+                raise CommandExecutionError(f"{path}:{entry['line']}: {name!r} names nothing to load; {_UNDEFINED}")
+            stack[-1]["paired"] = False
             raise _Abort(path, entry["line"], entry["reason"])
 
     def _include(self, entry, path, type_, stacks, depth, level):
@@ -1309,7 +1311,8 @@ def expand(service, confdirs=None, libpam=None, files=None):
     A handler is a dictionary: ``kind`` (``module``, ``must_fail`` or ``substack``), ``level`` (0 at the top), ``type``,
     ``silent``, ``control`` (as written), ``actions`` (for each of the 32 return codes ``ignore``, ``ok``, ``done``,
     ``bad``, ``die``, ``reset`` or how many handlers to jump; a negative number, which only a libpam before 1.6.0 can
-    come to, jumps none and fails), ``module``, ``args``, ``file``, ``line`` and ``reason`` (why it must fail).
+    come to, jumps none and fails), ``module``, ``args``, ``file``, ``line``, ``reason`` (why it must fail) and
+    ``paired`` (false where ``setcred`` and ``close_session`` lack it).
 
     Where libpam before 1.6.0 would follow files that include each other without end, and where a service comes to more
     than 20,000 lines, this raises ``CommandExecutionError``; so does a file that may not be read.

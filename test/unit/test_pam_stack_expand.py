@@ -60,6 +60,7 @@ def test_includes_substacks_and_where_they_come_from():
         "file": f"{ETC}/sshd",
         "line": 1,
         "reason": None,
+        "paired": True,
     }
     assert last["silent"] is True
 
