@@ -85,7 +85,7 @@ def one_input(chance):
     try:
         found = pam_stack.expand("x", confdirs=[ETC], libpam=libpam, files=files)
     except CommandExecutionError as error:
-        assert f"{ETC}/" in str(error), error
+        assert "/pam.d/" in str(error), error
     else:
         assert set(found["types"]) == set(pam_stack.TYPES)
     return once is not None
@@ -109,6 +109,7 @@ def test_a_short_run():
 
 
 if __name__ == "__main__":
+    sys.tracebacklimit = 5
     started = time.monotonic()
     seed, inputs = sys.argv[1], int(sys.argv[2])
     made = fuzz(seed, inputs)
