@@ -17,6 +17,8 @@ MARKER = "# slurm_pam: written by Salt, and again at every apply"
 _ACCOUNT = "slurm-common-account"
 _SESSION = "slurm-common-session"
 _ROOT_MODULE = "pam_succeed_if.so quiet uid != 0"
+# One of them is ours; a line with the other may be left over from before.
+_SLURM_MODULES = ("pam_slurm_adopt.so", "pam_slurm.so")
 # What a module answers when it turns somebody away or cannot work, not being there included.
 _DENIALS = [
     "perm_denied",
@@ -197,7 +199,7 @@ def policy(settings: Mapping[str, Any] | None = None) -> list[dict]:
         {
             "name": "root and administrators get in from their origins with Slurm broken",
             **login,
-            "given": {access: ["success"], slurm: "any"},
+            "given": {access: ["success"], **dict.fromkeys(_SLURM_MODULES, "any")},
             "expect": "permit",
         },
         {
@@ -207,10 +209,17 @@ def policy(settings: Mapping[str, Any] | None = None) -> list[dict]:
             "expect": "permit",
         },
         {
-            "name": "a user without a job is turned away" if settings["mode"] != "adopt" else "nobody is turned away",
+            "name": "a user without a job is turned away",
             **login,
             "given": {**outsider, slurm: _DENIALS},
-            "expect": "deny" if settings["mode"] != "adopt" else "permit",
+            "expect": "deny",
+        }
+        if settings["mode"] != "adopt"
+        else {
+            "name": "nobody is turned away",
+            **login,
+            "given": {**outsider, **dict.fromkeys(_SLURM_MODULES, _DENIALS)},
+            "expect": "permit",
         },
     ]
     if _root_rule(settings):

@@ -316,6 +316,24 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
             "slurm_pam:mode is 'adopt', but slurm_pam:module is 'pam_slurm', which adopts nothing; "
             "allowed with it is audit or enforce"
         )
+    if settings.get("module") == "pam_slurm_adopt":
+        yield from _adopts_nobody(settings)
+
+
+def _adopts_nobody(settings: Mapping) -> Iterator[str]:
+    """Options with which pam_slurm_adopt answers ``ignore``, so that a stack lets users without a job in."""
+    options, service = settings.get("pam_slurm_adopt", {}), settings.get("pam", {}).get("service", "sshd")
+    acts_for = options.get("service") or ADOPT_OPTIONS["service"].default
+    if acts_for not in (service, "*"):
+        yield (
+            f"slurm_pam:pam_slurm_adopt:service is {acts_for!r}, but slurm_pam:pam:service is {service!r}, for which the "
+            f"module would do nothing; allowed is {service} or *"
+        )
+    if options.get("action_no_jobs") == "ignore" and settings.get("mode") != "adopt":
+        yield (
+            "slurm_pam:pam_slurm_adopt:action_no_jobs is 'ignore', with which nobody is turned away; allowed is deny, "
+            "or slurm_pam:mode: adopt"
+        )
 
 
 def _unknown_to(slurm_version: str | None, options: Mapping) -> Iterator[str]:

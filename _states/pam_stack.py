@@ -318,4 +318,4 @@ def _overlay(plan: list[Change]) -> dict:
 
 
 def _counterexample(scenario: dict) -> str:
-    return f"- {scenario['name']} (expected: {scenario['expect']}): {scenario['counterexample']['why']}"
+    return f"- {scenario['name']}: {scenario['counterexample']['why']}"

@@ -145,6 +145,27 @@ def test_the_older_module_cannot_adopt():
     assert "slurm_pam:mode" in problem and "pam_slurm" in problem
 
 
+@pytest.mark.parametrize(
+    ("given", "key", "allowed"),
+    [
+        ({"pam": {"service": "login"}}, "slurm_pam:pam_slurm_adopt:service is 'sshd'", "login or *"),
+        ({"pam_slurm_adopt": {"service": "cron"}}, "slurm_pam:pam_slurm_adopt:service is 'cron'", "sshd or *"),
+        ({"pam_slurm_adopt": {"action_no_jobs": "ignore"}}, "slurm_pam:pam_slurm_adopt:action_no_jobs", "mode: adopt"),
+    ],
+)
+def test_options_with_which_nobody_would_be_turned_away(given, key, allowed):
+    given = {"access": ADMINS, **given}
+    (problem,) = checks.problems(given, merged(given))
+    assert key in problem and allowed in problem
+    assert checks.problems({**given, "module": "pam_slurm"}, merged({**given, "module": "pam_slurm"})) == []
+
+
+@pytest.mark.parametrize("given", [{"pam": {"service": "login"}, "pam_slurm_adopt": {"service": "*"}}, {}])
+def test_options_with_which_users_without_a_job_are_turned_away(given):
+    given = {"access": ADMINS, **given}
+    assert checks.problems(given, merged(given)) == []
+
+
 @pytest.mark.parametrize(("installed", "count"), [(None, 0), ("20.11.4", 1), ("20.11.5", 0), ("22.05.8", 0)])
 def test_an_option_that_the_installed_slurm_does_not_know(installed, count):
     given = {"access": ADMINS, "pam_slurm_adopt": {"join_container": False}}
