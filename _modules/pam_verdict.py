@@ -51,7 +51,6 @@ RETURN_CODES = (
     "conv_again",
     "incomplete",
 )
-FAILURES = RETURN_CODES[1:]
 
 
 class _Call(typing.NamedTuple):
@@ -70,7 +69,7 @@ CALLS = {
 }
 PASSES = tuple(name for call in CALLS.values() for name in call.passes)
 
-# --- one answer: what it makes of the state ----------------------------------------------------------------------------
+# --- one answer: what it makes of the state ---------------------------------------------------------------------------
 
 # The state is (impression, status). Nothing has been said while it is _FRESH; only _FRESH and _GRANTED take a grant.
 _FRESH = ("undefined", "perm_denied")
@@ -124,7 +123,7 @@ def _verdict(state):
     return "perm_denied" if status == "success" and impression != "positive" else status
 
 
-# --- compile: from handlers to entries that know where each answer leads -----------------------------------------------
+# --- compile: from handlers to entries that know where each answer leads ----------------------------------------------
 
 
 class _Entry(typing.NamedTuple):
@@ -151,8 +150,8 @@ def _compile(service, confdirs=None, libpam=None, files=None, calls=tuple(CALLS)
     stacks = {}
     for name in calls:
         call = CALLS[name]
-        jump = "counted jump" if call.frozen and not libpam["debian"] else "jump"
-        stacks[name] = _link(plan["types"][call.facility], jump)
+        handlers = [handler for handler in plan["types"][call.facility] if handler["paired"] or not call.frozen]
+        stacks[name] = _link(handlers, "counted jump" if call.frozen and not libpam["debian"] else "jump")
     return _Program(None, stacks)
 
 
@@ -207,7 +206,12 @@ def _suspended(stack):
     return len(stack) + 1
 
 
-# --- run: every answer is known ----------------------------------------------------------------------------------------
+def _reached(stack):
+    """The place, behind every end, where a search leads that has reached its goal."""
+    return len(stack) + 2
+
+
+# --- run: every answer is known ---------------------------------------------------------------------------------------
 
 
 class _Step(typing.NamedTuple):
@@ -264,10 +268,11 @@ class _Handle:
             said = entry.fixed or answer(entry, call)
             went = said
             if said != "incomplete":
+                # The frozen call's stack may lack a handler, so its indices may differ.
                 if frozen:
-                    went = chosen.get(at, said)
+                    went = chosen.get(id(entry.rule), said)
                 else:
-                    chosen[at] = said
+                    chosen[id(entry.rule)] = said
             effect, target = entry.moves[went]
             before, state = state, _EFFECTS[effect](state, saved[entry.level], said, went)
             if effect == "done" and state[0] != "positive":
@@ -279,7 +284,7 @@ class _Handle:
         return at, state
 
 
-# --- search: some answers are not known --------------------------------------------------------------------------------
+# --- search: some answers are not known -------------------------------------------------------------------------------
 
 # The status with which a substack was entered, whichever it was: it only ever passes through.
 _INHERITED = "inherited"
@@ -303,11 +308,6 @@ class _Search:
         """The (index, state) in which the stack is left. The index tells a suspended call and a reached goal."""
         return [key for key in self.seen if key[0] >= len(self._stack)]
 
-    @staticmethod
-    def reached(stack):
-        """The place, behind every end, where a goal leads."""
-        return len(stack) + 2
-
     def _edges_of(self, entry, choices, is_goal):
         """The rule's possible answers, grouped by (effect, next index)."""
         if not entry.moves:
@@ -315,7 +315,7 @@ class _Search:
         codes = (entry.fixed,) if entry.fixed else choices(entry)
         edges = {}
         for code in codes:
-            move = ("jump", self.reached(self._stack)) if is_goal else entry.moves[code]
+            move = ("jump", _reached(self._stack)) if is_goal else entry.moves[code]
             edges.setdefault(move, []).append(code)
         return edges
 
@@ -389,31 +389,31 @@ def _possible(program, name, choose, goal=None):
     """
     Every code that a call on a fresh handle can return: {code: {(pass, index): answer}}, an example for each.
 
-    choose(entry, call) gives the answers that a module may give. With a goal, what is found is the ways to an entry for
-    which goal(entry) is true, as the code "reached".
+    choose(entry, pass) gives the answers that a module may give. With a goal, the ways to an entry for which
+    goal(entry) is true are there as the code "reached".
     """
     if program.abort:
         return {} if goal else {"abort": {}}
-    stack, found, before = program.stacks[name], {}, {}
-    for call in CALLS[name].passes:
-        search = _Search(stack, lambda entry, call=call: choose(entry, call), goal or (lambda entry: False))
-        examples = {}
-        for key in search.ends():
-            at, state = key
-            codes = {_suspended(stack): "incomplete", _Search.reached(stack): "reached"}
-            code = codes.get(at) or _verdict(state)
-            if code not in examples:
-                examples[code] = before | {(call, index): answer for index, answer in search.path(key)}
-        before = examples.pop("success", None) if call != CALLS[name].passes[-1] else None
-        found = examples | found
-        if before is None:
+    stack, found, way = program.stacks[name], {}, {}
+    special = {_suspended(stack): "incomplete", _reached(stack): "reached"}
+    for pass_ in CALLS[name].passes:
+        search = _Search(stack, lambda entry, pass_=pass_: choose(entry, pass_), goal or (lambda entry: False))
+        for end in search.ends():
+            at, state = end
+            code = special.get(at) or _verdict(state)
+            if code not in found:
+                found[code] = way | {(pass_, index): answer for index, answer in search.path(end)}
+        if "success" not in found:
             break
+        if pass_ != CALLS[name].passes[-1]:
+            way = found.pop("success")
     return found
 
 
-# --- what the caller says about the modules ----------------------------------------------------------------------------
+# --- what the caller says about the modules ---------------------------------------------------------------------------
 
-_SETS = {"any": RETURN_CODES, "failure": FAILURES}
+# new_authtok_reqd is no failure: PAM's keywords (required, sufficient) take it as they take success.
+_SETS = {"any": RETURN_CODES, "failure": tuple(c for c in RETURN_CODES if c not in ("success", "new_authtok_reqd"))}
 
 
 def _codes(value, where):
@@ -520,7 +520,7 @@ def _call_names(calls, where="calls"):
     return tuple(names)
 
 
-# --- words for people --------------------------------------------------------------------------------------------------
+# --- words for people -------------------------------------------------------------------------------------------------
 
 
 def _place(rule):
@@ -561,18 +561,19 @@ def _why(step, stack):
         text = "It grants and ends {stack} here." if step.state != step.before else "It ends {stack} here."
     else:
         text = _WHY[effect, step.state != step.before]
-    if rule["kind"] == "must_fail":
-        text = f"libpam cannot use this line ({rule['reason']}). {text}"
-    if step.chosen != step.answer:
-        text = f"It takes the way of the earlier call, where it answered {step.chosen}. {text}"
     following = next((entry for entry in stack[step.next :] if entry.moves), None)
-    return text.format(
+    text = text.format(
         answer=step.answer,
         status=step.state[1],
         verdict=_verdict(step.state),
         stack="the substack" if step.entry.level else "the stack",
         next=_place(following.rule) if following else "the end",
     )
+    if step.chosen != step.answer:
+        text = f"It takes the way of the earlier call, where it answered {step.chosen}. {text}"
+    if rule["kind"] == "must_fail":
+        text = f"libpam cannot use this line ({rule['reason']}). {text}"
+    return text
 
 
 def _action(step):
@@ -605,7 +606,7 @@ def _aborted(abort):
     return [{"call": "start", "code": "abort", "trace": [step]}]
 
 
-# --- decide ------------------------------------------------------------------------------------------------------------
+# --- decide -----------------------------------------------------------------------------------------------------------
 
 
 def decide(service, calls, results, confdirs=None, libpam=None, files=None):
@@ -616,15 +617,15 @@ def decide(service, calls, results, confdirs=None, libpam=None, files=None):
         The PAM service, such as ``sshd``.
 
     calls
-        One call, several separated by commas, or a list: ``authenticate``, ``setcred``, ``acct_mgmt``, ``open_session``,
-        ``close_session``, ``chauthtok``. They are made in this order on one handle, so that ``setcred`` and
-        ``close_session`` follow the way that ``authenticate`` and ``open_session`` took.
+        One call, several separated by commas, or a list: ``authenticate``, ``setcred``, ``acct_mgmt``,
+        ``open_session``, ``close_session``, ``chauthtok``. They are made in this order on one handle, so that
+        ``setcred`` and ``close_session`` follow the way that ``authenticate`` and ``open_session`` took.
 
     results
         What each module answers: ``{module: code}`` or ``{module: {call: code}}``, where ``prechauthtok`` is the first
         of ``chauthtok``'s two passes. A module is named as in the stack or by its base name; ``"pam_access.so
-        accessfile=/etc/x"`` names the rules that have this argument, and the key with most words wins. From Python also a
-        function ``(rule, call) -> code``.
+        accessfile=/etc/x"`` names the rules that have this argument, and the key with most words wins. From Python
+        also a function ``(rule, call) -> code``.
 
     confdirs
         The directories with PAM files, first one first; this node's by default.
@@ -635,10 +636,10 @@ def decide(service, calls, results, confdirs=None, libpam=None, files=None):
     files
         Files that are not yet there: ``{absolute path: text, or None for a file to be gone}``.
 
-    Returns a list with, for each call, a dictionary with ``call``, ``code`` and ``trace``: the lines that ran, each with
-    ``file``, ``line``, ``rule``, ``answer``, ``action``, the state it left (``impression`` and ``status``) and ``why``, a
-    sentence. Where the service cannot even be started, the list is one step with the call ``start`` and the code
-    ``abort``.
+    Returns a list with, for each call, a dictionary with ``call``, ``code`` and ``trace``: the lines that ran, each
+    with ``file``, ``line``, ``rule``, ``answer``, ``action``, the state it left (``impression`` and ``status``) and
+    ``why``, a sentence. Where the service cannot even be started, the list is one step with the call ``start`` and the
+    code ``abort``.
 
     Raises SaltInvocationError where a module is asked that ``results`` does not name, or on a bad call or code.
 
@@ -676,7 +677,7 @@ def trace(service, calls, results, confdirs=None, libpam=None, files=None):
 
     .. code-block:: bash
 
-        salt-call --out=newline_values_only pam_verdict.trace login acct_mgmt '{pam_nologin.so: success, pam_unix.so: acct_expired}'
+        salt-call --out=newline_values_only pam_verdict.trace su acct_mgmt '{pam_unix.so: acct_expired}'
     """
     lines = []
     for made in decide(service, calls, results, confdirs=confdirs, libpam=libpam, files=files):
@@ -690,7 +691,7 @@ def trace(service, calls, results, confdirs=None, libpam=None, files=None):
     return "\n".join(lines)
 
 
-# --- outcomes ----------------------------------------------------------------------------------------------------------
+# --- outcomes ---------------------------------------------------------------------------------------------------------
 
 
 def outcomes(service, call, given=None, confdirs=None, libpam=None, files=None):
@@ -707,9 +708,9 @@ def outcomes(service, call, given=None, confdirs=None, libpam=None, files=None):
 
     given
         What is known: ``{module: answer}`` or ``{module: {call: answer}}``, with modules named as in :py:func:`decide`.
-        An answer is a code, a list of codes, ``any``, or ``failure`` for every code but ``success``. Each rule chooses
-        on its own. Modules that are not named may give any of libpam's 32 codes, ``incomplete`` included, which ends
-        the call at once.
+        An answer is a code, a list of codes, ``any``, or ``failure`` for every code but ``success`` and
+        ``new_authtok_reqd``. Each rule chooses on its own. Modules that are not named may give any of libpam's 32
+        codes, ``incomplete`` included, which ends the call at once.
 
     confdirs, libpam, files
         As in :py:func:`decide`.
@@ -730,7 +731,7 @@ def outcomes(service, call, given=None, confdirs=None, libpam=None, files=None):
     return sorted(_possible(program, call, lambda entry, pass_: known.find(entry.rule, pass_) or RETURN_CODES))
 
 
-# --- prove -------------------------------------------------------------------------------------------------------------
+# --- prove ------------------------------------------------------------------------------------------------------------
 
 # These modules have one answer and nothing to configure (modules/pam_permit, modules/pam_deny).
 _CONSTANT = {
@@ -824,8 +825,8 @@ def prove(policy, confdirs=None, libpam=None, files=None):
             as in :py:func:`outcomes`
         ``expect``
             ``permit``: the call returns success when the modules that are not given succeed. ``deny``: it cannot let
-            anybody in, whatever the modules that are not given answer. ``unreached``: it cannot get to the rule named by
-            ``module``, whatever they answer.
+            anybody in, whatever the modules that are not given answer. ``unreached``: it cannot get to the rule named
+            by ``module``, whatever they answer.
 
         ``pam_permit.so`` and ``pam_deny.so`` answer what they always do unless given. ``new_authtok_reqd`` from
         ``acct_mgmt`` leads to a change of password and then in, so it is neither a permit nor a denial.
@@ -834,10 +835,10 @@ def prove(policy, confdirs=None, libpam=None, files=None):
         As in :py:func:`decide`; ``files`` is how a policy is proven for files before they are written.
 
     Returns a list of dictionaries with ``name``, ``holds``, ``expect`` and ``counterexample``, which is None where the
-    scenario holds, and otherwise a case that breaks it: ``call``; ``answers``, what the modules answer in it, one by one
-    (``call``, ``file``, ``line``, ``rule``, ``answer``); the ``code`` that the call then returns; ``decided_by``, the
-    line that decided (``file``, ``line``, ``rule``; None where there is none); and ``why``, in words. It is one with the
-    fewest modules asked, and :py:func:`decide` has confirmed it.
+    scenario holds, and otherwise a case that breaks it: ``call``; ``answers``, what the modules answer in it, one by
+    one (``call``, ``file``, ``line``, ``rule``, ``answer``); the ``code`` that the call then returns, or ``reached``;
+    ``decided_by``, the line that decided (``file``, ``line``, ``rule``; None where there is none); and ``why``, in
+    words, with what to do. It is one with the fewest modules asked, and a run of the stack has confirmed it.
 
     Raises SaltInvocationError on a bad policy, naming the scenario and the key.
 
@@ -847,7 +848,8 @@ def prove(policy, confdirs=None, libpam=None, files=None):
 
     .. code-block:: bash
 
-        salt-call pam_verdict.prove '[{name: locked out, service: login, call: acct_mgmt, given: {pam_unix.so: failure}, expect: deny}]'
+        salt-call pam_verdict.prove '[{name: expired, service: su, call: acct_mgmt, given: {pam_unix.so: acct_expired},
+            expect: deny}]'
     """
     scenarios, programs, proofs = _scenarios(policy), {}, []
     for scenario in scenarios:
@@ -917,25 +919,57 @@ def _cited(rule):
 
 
 def _decider(steps, stack, scenario):
-    """The step to look at: the one that passed over a module which was to refuse, or made the answer what it is."""
-    if scenario.expect == "deny":
-        asked = {step.entry.index for step in steps}
-        for entry in reversed(stack):
-            if scenario.given.names(entry.rule) and entry.index not in asked:
-                return next((step for step in reversed(steps) if step.entry.index < entry.index < step.next), None)
+    """The step to look at: the one that passed over a module which was to decide, or made the answer what it is."""
+    asked = {step.entry.index for step in steps}
+    for entry in reversed(stack):
+        if entry.index not in asked and scenario.given.names(entry.rule) and not _may_refuse(scenario, entry.rule):
+            passing = [step for step in steps if step.entry.index < entry.index < step.next]
+            if passing:
+                return passing[-1]
+    if scenario.expect == "deny" and not scenario.given.unmatched(stack):
         for step in reversed(steps):
-            if scenario.given.names(step.entry.rule) and step.answer != "success" and step.state == step.before:
-                if not scenario.given.unmatched(stack):
-                    return step
+            lifted = step.before[0] == "negative" != step.state[0]
+            in_vain = scenario.given.names(step.entry.rule) and step.state == step.before
+            if lifted or in_vain:
+                return step
     changes = [step for step in steps if step.state != step.before]
     return (changes or steps or [None])[-1]
+
+
+def _may_refuse(scenario, rule):
+    """Whether a permit has to hold although this module refuses; then it does not matter that nobody asks it."""
+    answers = {code for pass_ in PASSES for code in scenario.given.find(rule, pass_) or ()}
+    return scenario.expect == "permit" and answers != {"success"}
+
+
+_ADVICE = {
+    "done": "Take that line out, or give it a control that does not end the stack, such as required.",
+    "jump": "Take that line out, or let it jump less far.",
+    "counted jump": "Take that line out, or let it jump less far.",
+    "lost jump": "Take that line out, or let it jump less far.",
+    "bad": "Take that line out, or give it a control that does not refuse, such as optional.",
+    "die": "Take that line out, or give it a control that does not refuse, such as optional.",
+    "reset": "Take that line out, or give it a control that does not reset, such as optional.",
+}
+
+
+def _advice(scenario, decider, stack):
+    """What to do about a counterexample."""
+    if scenario.expect == "unreached":
+        return f"Take that line out, or let {scenario.service} include a file without it."
+    if decider is None or (scenario.expect == "deny" and scenario.given.unmatched(stack)):
+        return f"Let {scenario.service} include the file that has what is missing."
+    if decider.entry.rule["kind"] == "must_fail":
+        return "Repair that line, or take it out."
+    return _ADVICE.get(decider.effect, "Give that line a control with which its answer counts, such as required.")
 
 
 def _story(scenario, call, code, steps, decider, stack):
     """A counterexample in words."""
     promise = _EXPECTATIONS[scenario.expect].promise
     if scenario.expect == "unreached":
-        return f"{call} of {scenario.service} {promise} {scenario.module}, but gets to {_place(decider.entry.rule)}."
+        place, advice = _place(decider.entry.rule), _advice(scenario, decider, stack)
+        return f"{call} of {scenario.service} {promise} {scenario.module}, but gets to {place}. {advice}"
     parts = [f"{call} of {scenario.service} {promise}, but answers {code}."]
     if decider:
         rule = decider.entry.rule
@@ -946,5 +980,6 @@ def _story(scenario, call, code, steps, decider, stack):
     asked = {step.entry.index for step in steps}
     skipped = [e.rule for e in stack if scenario.given.names(e.rule) and e.index not in asked]
     parts.extend(f"{rule['module']} ({_place(rule)}) is never asked." for rule in skipped)
-    parts.extend(f"{key} is not in the stack." for key in scenario.given.unmatched(stack))
-    return " ".join(parts)
+    if scenario.expect == "deny":
+        parts.extend(f"{key} is not in the stack." for key in scenario.given.unmatched(stack))
+    return " ".join([*parts, _advice(scenario, decider, stack)])

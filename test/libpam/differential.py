@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Random PAM configurations, asked of pam_verdict and of the real libpam (driver.py); both must answer the same.
 
-    differential.py --seed 1 --count 1000000            this machine's libpam
-    differential.py --seed 1 --count 1000 --root DIR    the libpam of another system's root directory
+differential.py --seed 1 --count 1000000            this machine's libpam
+differential.py --seed 1 --count 1000 --root DIR    the libpam of another system's root directory
 """
 
 import argparse
@@ -41,7 +41,7 @@ def load():
     return stack, verdict
 
 
-# --- random configurations ---------------------------------------------------------------------------------------------
+# --- random configurations --------------------------------------------------------------------------------------------
 
 SERVICE = "svc"
 INCLUDED = ("inc-a", "inc-b", "inc-c")
@@ -49,16 +49,11 @@ NAMES = (SERVICE, "other", *INCLUDED)
 EVENTS = dict(zip(CALLS, ("auth", "cred", "acct", "open_session", "close_session", "chauthtok")))
 EVENTS["prechauthtok"] = "prechauthtok"
 
-CODES = (
-    "success open_err symbol_err service_err system_err buf_err perm_denied auth_err cred_insufficient authinfo_unavail"
-    " user_unknown maxtries new_authtok_reqd acct_expired session_err cred_unavail cred_expired cred_err no_module_data"
-    " conv_err authtok_err authtok_recover_err authtok_lock_busy authtok_disable_aging try_again ignore abort"
-    " authtok_expired module_unknown bad_item conv_again incomplete"
-).split()
+CODES = load()[1].RETURN_CODES
 ACTIONS = ("ignore", "ok", "done", "bad", "die", "reset")
 ODD_MODULES = ("pam_none.so", "pam_debug", "none/pam_debug.so", "pam_debug.so.so", "x.", "..so")
 NAMELESS = ("?", ".so", "dir/", "[]", "[?]", "?.so")
-ODD_TYPES = ("sesion", "-", "auth:", "@include", "@Include", "[]", "\ufeffauth", "\udcffauth", "aut", "authx", "-@include")
+ODD_TYPES = ("sesion", "-", "auth:", "@include", "@Include", "[]", "\ufeffauth", "\udcffauth", "aut", "-@include")
 ODD_BYTES = ("\r", "\v", "\f", "\0", "\ufeff", "\udcff", "é", "[", "]", "\\]", "\\", "#", "=", "'", '"', "a" * 300)
 
 
@@ -97,7 +92,8 @@ class Generator:
         if self.often(0.04):
             odd = ("success=0", "success=okay", "Success=ok", "success = ok", "success=", "=ok", "foo=ok", "success ok")
             huge = ("ignore=4294967297", "ignore=4294967295", "ignore=2147483648", "ignore=99999999999", "ignore=01")
-            pairs.insert(self.random.randint(0, len(pairs)), self.pick(*odd, *huge, "success=-1", "default=+1", "]", "\\]"))
+            odd += ("success=-1", "default=+1", "]", "\\]")
+            pairs.insert(self.random.randint(0, len(pairs)), self.pick(*odd, *huge))
         text = self.pick(" ", " ", " ", "", "  ", "\t").join(pairs)
         if self.often(0.03):
             return text.replace(" ", "") or "[]"
@@ -183,7 +179,8 @@ class Generator:
         files = {}
         for rank, name in enumerate((SERVICE, *INCLUDED)):
             if self.often(0.99):
-                files[f"{self.random.choice(self.roots) if self.often(0.05) else self.roots[0]}/{name}"] = self.file(rank)
+                root = self.random.choice(self.roots) if self.often(0.05) else self.roots[0]
+                files[f"{root}/{name}"] = self.file(rank)
         if self.often(0.5):
             files[f"{self.roots[0]}/other"] = self.file(1)
         if len(self.roots) > 1 and self.often(0.1):
@@ -197,7 +194,7 @@ class Generator:
         return {"files": files, "service": service, "calls": list(calls)}
 
 
-# --- both answers ------------------------------------------------------------------------------------------------------
+# --- both answers -----------------------------------------------------------------------------------------------------
 
 
 def pam_debug(rule, call):
@@ -239,7 +236,7 @@ def kind_of(answer):
 
 
 def undefined(ours):
-    """libpam reads uninitialised memory here, so whatever it answers is chance; pam_stack says so and gives up."""
+    """libpam goes on with memory it never set, so whatever it answers is chance; pam_stack says so and gives up."""
     return "memory it never set" in ours[0]
 
 
@@ -247,9 +244,9 @@ def same(libpams, ours):
     return libpams == ours or kind_of(libpams) == kind_of(ours) != "answered" or undefined(ours)
 
 
-def compare(seed, count, verdict, libpam=None, command=(sys.executable, str(DRIVER)), roots=CONFDIRS):
-    """Ask both about `count` configurations: (how the answers were, disagreements as (case, libpam's, ours))."""
-    generator, tally, different = Generator(seed, roots), collections.Counter(), []
+def compare(seed, count, verdict, libpam=None, command=(sys.executable, str(DRIVER)), roots=CONFDIRS, found=print):
+    """Ask both about `count` configurations: (how libpam answered, how many disagreements); found(...) is told each."""
+    generator, tally, different = Generator(seed, roots), collections.Counter(), 0
     for start in range(0, count, BATCH):
         cases = [generator.case() for _ in range(min(BATCH, count - start))]
         for case, libpams in itertools.zip_longest(cases, real(cases, command)):
@@ -260,7 +257,8 @@ def compare(seed, count, verdict, libpam=None, command=(sys.executable, str(DRIV
                 # Some cases corrupt libpam's memory and so the answers after them: alone, it is sure.
                 (libpams,) = real([case], command)
                 if not same(libpams, ours):
-                    different.append((case, libpams, ours))
+                    different += 1
+                    found(json.dumps(case), "\n  libpam", libpams, "\n  ours  ", ours, flush=True)
     return tally, different
 
 
@@ -273,23 +271,23 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--root", type=pathlib.Path, help="another system's root directory, with python3 in it")
-    parser.add_argument("--libpam", type=json.loads, help='{"version": "1.7.0", "debian": true}; by default this node\'s')
-    parser.add_argument("--show", type=int, default=5, help="how many disagreements to print")
+    parser.add_argument("--libpam", type=json.loads, help='such as {"version": "1.7.0", "debian": true}')
     options = parser.parse_args()
     stack, verdict = load()
     command = [sys.executable, str(DRIVER)]
     if options.root:
         shutil.copy(DRIVER, options.root / "tmp")
-        command = ["chroot", str(options.root), "python3", f"/tmp/{DRIVER.name}"]
+        # The driver's own mount namespace needs a mount at its /.
+        enter = f'mount --bind "$0" "$0" && exec chroot "$0" python3 /tmp/{DRIVER.name} "$@"'
+        command = ["unshare", "--mount", "sh", "-c", enter, str(options.root)]
     libpam = options.libpam or stack.libpam()
     began = time.monotonic()
     tally, different = compare(options.seed, options.count, verdict, libpam, command, roots_of(command))
     seconds = time.monotonic() - began
-    print(f"libpam {libpam['version']}{', Debian' if libpam['debian'] else ''}; {platform.machine()}, {os.cpu_count()} cores")
+    system = f"libpam {libpam['version']}{', Debian' if libpam['debian'] else ''}"
+    print(f"{system}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"seed {options.seed}: {options.count} configurations in {seconds:.0f} s, {dict(tally)}")
-    print(f"{len(different)} disagreements")
-    for case, libpams, ours in different[: options.show]:
-        print(json.dumps(case), "\n  libpam", libpams, "\n  ours  ", ours)
+    print(f"{different} disagreements")
     sys.exit(bool(different))
 
 
