@@ -50,7 +50,7 @@ def findings(settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """
     settings = settings or __salt__["slurm_pam.settings"]()
     told: dict[str, list[str]] = {"problems": [], "warnings": []}
-    for look in (_role, _modules, _slurm_conf, _jobs, _administrators, _sshd, _policy):
+    for look in (_role, _modules, _slurm_conf, _jobs, _administrators, _sshd, _stacks, _policy):
         for finding in look(settings):
             told[finding.kind].append(f"{finding.found}. {finding.why}. {finding.do}")
     return told
@@ -400,6 +400,37 @@ def _sshd_values(values: Mapping[str, str], service: str) -> Iterator[Finding]:
             "Set KbdInteractiveAuthentication no, and let AuthenticationMethods do without it",
             "warnings",
         )
+
+
+# The PAM files
+
+
+def _stacks(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the service's file names the stacks whose names are to be changed there, or ours already."""
+    service = settings["pam"]["service"]
+    places = __salt__["pam_stack.libpam"]()["confdirs"]
+    path = next(filter(os.path.exists, (os.path.join(place, service) for place in places)), None)
+    if path is None:
+        yield Finding(
+            f"There is no PAM file {service} in {', '.join(places)}",
+            "There is nothing to name Slurm's rules in",
+            "Restore it from its package, or say which service it is (slurm_pam:pam:service)",
+        )
+        return
+    try:
+        lines = [line for line in __salt__["pam_stack.read"](path) if line["kind"] == "include"]
+    except CommandExecutionError as problem:
+        yield Finding(str(problem), "There Slurm's rules are to be named", "Look what is wrong with the file")
+        return
+    for change in __salt__["slurm_pam_plan.stacks"](settings)["files"][-1]["changes"]:
+        kind, source = change["retarget"]["type"], change["retarget"]["from"]
+        named = [line["target"] for line in lines if line["type"] in (kind, None)]
+        if not {source, change["retarget"]["to"]} & set(named):
+            yield Finding(
+                f"{path} does not name {source} for {kind}; what it names is {', '.join(named) or 'nothing'}",
+                "Slurm's rules come in where it does, and would never be asked",
+                f"Say the name that stands there in slurm_pam:pam:{kind}_source, or add the line to {path}",
+            )
 
 
 # The site's own scenarios

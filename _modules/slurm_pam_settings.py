@@ -326,8 +326,8 @@ def _adopts_nobody(settings: Mapping) -> Iterator[str]:
     acts_for = options.get("service") or ADOPT_OPTIONS["service"].default
     if acts_for not in (service, "*"):
         yield (
-            f"slurm_pam:pam_slurm_adopt:service is {acts_for!r}, but slurm_pam:pam:service is {service!r}, for which the "
-            f"module would do nothing; allowed is {service} or *"
+            f"slurm_pam:pam_slurm_adopt:service is {acts_for!r}, but slurm_pam:pam:service is {service!r}, for which "
+            f"the module would do nothing; allowed is {service} or *"
         )
     if options.get("action_no_jobs") == "ignore" and settings.get("mode") != "adopt":
         yield (
