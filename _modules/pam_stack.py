@@ -108,18 +108,20 @@ def _names_nothing(module):
 
 # --- grammar: from text to entries ---
 
-# The common line, whole: a rule or an include without brackets (but for its control), escapes, continuations,
-# NULs and odd blanks; or nothing; then perhaps a comment. Whatever else there is takes the slow, exact path.
+# The common line, whole: a rule or an include without brackets (but for its control), escapes, continuations, NULs and
+# odd blanks; or nothing; then perhaps a comment. Whatever else there is takes the slow, exact path.
 _PLAIN = r"[^\s\[\\#\0]"
+_FILE = rf"(?:{_PLAIN}*/)?[\w-]+"
 _COMMON = re.compile(
     rf"""[ \t]*
     (?:(-?)((?ai:auth|account|password|session))[ \t]+
-       (?:((?ai:include|substack))[ \t]+((?:{_PLAIN}*/)?[\w-]+)
+       (?:((?ai:include|substack))[ \t]+({_FILE})
          |(\[[^\[\]\\#\0\n=]*=[^\[\]\\#\0\n]*\]|(?!(?ai:include|substack)[ \t]){_PLAIN}+)[ \t]+({_PLAIN}*\w\.so))
        ((?:[ \t]+{_PLAIN}+)*)[ \t]*)?
-    (\#[^\n\0]*)?(?:\n|\Z)""",
+    (?:\#[^\n\0]*)?\n?""",
     re.VERBOSE,
 )
+_COMMON_AT = re.compile(rf"@(?ai:include)[ \t]+({_FILE})[ \t]*(?:#[^\n\0]*)?\n?")
 _COMMON_LENGTH = 255  # at most four bytes a character, so below the old buffer's size
 
 _WORD = re.compile(r"[ \t\n]*(?:\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+))")
@@ -279,6 +281,38 @@ def _odd_entry(text, position, libpam, conf):
     return _interpret(line, libpam["debian"], conf), line.end
 
 
+def _common_entry(line, number, libpam):
+    """The entry a line of the common kind is, or None."""
+    if line == "\n":
+        return {"text": line, "line": number, "kind": "blank"}
+    if line[0] == "#" and "\0" not in line:
+        return {"text": line, "line": number, "kind": "comment"}
+    if line[0] == "@":
+        if libpam["debian"] and (match := _COMMON_AT.fullmatch(line)):
+            entry = {"text": line, "line": number, "kind": "include", "type": None, "silent": False}
+            return entry | {"control": "@include", "target": match[1]}
+        return None
+    match = _COMMON.fullmatch(line)
+    if not match:
+        return None
+    silent, type_, include, target, control, module, args = match.groups()
+    if module:
+        return {
+            "text": line,
+            "line": number,
+            "kind": "rule",
+            "type": type_.lower(),
+            "silent": silent == "-",
+            "control": control,
+            "module": module,
+            "args": args.split(),
+        }
+    if include:
+        entry = {"text": line, "line": number, "kind": "include", "type": type_.lower(), "silent": silent == "-"}
+        return entry | {"control": include.lower(), "target": target}
+    return {"text": line, "line": number, "kind": "comment" if "#" in line else "blank"}
+
+
 def parse(text, libpam=None, conf=False):
     """
     Return the entries of a PAM file, in order.
@@ -319,34 +353,14 @@ def parse(text, libpam=None, conf=False):
     """
     entries = []
     position, number, size = 0, 1, len(text)
-    common = _COMMON.match
     while position < size:
-        match = None if conf else common(text, position)
-        if match and (end := match.end()) - position <= _COMMON_LENGTH:
-            silent, type_, include, target, control, module, args, comment = match.groups()
-            if module:
-                entry = {
-                    "text": text[position:end],
-                    "line": number,
-                    "kind": "rule",
-                    "type": type_.lower(),
-                    "silent": bool(silent),
-                    "control": control,
-                    "module": module,
-                    "args": args.split(),
-                }
-            elif include:
-                entry = {
-                    "text": text[position:end],
-                    "line": number,
-                    "kind": "include",
-                    "type": type_.lower(),
-                    "silent": bool(silent),
-                    "control": include.lower(),
-                    "target": target,
-                }
-            else:
-                entry = {"text": text[position:end], "line": number, "kind": "comment" if comment else "blank"}
+        end = text.find("\n", position) + 1 or size
+        line, entry = text[position:end], None
+        if not conf and len(line) <= _COMMON_LENGTH:
+            if line[0] == "@":
+                libpam = libpam or _node_libpam()
+            entry = _common_entry(line, number, libpam)
+        if entry:
             number += 1
         else:
             fields, end = _odd_entry(text, position, libpam, conf)
