@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).parent
 DRIVER = HERE / "driver.py"
 CONFDIRS = ["/etc/pam.d", "/usr/lib/pam.d"]
 CALLS = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
+COMMAND = (sys.executable, str(DRIVER))
 BATCH = 2000
 
 
@@ -209,7 +210,7 @@ def pam_debug(rule, call):
     return "success"
 
 
-def real(cases, command=(sys.executable, str(DRIVER))):
+def real(cases, command=COMMAND):
     """libpam's answers, as lists of codes; ["start"] where pam_start failed or libpam did not survive it."""
     asked = "".join(json.dumps(case) + "\n" for case in cases)
     done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
@@ -218,13 +219,17 @@ def real(cases, command=(sys.executable, str(DRIVER))):
         yield [CODES[code] for code in answer["codes"]] if "codes" in answer else [f"no start: {answer}"]
 
 
+def overlay(case):
+    """A case's files, and none of this machine's own."""
+    names = {name for root in CONFDIRS if os.path.isdir(root) for name in os.listdir(root)}
+    return {f"{root}/{name}": None for root in CONFDIRS for name in names} | case["files"]
+
+
 def model(verdict, case, libpam):
     """pam_verdict's answers in the same form."""
-    # Names that a case does not use must not be found on this machine.
-    absent = {f"{root}/{name}": None for root in CONFDIRS for name in (*NAMES, "nothing")}
     try:
         made = verdict.decide(
-            case["service"], case["calls"], pam_debug, confdirs=CONFDIRS, libpam=libpam, files=absent | case["files"]
+            case["service"], case["calls"], pam_debug, confdirs=CONFDIRS, libpam=libpam, files=overlay(case)
         )
     except salt.exceptions.CommandExecutionError as error:
         return [f"refused: {error}"]
@@ -244,9 +249,9 @@ def same(libpams, ours):
     return libpams == ours or kind_of(libpams) == kind_of(ours) != "answered" or undefined(ours)
 
 
-def compare(seed, count, verdict, libpam=None, command=(sys.executable, str(DRIVER)), roots=CONFDIRS, found=print):
+def compare(seed, count, verdict, libpam=None, command=COMMAND, found=print):
     """Ask both about `count` configurations: (how libpam answered, how many disagreements); found(...) is told each."""
-    generator, tally, different = Generator(seed, roots), collections.Counter(), 0
+    generator, tally, different = Generator(seed, roots_of(command)), collections.Counter(), 0
     for start in range(0, count, BATCH):
         cases = [generator.case() for _ in range(min(BATCH, count - start))]
         for case, libpams in itertools.zip_longest(cases, real(cases, command)):
@@ -262,6 +267,16 @@ def compare(seed, count, verdict, libpam=None, command=(sys.executable, str(DRIV
     return tally, different
 
 
+def lacking(stack):
+    """Why this machine's libpam cannot be asked, or None."""
+    tried = subprocess.run(COMMAND, input="", capture_output=True, text=True, check=False)
+    if tried.returncode != 0:
+        return tried.stderr.strip().rpartition("\n")[2]
+    if not any(os.path.exists(f"{directory}/pam_debug.so") for directory in stack.libpam()["module_dirs"]):
+        return "pam_debug.so, a module of Linux-PAM, is not installed"
+    return None
+
+
 def roots_of(command):
     return [root for root in json.loads(subprocess.check_output([*command, "--roots"])) if root in CONFDIRS]
 
@@ -274,7 +289,7 @@ def main():
     parser.add_argument("--libpam", type=json.loads, help='such as {"version": "1.7.0", "debian": true}')
     options = parser.parse_args()
     stack, verdict = load()
-    command = [sys.executable, str(DRIVER)]
+    command = COMMAND
     if options.root:
         shutil.copy(DRIVER, options.root / "tmp")
         # The driver's own mount namespace needs a mount at its /.
@@ -282,7 +297,7 @@ def main():
         command = ["unshare", "--mount", "sh", "-c", enter, str(options.root)]
     libpam = options.libpam or stack.libpam()
     began = time.monotonic()
-    tally, different = compare(options.seed, options.count, verdict, libpam, command, roots_of(command))
+    tally, different = compare(options.seed, options.count, verdict, libpam, command)
     seconds = time.monotonic() - began
     system = f"libpam {libpam['version']}{', Debian' if libpam['debian'] else ''}"
     print(f"{system}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
