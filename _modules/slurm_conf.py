@@ -199,8 +199,9 @@ def check(wanted, path=None, timeout=5):
     Return what does not hold, as a list of ``{key, wanted, found, source}``; empty where everything does.
 
     wanted: ``{key: value}``. A list means that these must be among the key's values, anything else that the value is
-    this one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. ``found`` is
-    None where nothing sets the key: Slurm's defaults differ between releases, so they do not count.
+    this one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. None leaves the
+    key alone. ``found`` is None where nothing sets the key: Slurm's defaults differ between releases, so they do not
+    count.
 
     Raises SaltInvocationError for a key or value that slurm.conf cannot have.
 
@@ -212,7 +213,7 @@ def check(wanted, path=None, timeout=5):
 
         salt '*' slurm_conf.check '{"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup"}'
     """
-    _validate(wanted)
+    wanted = _validated(wanted)
     values = config(path, timeout)
     missing = {"value": None, "source": next((v["source"] for v in values.values() if "line" not in v), find(path))}
     findings = []
@@ -239,9 +240,11 @@ def _normal(value):
     return _BOOLEANS.get(word, word)
 
 
-def _validate(wanted):
+def _validated(wanted):
+    """The settings without those that are None."""
     if not isinstance(wanted, dict):
         raise SaltInvocationError(f"settings: {wanted!r} is not a mapping of slurm.conf keys to values")
+    wanted = {key: value for key, value in wanted.items() if value is not None}
     for key, value in wanted.items():
         if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_.]+", key):
             raise SaltInvocationError(f"settings: {key!r} is no slurm.conf key (letters, digits, _ and .)")
@@ -251,14 +254,17 @@ def _validate(wanted):
             good = isinstance(value, (str, int)) and re.fullmatch(r'[^"\n]*[^"\s]', str(value))
         if not good:
             raise SaltInvocationError(f"settings: {key}: {value!r} is not allowed: give a value or a list of words")
+    return wanted
 
 
-def edit(text, wanted):
+def edit(text, wanted, tag="salt"):
     """
     Return the text of one slurm.conf so changed that ``wanted`` (see :py:func:`check`) holds in it.
 
-    Nothing else changes: comments, blanks, order and the list values found stay. A key that is not there goes below
-    its commented-out line, or to the end.
+    Nothing else changes: comments, blanks, order and the list values found stay. A line that is changed is kept in a
+    comment above it, headed by ``tag``. A key that is not there goes below its commented-out line, or to the end, below
+    a comment that says so. Edits with this tag of keys that are not wanted are taken back, so with no key at all the
+    text is again what it was, to the byte. Comments do not count when Slurm compares the slurm.conf of its nodes.
 
     .. versionadded:: 1.0.0
 
@@ -268,16 +274,17 @@ def edit(text, wanted):
 
         salt-call --local slurm_conf.edit 'PrologFlags=Alloc' '{"PrologFlags": ["Contain"]}'
     """
-    _validate(wanted)
-    entries = parse(text)
-    _apply(entries, entries, wanted)
+    wanted = _validated(wanted)
+    entries = _taken_back(parse(text), wanted, tag)
+    _apply(entries, entries, wanted, tag)
     return _render(entries)
 
 
-def plan(wanted, path=None):
+def plan(wanted, path=None, tag="salt"):
     """
     Return the files to write, ``{path: text}``, so that ``wanted`` (see :py:func:`check`) holds in slurm.conf and the
-    files it includes; empty where it holds. A key is changed in the file where its effective value stands.
+    files it includes; empty where it holds. A key is changed in the file where its effective value stands, and edits
+    with this tag of other keys are taken back (see :py:func:`edit`).
 
     Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: there it must be changed.
 
@@ -289,12 +296,19 @@ def plan(wanted, path=None):
 
         salt '*' slurm_conf.plan '{"PrologFlags": ["Contain"]}'
     """
-    _validate(wanted)
-    path = find(path)
+    wanted = _validated(wanted)
+    try:
+        path = find(path)
+    except CommandExecutionError:
+        if wanted:
+            raise
+        return {}
     files = {}
-    order = [entry for _, entry in _reading_order(path, files)]
+    _reading_order(path, files)
     before = {file: _render(entries) for file, entries in files.items()}
-    _apply(order, files[path], wanted)
+    files = {file: _taken_back(entries, wanted, tag) for file, entries in files.items()}
+    order = [entry for _, entry in _reading_order(path, files)]
+    _apply(order, files[path], wanted, tag)
     changed = {file: _render(entries) for file, entries in files.items() if _render(entries) != before[file]}
     if changed and (path in _FETCHED or "/conf-cache/" in os.path.realpath(path)):
         raise CommandExecutionError(f"{path} comes from slurmctld: change slurm.conf there")
@@ -305,14 +319,50 @@ def _render(entries):
     return "".join(entry["text"] for entry in entries)
 
 
-def _apply(order, home, wanted):
+def _taken_back(entries, wanted, tag):
+    """
+    The entries without our edits of keys that are not wanted. Where an edit stays, its comment and its line are one
+    entry, flagged ``ours``.
+    """
+    if not re.fullmatch(r"[\w.-]+", tag):
+        raise SaltInvocationError(f"tag: {tag!r} is not allowed: give one word of letters, digits, _, - and .")
+    marker = re.compile(rf"# {re.escape(tag)} (was|added): (.*\n)", re.DOTALL)
+    kept = {key.lower() for key in wanted}
+    back, marks, was, keys = [], [], "", set()
+    for entry in [*entries, {"text": ""}]:
+        if mark := marker.fullmatch(entry["text"]):
+            marks.append(entry)
+            if mark.group(1) == "was":
+                was += mark.group(2)
+            else:
+                keys.add(mark.group(2).strip().lower())
+            continue
+        keys.update(old["key"].lower() for old in parse(was) if "key" in old)
+        key = entry.get("key", "").lower()
+        if key in keys & kept:
+            above = _render(marks)
+            span = tuple(len(above) + place for place in entry["span"])
+            back.append(entry | {"text": above + entry["text"], "span": span, "ours": True})
+        elif key in keys:
+            back += parse(was if entry["text"].endswith("\n") else was.removesuffix("\n"))
+        else:
+            back += [*parse(was), entry]
+        marks, was, keys = [], "", set()
+    return back[:-1]
+
+
+def _apply(order, home, wanted, tag):
     """Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``."""
     for key, value in wanted.items():
         entry = next((e for e in reversed(order) if e.get("key", "").lower() == key.lower()), None)
         if entry is None:
-            _insert(home, key, _written(",".join(value) if isinstance(value, list) else value))
+            line = f"{key}={_written(','.join(value) if isinstance(value, list) else value)}\n"
+            home.insert(_place(home, key), {"text": f"# {tag} added: {key}\n{line}", "kind": "setting"})
         elif not _holds(key, entry["value"], value):
+            was = "".join(f"# {tag} was: {line}" for line in _LINE.findall(entry["text"]))
             _replace(entry, value)
+            if "ours" not in entry:
+                entry["text"] = was.removesuffix("\n") + "\n" + entry["text"]
 
 
 def _replace(entry, wanted):
@@ -335,15 +385,13 @@ def _written(value, quoted=False):
     return f'"{word}"' if re.search(r"\s", word) and not quoted else word
 
 
-def _insert(entries, key, value):
+def _place(entries, key):
+    """The index before which a new line goes."""
     at = len(entries)
     for index, entry in enumerate(entries):
         commented = _COMMENTED_OUT.match(entry["text"])
         if entry["kind"] == "comment" and commented and commented.group(1).lower() == key.lower():
             at = index + 1
-    if at:
-        before = entries[at - 1]
-        # A last line without newline, or one that ends in a backslash, would take the new line in.
-        while len(parse(before["text"] + "#")) == len(parse(before["text"])):
-            before["text"] += "\n"
-    entries.insert(at, {"text": f"{key}={value}\n", "line": None, "kind": "setting"})
+    # A last line without newline, or one that ends in a backslash, would take the new line in.
+    last = entries[at - 1]["text"] if at else "\n"
+    return at - 1 if len(parse(last + "#")) == len(parse(last)) else at

@@ -210,7 +210,8 @@ def _named(settings: Mapping[str, Any]) -> Iterator[str]:
         yield settings["sshd"]["config"] or "/etc/ssh/sshd_config"
     slurm = settings["slurm"]
     if slurm["manage"] == "enforce":
-        yield from __salt__["slurm_conf.plan"](slurm["settings"], slurm["conf"])
+        wanted = {**slurm["settings"], "UsePAM": "1" if slurm["use_pam"] else None}
+        yield from __salt__["slurm_conf.plan"](wanted, slurm["conf"], tag="slurm_pam")
     if slurm["use_pam"]:
         yield "/etc/pam.d/slurm"
 

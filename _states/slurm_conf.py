@@ -52,10 +52,10 @@ def checked(name, settings, path=None, timeout=5):
     return ret | {"comment": "; ".join(says) + f". {advice}"}
 
 
-def managed(name, settings, path=None, use_pam=None):
+def managed(name, settings, path=None, use_pam=None, tag="salt"):
     """
     Bring these settings about in slurm.conf, or in the file it includes where the effective value stands. Values
-    found in a list stay, and so does every other byte.
+    found in a list stay, and so does every other byte; each edit is marked, so that :py:func:`absent` can take it back.
 
     name
         Free to choose.
@@ -68,6 +68,9 @@ def managed(name, settings, path=None, use_pam=None):
 
     use_pam
         True or False sets UsePAM, None leaves it alone.
+
+    tag
+        A word that marks what is written as ours.
 
     .. versionadded:: 1.0.0
 
@@ -83,28 +86,57 @@ def managed(name, settings, path=None, use_pam=None):
     try:
         if use_pam is not None:
             settings = {**settings, "UsePAM": use_pam}
-        changes = _planned(settings, path)
-        told = __salt__["file_transaction.diff"](changes)
-        if not told:
-            return ret | {"result": True, "comment": f"slurm.conf has what is needed already: {', '.join(settings)}"}
-        if __opts__["test"]:
-            return ret | {"result": None, "changes": told, "comment": f"Would change {', '.join(told)}"}
-        __salt__["file_transaction.commit"](changes)
+        already = f"slurm.conf has what is needed already: {', '.join(settings)}"
+        return ret | _written(_planned(settings, path, tag), already)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return ret | _failed(exc)
-    comment = f"Changed {', '.join(told)}. It counts once slurmctld and slurmd are restarted."
-    return ret | {"result": True, "changes": told, "comment": comment}
 
 
-def _planned(settings, path):
+def absent(name, path=None, tag="salt"):
+    """
+    Take back what :py:func:`managed` brought about with this tag: edited lines are again what they were.
+
+    name
+        Free to choose.
+
+    path, tag
+        As for :py:func:`managed`.
+
+    .. versionadded:: 1.0.0
+
+    .. code-block:: yaml
+
+        slurm_conf_absent:
+          slurm_conf.absent: []
+    """
+    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    try:
+        return ret | _written(_planned({}, path, tag), f"Nothing of {tag} is in slurm.conf")
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return ret | {"comment": str(exc)}
+
+
+def _planned(settings, path, tag):
     """What becomes of the files, as file_transaction takes it."""
-    files = __salt__["slurm_conf.plan"](settings, path)
+    files = __salt__["slurm_conf.plan"](settings, path, tag)
     places = {file: __salt__["file_transaction.follow"](file) for file in files}
     before = {file: __salt__["file_transaction.read"](place) for file, place in places.items()}
     # What was read for the plan is what is there: a text to come has every byte of the one that was.
-    if __salt__["slurm_conf.plan"](settings, path) != files:
+    if __salt__["slurm_conf.plan"](settings, path, tag) != files:
         raise CommandExecutionError("slurm.conf is just being changed. Nothing was changed here. Apply again")
     return [{"path": places[file], "before": before[file], "after": text} for file, text in files.items()]
+
+
+def _written(changes, already):
+    """Write the files, or say what would be written."""
+    told = __salt__["file_transaction.diff"](changes)
+    if not told:
+        return {"result": True, "comment": already}
+    if __opts__["test"]:
+        return {"result": None, "changes": told, "comment": f"Would change {', '.join(told)}"}
+    __salt__["file_transaction.commit"](changes)
+    comment = f"Changed {', '.join(told)}. It counts once slurmctld and slurmd are restarted."
+    return {"result": True, "changes": told, "comment": comment}
 
 
 def _failed(exc):

@@ -2,7 +2,7 @@
 # everyone in before sshd is asked again, and what nothing names any more goes last. Groups and packages stay unless the
 # settings say otherwise.
 {%- from "slurm_pam/map.jinja" import given, partitions, settings with context %}
-{%- set sshd = settings.sshd %}
+{%- set slurm, sshd = settings.slurm, settings.sshd %}
 
 include:
   - slurm_pam.modules
@@ -46,15 +46,47 @@ slurm_pam-clean-sshd-service-reloaded:
     - watch:
       - sshd_config: slurm_pam-clean-sshd-config-absent
 {%- endif %}
-{%- if settings.slurm.use_pam %}
+{%- if slurm.manage == "enforce" %}
 
+slurm_pam-clean-slurm-conf-absent:
+  slurm_conf.absent:
+    - path: {{ slurm.conf | json }}
+    - tag: slurm_pam
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
+
+# Restarted where it runs, and not started where it does not.
+slurm_pam-clean-slurm-service-restarted:
+  service.running:
+    - name: {{ slurm.service | json }}
+    - onlyif:
+      - fun: service.status
+        args: [{{ slurm.service | json }}]
+    - watch:
+      - slurm_conf: slurm_pam-clean-slurm-conf-absent
+{%- elif slurm.use_pam %}
+
+slurm_pam-clean-slurm-conf-checked:
+  slurm_conf.checked:
+    - path: {{ slurm.conf | json }}
+    - settings: {UsePAM: '0'}
+    - require:
+      - slurm_pam: slurm_pam-clean-ready
+{%- endif %}
+{%- if slurm.use_pam %}
+
+# While slurmd has UsePAM=1, no job would start without this file.
 slurm_pam-clean-slurm-pam-service-absent:
   pam_stack.absent:
     - files:
         - path: /etc/pam.d/slurm
           contents: ''
     - require:
-      - slurm_pam: slurm_pam-clean-ready
+{%-   if slurm.manage == "enforce" %}
+      - service: slurm_pam-clean-slurm-service-restarted
+{%-   else %}
+      - slurm_conf: slurm_pam-clean-slurm-conf-checked
+{%-   endif %}
 {%- endif %}
 
 slurm_pam-clean-access-file-absent:

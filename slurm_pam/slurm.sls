@@ -37,8 +37,12 @@ slurm_pam-slurm-conf-managed:
   slurm_conf.managed:
     - path: {{ slurm.conf | json }}
     - settings: {{ wanted | json }}
+    - tag: slurm_pam
     - require:
       - slurm_pam: slurm_pam-ready
+{%-   if slurm.use_pam %}
+      - pam_stack: slurm_pam-slurm-pam-service-managed
+{%-   endif %}
 
 # Running jobs survive this: their step daemons are processes of their own.
 slurm_pam-slurm-service-restarted:

@@ -66,12 +66,13 @@ def test_managed(states, conf, slurmd, test_mode):
     ret = states.slurm_conf.managed("needs", **arguments, test=test_mode)
     assert ret.changes == {
         str(conf): {
-            "diff": f"--- {conf}\n+++ {conf}\n@@ -1,3 +1,4 @@\n # site\n-PrologFlags=Alloc # ours\n"
-            "+PrologFlags=Alloc,Contain # ours\n Include part.conf\n+UsePAM=1\n"
+            "diff": f"--- {conf}\n+++ {conf}\n@@ -1,3 +1,6 @@\n # site\n-PrologFlags=Alloc # ours\n"
+            "+# salt was: PrologFlags=Alloc # ours\n+PrologFlags=Alloc,Contain # ours\n Include part.conf\n"
+            "+# salt added: UsePAM\n+UsePAM=1\n"
         },
         str(part): {
-            "diff": f"--- {part}\n+++ {part}\n@@ -1 +1 @@\n-TaskPlugin=task/affinity\n"
-            "+TaskPlugin=task/affinity,task/cgroup\n"
+            "diff": f"--- {part}\n+++ {part}\n@@ -1 +1,2 @@\n-TaskPlugin=task/affinity\n"
+            "+# salt was: TaskPlugin=task/affinity\n+TaskPlugin=task/affinity,task/cgroup\n"
         },
     }
     if test_mode:
@@ -80,11 +81,46 @@ def test_managed(states, conf, slurmd, test_mode):
         return
     assert ret.result is True
     assert ret.comment == f"Changed {conf}, {part}. It counts once slurmctld and slurmd are restarted."
-    assert conf.read_text() == "# site\nPrologFlags=Alloc,Contain # ours\nInclude part.conf\nUsePAM=1\n"
     assert part.stat().st_mode & 0o777 == 0o640
     again = states.slurm_conf.managed("needs", **arguments)
     assert (again.result, again.changes) == (True, {})
     assert again.comment == "slurm.conf has what is needed already: PrologFlags, TaskPlugin, UsePAM"
+
+
+def test_absent(states, conf, slurmd, test_mode):
+    part = conf.parent / "part.conf"
+    states.slurm_conf.managed("needs", settings=SETTINGS, path=str(conf), use_pam=True, tag="t")
+    edited = conf.read_text(), part.read_text()
+    ret = states.slurm_conf.absent("needs not", path=str(conf), tag="t", test=test_mode)
+    assert ret.changes[str(part)] == {
+        "diff": f"--- {part}\n+++ {part}\n@@ -1,2 +1 @@\n-# t was: TaskPlugin=task/affinity\n"
+        "-TaskPlugin=task/affinity,task/cgroup\n+TaskPlugin=task/affinity\n"
+    }
+    assert list(ret.changes) == [str(conf), str(part)]
+    if test_mode:
+        assert (ret.result, ret.comment) == (None, f"Would change {conf}, {part}")
+        assert (conf.read_text(), part.read_text()) == edited
+        return
+    assert ret.result is True
+    assert ret.comment == f"Changed {conf}, {part}. It counts once slurmctld and slurmd are restarted."
+    assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
+    assert part.stat().st_mode & 0o777 == 0o640
+    again = states.slurm_conf.absent("needs not", path=str(conf), tag="t")
+    assert (again.result, again.changes, again.comment) == (True, {}, "Nothing of t is in slurm.conf")
+
+
+@pytest.mark.parametrize("file", ["slurm.conf", "none.conf"])
+def test_absent_where_nothing_is_ours(states, conf, no_slurm, file, test_mode):
+    ret = states.slurm_conf.absent("needs not", path=str(conf.with_name(file)), test=test_mode)
+    assert (ret.result, ret.changes, ret.comment) == (True, {}, "Nothing of salt is in slurm.conf")
+    assert conf.read_text() == BEFORE
+
+
+def test_absent_says_what_keeps_it_from_looking(states, conf, slurmd, test_mode):
+    (conf.parent / "part.conf").unlink()
+    ret = states.slurm_conf.absent("needs not", path=str(conf), test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment == f"{conf}:3: cannot read {conf.parent}/part.conf: No such file or directory"
 
 
 def test_managed_keeps_a_link_and_bytes_that_are_not_utf8(states, conf, slurmd, tmp_path):
@@ -95,7 +131,7 @@ def test_managed_keeps_a_link_and_bytes_that_are_not_utf8(states, conf, slurmd, 
     ret = states.slurm_conf.managed("needs", settings={"PrologFlags": ["Contain"]}, path=str(conf))
     assert ret.result is True
     assert conf.is_symlink()
-    assert real.read_bytes() == b"# Universit\xe4t\r\nPrologFlags=Alloc,Contain\r\n"
+    assert real.read_bytes() == (b"# Universit\xe4t\r\n# salt was: PrologFlags=Alloc\r\nPrologFlags=Alloc,Contain\r\n")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable")

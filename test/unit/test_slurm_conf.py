@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,11 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
 
+def unmarked(text):
+    """Without the comments that say what was there."""
+    return re.sub(r"# salt (was|added): .*\n", "", text)
+
+
 def values(module, text):
     return {e["key"].lower(): e["value"] for e in module.parse(text) if e["kind"] == "setting"}
 
@@ -55,6 +61,17 @@ def test_edit_brings_it_about_and_twice_is_once(slurm_conf, text):
     assert found["proctracktype"] == "proctrack/cgroup"
     assert "task/cgroup" in found["taskplugin"].lower().split(",")
     assert slurm_conf.edit(edited, WANTED) == edited
+
+
+LISTS = st.lists(st.sampled_from(["Contain", "Alloc", "Serial"]), min_size=1, unique=True)
+
+
+@given(TEXTS, LISTS, LISTS)
+def test_every_edit_can_be_taken_back_to_the_byte(slurm_conf, text, flags, others):
+    edited = slurm_conf.edit(text, {**WANTED, "PrologFlags": flags})
+    assert slurm_conf.edit(edited, {}) == text
+    once_more = slurm_conf.edit(edited, {"PrologFlags": others, "UsePAM": True})
+    assert slurm_conf.edit(once_more, {}) == text
 
 
 @given(TEXTS)
@@ -103,13 +120,14 @@ def test_a_comment_does_not_join_lines(slurm_conf):
         ("PrologFlags=CONTAIN\n", "PrologFlags=CONTAIN\n"),
         ("PrologFlags=Contain\nPrologFlags=Alloc\n", "PrologFlags=Contain\nPrologFlags=Alloc,Contain\n"),
         ("#PrologFlags=\nNodeName=n1", "#PrologFlags=\nPrologFlags=Contain\nNodeName=n1"),
-        ("NodeName=n1", "NodeName=n1\nPrologFlags=Contain\n"),
-        ("NodeName=n1\\\n", "NodeName=n1\\\n\nPrologFlags=Contain\n"),
+        ("NodeName=n1\n", "NodeName=n1\nPrologFlags=Contain\n"),
+        ("NodeName=n1", "PrologFlags=Contain\nNodeName=n1"),
+        ("NodeName=n1\\\n", "PrologFlags=Contain\nNodeName=n1\\\n"),
         ("", "PrologFlags=Contain\n"),
     ],
 )
 def test_edit_a_list(slurm_conf, before, after):
-    assert slurm_conf.edit(before, {"PrologFlags": ["Contain"]}) == after
+    assert unmarked(slurm_conf.edit(before, {"PrologFlags": ["Contain"]})) == after
 
 
 @pytest.mark.parametrize(
@@ -126,7 +144,54 @@ def test_edit_a_list(slurm_conf, before, after):
     ],
 )
 def test_edit_a_value(slurm_conf, before, wanted, after):
-    assert slurm_conf.edit(before, {"ProctrackType": wanted}) == after
+    assert unmarked(slurm_conf.edit(before, {"ProctrackType": wanted})) == after
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("PrologFlags=Alloc # why\n", "# t was: PrologFlags=Alloc # why\nPrologFlags=Alloc,Contain # why\n"),
+        (
+            "PrologFlags=Alloc,\\\nSerial",
+            "# t was: PrologFlags=Alloc,\\\n# t was: Serial\nPrologFlags=Alloc,\\\nSerial,Contain",
+        ),
+        ("", "# t added: PrologFlags\nPrologFlags=Contain\n"),
+    ],
+)
+def test_what_was_there_is_kept_in_a_comment(slurm_conf, before, after):
+    assert slurm_conf.edit(before, {"PrologFlags": ["Contain"]}, "t") == after
+    assert slurm_conf.edit(after, {"PrologFlags": ["Contain"]}, "t") == after
+    assert slurm_conf.edit(after, {"PrologFlags": ["Contain"]}, "another") == after
+    assert slurm_conf.edit(after, {}, "another") == after
+    assert slurm_conf.edit(after, {}, "t") == before
+
+
+def test_what_is_no_longer_wanted_goes_back_and_the_rest_stays(slurm_conf):
+    before = "PrologFlags=Alloc\nTaskPlugin=task/none\n"
+    edited = slurm_conf.edit(before, {**WANTED, "UsePAM": True})
+    assert slurm_conf.edit(edited, {"PrologFlags": ["Contain"], "UsePAM": None}) == (
+        "# salt was: PrologFlags=Alloc\nPrologFlags=Alloc,Contain\nTaskPlugin=task/none\n"
+    )
+
+
+def test_what_an_administrator_adds_to_our_line_counts_until_it_is_taken_back(slurm_conf):
+    ours = slurm_conf.edit("PrologFlags=Alloc\n", {"PrologFlags": ["Contain"]})
+    theirs = ours.replace("Contain", "Contain,Serial")
+    assert slurm_conf.edit(theirs, {"PrologFlags": ["Contain"]}) == theirs
+    more = slurm_conf.edit(theirs, {"PrologFlags": ["Contain", "X11"]})
+    assert more == "# salt was: PrologFlags=Alloc\nPrologFlags=Alloc,Contain,Serial,X11\n"
+    assert slurm_conf.edit(more, {}) == "PrologFlags=Alloc\n"
+
+
+def test_a_line_of_ours_that_is_gone(slurm_conf):
+    edited = slurm_conf.edit("PrologFlags=Alloc\n", WANTED)
+    without = "".join(line for line in edited.splitlines(True) if line.startswith("#"))
+    assert slurm_conf.edit(without, {}) == "PrologFlags=Alloc\n"
+
+
+def test_a_tag_is_one_word(slurm_conf):
+    with pytest.raises(SaltInvocationError, match="tag: 'a b' is not allowed"):
+        slurm_conf.edit("", {}, "a b")
 
 
 @pytest.mark.parametrize(
@@ -181,16 +246,18 @@ def test_check_says_what_does_not_hold_and_where_it_stands(slurm_conf, tree):
 def test_plan_changes_the_file_where_the_value_stands(slurm_conf, tree):
     path = str(tree / "slurm.conf")
     planned = slurm_conf.plan(WANTED, path)
-    assert planned == {
+    assert {file: unmarked(text) for file, text in planned.items()} == {
         path: "ClusterName=TestC\nPrologFlags=Serial\nInclude sub/%c.conf\n"
         "#ProctrackType=\nProctrackType=proctrack/cgroup\n",
         f"{tree}/sub/testc.conf": "# part\ninclude more.conf\nTaskPlugin=task/affinity,task/cgroup # t\n",
         f"{tree}/sub/more.conf": "PrologFlags=Alloc,Contain",
     }
+    before = {file: pathlib.Path(file).read_text() for file in planned}
     for file, text in planned.items():
         pathlib.Path(file).write_text(text)
     assert slurm_conf.plan(WANTED, path) == {}
     assert slurm_conf.check(WANTED, path) == []
+    assert slurm_conf.plan({}, path) == before
 
 
 def test_what_slurmctld_says_counts_before_the_file(slurm_conf, tree, monkeypatch):
@@ -233,3 +300,4 @@ def test_a_configless_node_is_read_and_never_edited(slurm_conf, tmp_path):
 def test_no_slurm_conf_says_where_it_looked(slurm_conf, tmp_path):
     with pytest.raises(CommandExecutionError, match=f"No slurm.conf here: looked for {tmp_path}/x"):
         slurm_conf.find(f"{tmp_path}/x")
+    assert slurm_conf.plan({}, f"{tmp_path}/x") == {}
