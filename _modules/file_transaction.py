@@ -239,11 +239,11 @@ def commit(changes: Sequence[Change]) -> bool:
 
 
 def _make_directories(pending: Iterable[Change]) -> None:
-    for change in pending:
+    for directory in {os.path.dirname(change["path"]) for change in pending if change["after"] is not None}:
         try:
-            os.makedirs(os.path.dirname(change["path"]), mode=0o755, exist_ok=True)
+            os.makedirs(directory, mode=0o755, exist_ok=True)
         except OSError as problem:
-            raise CommandExecutionError(_failure(change["path"], problem, [])) from problem
+            raise CommandExecutionError(_failure(directory, problem, [])) from problem
 
 
 def _put(pending: Sequence[Change]) -> None:
