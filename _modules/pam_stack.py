@@ -108,20 +108,17 @@ def _names_nothing(module):
 
 # --- grammar: from text to entries ---
 
-# The common line, whole: a rule or an include without brackets (but for its control), escapes, continuations, NULs and
-# odd blanks; or nothing; then perhaps a comment. Whatever else there is takes the slow, exact path.
+# The common line: a rule or an include without brackets (but for its control), escapes, continuations, NULs and odd
+# blanks, then perhaps a comment. What is not common takes the slow, exact path.
 _PLAIN = r"[^\s\[\\#\0]"
-_FILE = rf"(?:{_PLAIN}*/)?[\w-]+"
 _COMMON = re.compile(
-    rf"""[ \t]*
-    (?:(-?)((?ai:auth|account|password|session))[ \t]+
-       (?:((?ai:include|substack))[ \t]+({_FILE})
-         |(\[[^\[\]\\#\0\n=]*=[^\[\]\\#\0\n]*\]|(?!(?ai:include|substack)[ \t]){_PLAIN}+)[ \t]+({_PLAIN}*\w\.so))
-       ((?:[ \t]+{_PLAIN}+)*)[ \t]*)?
-    (?:\#[^\n\0]*)?\n?""",
+    rf"""(-?)([a-zA-Z]+)[ \t]+
+    (\[[^\[\]\\#\0\n=]*=[^\[\]\\#\0\n]*\]|{_PLAIN}+)[ \t]+
+    ({_PLAIN}*\w)((?:[ \t]+{_PLAIN}+)*)
+    [ \t]*(?:\#[^\n\0]*)?\n?""",
     re.VERBOSE,
 )
-_COMMON_AT = re.compile(rf"@(?ai:include)[ \t]+({_FILE})[ \t]*(?:#[^\n\0]*)?\n?")
+_COMMON_AT = re.compile(rf"@(?ai:include)[ \t]+({_PLAIN}*\w)[ \t]*(?:#[^\n\0]*)?\n?")
 _COMMON_LENGTH = 255  # at most four bytes a character, so below the old buffer's size
 
 _WORD = re.compile(r"[ \t\n]*(?:\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+))")
@@ -295,22 +292,18 @@ def _common_entry(line, number, libpam):
     match = _COMMON.fullmatch(line)
     if not match:
         return None
-    silent, type_, include, target, control, module, args = match.groups()
-    if module:
-        return {
-            "text": line,
-            "line": number,
-            "kind": "rule",
-            "type": type_.lower(),
-            "silent": silent == "-",
-            "control": control,
-            "module": module,
-            "args": args.split(),
-        }
-    if include:
-        entry = {"text": line, "line": number, "kind": "include", "type": type_.lower(), "silent": silent == "-"}
-        return entry | {"control": include.lower(), "target": target}
-    return {"text": line, "line": number, "kind": "comment" if "#" in line else "blank"}
+    silent, type_, control, named, args = match.groups()
+    entry = {"text": line, "line": number, "kind": "rule", "type": type_.lower(), "silent": silent == "-"}
+    if entry["type"] not in TYPES:
+        return None
+    if control.lower() in INCLUDES:
+        return None if "." in named else entry | {"kind": "include", "control": control.lower(), "target": named}
+    if not (named.endswith(".so") and named[-4:-3].isalnum()):
+        return None
+    entry["control"] = control
+    entry["module"] = named
+    entry["args"] = args.split()
+    return entry
 
 
 def parse(text, libpam=None, conf=False):
@@ -420,6 +413,7 @@ def _controlled(wanted):
     return lambda control: control is not None and _plain_control(control) == wanted
 
 
+@functools.lru_cache(maxsize=256)
 def _plain_control(control):
     """A control without what makes no difference: brackets around a keyword, case, and how many blanks there are."""
     value = " ".join(_argument(control).split())
@@ -538,14 +532,16 @@ class _Layout:
     def __init__(self, text, old):
         line = _Line(text, 0, old)
         self.text, self.old = text, old
-        spans = [(line.place(word.end() - 1) + 1, _written(word)) for word in line.words]
-        if spans and text.endswith("\r\n") and spans[-1][0] == len(text) - 1:
+        self.words = [_written(word) for word in line.words]
+        self.ends = [0, *(line.place(word.end() - 1) + 1 for word in line.words)]
+        self.starts = [line.place(word.end() - len(written)) for word, written in zip(line.words, self.words)]
+        if text.endswith("\r\n") and self.ends[-1] == len(text) - 1:
             # To libpam the carriage return is the end of a word, or a word; here it is the end of the line.
-            _, last = spans.pop()
-            spans += [(len(text) - 2, last[:-1])] if last != "\r" else []
-        self.words = [word for _, word in spans]
-        self.ends = [0] + [end for end, _ in spans]
-        self.starts = [line.place(word.end() - len(_written(word))) for word in line.words][: len(spans)]
+            if self.words[-1] == "\r":
+                del self.words[-1], self.starts[-1], self.ends[-1]
+            else:
+                self.words[-1] = self.words[-1][:-1]
+                self.ends[-1] -= 1
         self.gaps = [text[end:start] for end, start in zip(self.ends, self.starts)]
         self.rest = text[self.ends[-1] :]
 
@@ -564,15 +560,20 @@ class _Layout:
         gap, (end, column) = self.gaps[index], self.columns(index)
         if "\n" in gap or not gap:
             return gap or " "
-        shared = gap.startswith("  ") or any(
-            len(other.words) > index and other.columns(index)[1] == column and other.columns(index)[0] != end
-            for other in (_Layout(text, self.old) for text in neighbours)
-        )
+        shared = gap.startswith("  ") or (index < 3 and self._shares(index, column, end, neighbours))
         if not shared:
             return gap
         if "\t" in gap:
             return "\t" * max(1, -(-column // _TAB) - _column(before) // _TAB)
         return " " * max(1, column - _column(before))
+
+    def _shares(self, index, column, end, neighbours):
+        """Whether a word stands in the column of a neighbour's, and that is no accident: the words before differ."""
+        for text in neighbours:
+            other = _Layout(text, self.old)
+            if len(other.words) > index and other.columns(index)[1] == column and other.columns(index)[0] != end:
+                return True
+        return False
 
     def write(self, words, neighbours):
         """This line with other words: what is the same stays as it is, byte for byte."""
@@ -674,23 +675,29 @@ class _Editor:
 
     def _put(self, place, text):
         """Put a line, given with its newline, before the entry at an index."""
-        before = self.entries[place - 1]["text"] if place else "\n"
-        if _line_end(before):
+        if not place or self.entries[place - 1]["text"].endswith("\n"):
             self._settle(place, place, [text])
         else:
             # The file's last line had no newline, and so has none after.
-            end = _line_end(text)
-            self._settle(place - 1, place, [before + end, text.removesuffix(end)])
+            before = self.entries[place - 1]
+            self._settle(place - 1, place, [before["text"] + "\n", text.removesuffix(_line_end(text))])
+            self._refuse_change(before, place - 1)
 
     def _drop(self, index):
         """Remove a line."""
-        text = self.entries[index]["text"]
-        if index and index == len(self.entries) - 1 and not _line_end(text):
-            before = self.entries[index - 1]["text"]
-            before = before.removesuffix(_line_end(before))
-            self._settle(index - 1, index + 1, [before] if before else [])
+        if index and index == len(self.entries) - 1 and not self.entries[index]["text"].endswith("\n"):
+            before = self.entries[index - 1]
+            text = before["text"].removesuffix("\n")
+            self._settle(index - 1, index + 1, [text] if text else [])
+            if text:
+                self._refuse_change(before, index - 1)
         else:
             self._settle(index, index + 1, [])
+
+    def _refuse_change(self, before, index):
+        """Refuse what changed more of a line than its newline, which belongs to a word whose bracket is not closed."""
+        if {**before, "text": None} != {**self.entries[index], "text": None}:
+            raise CommandExecutionError(f"this line has no end that could be changed:{self._listed([index])}")
 
     def _given(self, text):
         """The one line a caller gives to write: (entry, layout)."""
