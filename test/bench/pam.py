@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-How fast pam_stack is, beside augeas and Ansible's pamd, in one run.
+How fast pam_stack and pam_verdict are, beside augeas and Ansible's pamd where these do the same work, in one run.
 
     .venv/bin/python test/bench/pam.py
 
@@ -70,6 +70,16 @@ session    include      postlogin
 """
 assert SERVICE.count("\n") == 31
 
+# sshd's account stack on Debian 12, and one of 200 rules.
+CONFDIR = "/bench/pam.d"
+STACKS = {
+    f"{CONFDIR}/sshd": "account    required     pam_nologin.so\n@include common-account\n",
+    f"{CONFDIR}/common-account": "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so \n"
+    "account\trequisite\t\t\tpam_deny.so\naccount\trequired\t\t\tpam_permit.so\n",
+    f"{CONFDIR}/long": "account required pam_a.so\naccount sufficient pam_b.so\naccount optional pam_c.so\n"
+    "account [success=ok new_authtok_reqd=2 perm_denied=reset auth_err=1 default=bad] pam_d.so\n" * 50,
+}
+
 
 def load(path, name):
     spec = importlib.util.spec_from_file_location(name, path)
@@ -97,6 +107,12 @@ class Ours:
 
     def read(self, path):
         return self.pam_stack.read(path)
+
+    def verdict(self):
+        """pam_verdict, connected as Salt's loader does it."""
+        verdict = load(ROOT / "_modules/pam_verdict.py", "pam_verdict")
+        verdict.__salt__ = {"pam_stack.expand": self.pam_stack.expand, "pam_stack.libpam": self.pam_stack.libpam}
+        return verdict
 
     def edit(self, text):
         return self.pam_stack.edit(text, list(self.CHANGES))
@@ -204,7 +220,22 @@ def measurements(subjects, directory):
         ("read a file of 31 lines", of_each(lambda subject: subject.read(str(service)))),
         (f"read 30 files of /etc/pam.d, {lines} lines", of_each(lambda subject: [subject.read(p) for p in thirty])),
         ("one edit, a line before another", of_each(lambda subject: subject.edit(SERVICE))),
+        *verdicts(subjects["Ours"].verdict()),
     ]
+
+
+def verdicts(verdict):
+    """What no other subject does."""
+    stacks = {"confdirs": [CONFDIR], "libpam": {"version": "1.5.2", "debian": True}, "files": STACKS}
+    answers = {"pam_nologin.so": "success", "pam_unix.so": "success", "pam_permit.so": "success"}
+    compiled = verdict._compile("sshd", **stacks)
+    work = {
+        "expand and decide sshd's account stack": lambda: verdict.decide("sshd", "acct_mgmt", answers, **stacks),
+        "decide it once it is compiled": lambda: verdict._Handle(compiled).call("acct_mgmt", lambda *_: "success"),
+        "outcomes of it, all answers unknown": lambda: verdict.outcomes("sshd", "acct_mgmt", {}, **stacks),
+        "outcomes of 200 rules, all answers unknown": lambda: verdict.outcomes("long", "acct_mgmt", {}, **stacks),
+    }
+    return [(what, {"Ours": function}) for what, function in work.items()]
 
 
 def seconds(functions):
@@ -232,7 +263,7 @@ def seconds(functions):
 def report(subjects, missing):
     names = list(subjects)
     lines = [
-        "# How fast pam_stack is",
+        "# How fast pam_stack and pam_verdict are",
         "",
         "Milliseconds of processor time for one call, the fastest of many rounds in which the subjects take turns; in",
         "brackets how many times as long as ours, the median of the rounds.",
