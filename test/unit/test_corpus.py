@@ -16,8 +16,8 @@ from libpam import differential
 # fmt: off
 PACKAGES = [
     "at", "away", "calife", "cinnamon-screensaver", "cockpit-ws", "cron", "cups-daemon", "dovecot-core",
-    "ecryptfs-utils", "freeradius", "ftpd-ssl", "gdm3", "greetd", "i3lock", "inetutils-ftpd", "libpam-elogind",
-    "libpam-runtime", "libpam-systemd", "lightdm", "login", "lxdm", "mate-screensaver", "monit", "newrole", "nodm",
+    "freeradius", "ftpd-ssl", "gdm3", "greetd", "i3lock", "inetutils-ftpd", "libpam-elogind",
+    "libpam-runtime", "lightdm", "login", "lxdm", "mate-screensaver", "monit", "newrole", "nodm",
     "ocserv", "open-vm-tools", "opendoas", "openssh-server", "partimage-server", "passwd", "perdition", "pleaser",
     "polkitd", "popa3d", "poppassd", "ppp", "proftpd-core", "pure-ftpd-common", "pwauth", "rsh-redone-server",
     "rsh-server", "samba-common", "schroot", "sddm", "slim", "solid-pop3d", "sssd-common", "suckless-tools", "sudo",
