@@ -25,7 +25,6 @@ from harness.site import Site, machine
 FORMULA = ("slurm_pam", "_modules", "_states")
 PATH = f"{SALT_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 METHODS = ("publickey", "password", "keyboard-interactive")
-DAEMONS = ("munge", "slurmctld", "slurmd")
 
 
 class Node:
