@@ -58,7 +58,12 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 def _is_old(libpam):
     """Up to 1.5.3 libpam read lines through a buffer of 1024 bytes; 1.6.0 replaced all of that."""
-    return tuple(int(number) for number in re.findall(r"\d+", libpam["version"])[:2]) < (1, 6)
+    return _release(libpam["version"]) < (1, 6)
+
+
+@functools.lru_cache(maxsize=16)
+def _release(version):
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 @functools.lru_cache(maxsize=1024)
@@ -403,6 +408,11 @@ def actions(control, libpam=None):
 # --- selecting ---
 
 
+def _typed(wanted):
+    wanted = wanted.translate(_LOWER)
+    return lambda type_: type_ == wanted
+
+
 def _named(wanted):
     """A bare name stands for every path that ends in it. A carriage return belongs to the line's end, to us."""
     return lambda name: wanted in (name or "") and wanted in (name.rstrip("\r"), name.rstrip("\r").rpartition("/")[2])
@@ -437,7 +447,7 @@ def _arguments(args):
 
 # What makes, of the value that is wanted, a test of a line's.
 _SELECTORS = {
-    "type": lambda wanted: lambda type_: type_ == wanted.translate(_LOWER),
+    "type": _typed,
     "control": _controlled,
     "module": _named,
     "target": lambda wanted: lambda target: target is not None and target.rstrip("\r") == wanted,
@@ -459,10 +469,10 @@ def _selection(selector):
 
 def _select(entries, selection):
     """The indexes of the rules and includes that pass every test."""
-    found = [index for index, entry in enumerate(entries) if entry["kind"] in ("rule", "include")]
+    found = range(len(entries))
     for key, test in selection:
         found = [index for index in found if test(entries[index].get(key))]
-    return found
+    return [index for index in found if entries[index]["kind"] in ("rule", "include")]
 
 
 def find(text, **selector):
