@@ -301,8 +301,8 @@ def _common_entry(line, number, libpam):
     entry = {"text": line, "line": number, "kind": "rule", "type": type_.lower(), "silent": silent == "-"}
     if entry["type"] not in TYPES:
         return None
-    if control.lower() in INCLUDES:
-        return None if "." in named else entry | {"kind": "include", "control": control.lower(), "target": named}
+    if (keyword := control.translate(_LOWER)) in INCLUDES:
+        return None if "." in named else entry | {"kind": "include", "control": keyword, "target": named}
     if not (named.endswith(".so") and named[-4:-3].isalnum()):
         return None
     entry["control"] = control

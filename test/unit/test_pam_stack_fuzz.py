@@ -101,6 +101,8 @@ def fuzz(seed, inputs):
         except BaseException:
             print(f"input {own}", file=sys.stderr)
             raise
+        if (number + 1) % 100_000 == 0:
+            print(f"{number + 1} inputs", flush=True)
     return made
 
 

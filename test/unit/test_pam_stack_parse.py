@@ -76,6 +76,7 @@ CASES = {
     "a byte order mark is in a word": ("\ufeffauth required a.so\n", [(1, "invalid", "required", "a.so")]),
     "a blank from Unicode is in a word": ("auth required a.so x\xa0y\n", [(*RULE, ["x\xa0y"])]),
     "a Kelvin sign is not a k": ("auth substac\u212a a.so\n", [(1, "rule", "auth", "substac\u212a", "a.so")]),
+    "nor where a file could be named": ("auth substac\u212a x\n", [(1, "rule", "auth", "substac\u212a", "x")]),
     "a long s is not an s": ("se\u017fsion required a.so\n", [(1, "invalid", "required", "a.so")]),
     "a byte that is not UTF-8": ("auth required a.so \udcff\n", [(*RULE, ["\udcff"])]),
     "no type": ("foo required a.so\n", [(1, "invalid", "required", "a.so")]),
