@@ -264,7 +264,10 @@ def edit(text, wanted, tag="salt"):
     Nothing else changes: comments, blanks, order and the list values found stay. A line that is changed is kept in a
     comment above it, headed by ``tag``. A key that is not there goes below its commented-out line, or to the end, below
     a comment that says so. Edits with this tag of keys that are not wanted are taken back, so with no key at all the
-    text is again what it was, to the byte. Comments do not count when Slurm compares the slurm.conf of its nodes.
+    text is again what it was, to the byte.
+
+    slurmctld compares every byte of its slurm.conf with that of each node, comments included, and logs where they
+    differ (slurm.conf(5), ``DebugFlags=NO_CONF_HASH``): the whole cluster needs the same text.
 
     .. versionadded:: 1.0.0
 

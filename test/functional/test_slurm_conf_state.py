@@ -12,6 +12,10 @@ import pytest
 SETTINGS = {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"]}
 BEFORE = "# site\nPrologFlags=Alloc # ours\nInclude part.conf\n"
 PART = "TaskPlugin=task/affinity\n"
+WHAT_FOLLOWS = (
+    "It counts once slurmctld and slurmd are restarted. Give the whole cluster the same text: slurmctld logs every node "
+    "whose slurm.conf differs from its own, be it in a comment."
+)
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def test_managed(states, conf, slurmd, test_mode):
         assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
         return
     assert ret.result is True
-    assert ret.comment == f"Changed {conf}, {part}. It counts once slurmctld and slurmd are restarted."
+    assert ret.comment == f"Changed {conf}, {part}. {WHAT_FOLLOWS}"
     assert part.stat().st_mode & 0o777 == 0o640
     again = states.slurm_conf.managed("needs", **arguments)
     assert (again.result, again.changes) == (True, {})
@@ -102,7 +106,7 @@ def test_absent(states, conf, slurmd, test_mode):
         assert (conf.read_text(), part.read_text()) == edited
         return
     assert ret.result is True
-    assert ret.comment == f"Changed {conf}, {part}. It counts once slurmctld and slurmd are restarted."
+    assert ret.comment == f"Changed {conf}, {part}. {WHAT_FOLLOWS}"
     assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
     assert part.stat().st_mode & 0o777 == 0o640
     again = states.slurm_conf.absent("needs not", path=str(conf), tag="t")

@@ -1,0 +1,51 @@
+"""The formula on a node: what its pillar says, what a run came to, and what /etc is then."""
+
+from __future__ import annotations
+
+import yaml
+
+from harness.node import Node
+from harness.paths import REPO
+
+EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
+DENIED = "Access denied by pam_slurm_adopt: you have no active jobs on this node"
+# Clean leaves the groups. The rest is what the package manager and the tools that edit groups keep for themselves.
+STAYS = ("/etc/group", "/etc/gshadow", "/etc/ld.so.cache", "/etc/zypp", "/etc/apt")
+
+
+def settings(node: Node, **changes: object) -> None:
+    """The pillar of this node: the example, with these sections instead of its own."""
+    pillar(node, {"slurm_pam": {**EXAMPLE, **changes}})
+
+
+def pillar(node: Node, data: object) -> None:
+    node.pillar(yaml.safe_dump(data))
+
+
+def apply(node: Node, sls: str = "slurm_pam", **keywords: object) -> dict[str, dict]:
+    """What each state came to, by its ID."""
+    results = node.salt("state.apply", sls, **keywords)
+    assert isinstance(results, dict), results
+    return {result["__id__"]: result for result in results.values()}
+
+
+def applied(node: Node, sls: str = "slurm_pam", **keywords: object) -> dict[str, dict]:
+    """What each state came to, by its ID; none of them has failed."""
+    results = apply(node, sls, **keywords)
+    assert not failed(results), failed(results)
+    return results
+
+
+def failed(results: dict[str, dict]) -> dict[str, str]:
+    """The comments of the states that failed."""
+    return {name: result["comment"] for name, result in results.items() if result["result"] is False}
+
+
+def changed(results: dict[str, dict]) -> list[str]:
+    """The states that changed something, or would."""
+    return [name for name, result in results.items() if result["changes"]]
+
+
+def etc(node: Node) -> dict[str, tuple]:
+    """Every file below /etc that clean brings back."""
+    return {path: what for path, what in node.snapshot("/etc").items() if not path.startswith(STAYS)}
