@@ -13,6 +13,6 @@ slurm_pam-rollout-done:
   salt.runner:
     - name: slurm_pam.rollout
 {%-   for argument, value in salt["pillar.get"]("rollout", {}).items() %}
-    - {{ argument }}: {{ value | json }}
+    - {{ argument }}: {{ value | json(sort_keys=False) }}
 {%-   endfor %}
 {%- endif %}

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness import cgroups, host, network
 from harness.node import Node
@@ -31,6 +31,7 @@ sock_dir: {{sockets}}
 timeout: 10
 gather_job_timeout: 5
 worker_threads: 3
+enable_fqdns_grains: False
 default_include: master.d/*.conf
 """
 OWN = ("etc", "srv", "var")
@@ -58,18 +59,24 @@ random_reauth_delay: 1
 recon_default: 500
 recon_max: 2000
 recon_randomize: False
+enable_fqdns_grains: False
 """
 
 
-def minion(master: str = network.ADMIN_ORIGIN, **config: object):
-    """What makes a node of the bare image a minion from its boot on; ``config`` goes to /etc/salt/minion as well."""
+def minion(files: Mapping[str, str] | None = None, started: bool = True) -> Callable[[Node], None]:
+    """What makes a node of the bare image a minion, started at its boot or not; ``files`` are more of its image."""
 
     def prepare(node: Node) -> None:
-        own = "".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items())
-        node.write("/etc/salt/minion", f"{MINION_CONFIG}id: {node.name}\n{own}")
-        node.write("/etc/hosts", node.read("/etc/hosts") + f"{master} salt\n")
+        node.write("/etc/salt/minion", f"{MINION_CONFIG}id: {node.name}\n")
+        node.write("/etc/hosts", node.read("/etc/hosts") + f"{network.ADMIN_ORIGIN} salt\n")
         node.write("/etc/systemd/system/salt-minion.service", MINION_UNIT)
-        node.write("/etc/systemd/system/multi-user.target.d/salt-minion.conf", "[Unit]\nWants=salt-minion.service\n")
+        # For salt-ssh: where Python is on most systems.
+        (node.root / "usr/bin/python3").symlink_to(f"{SALT_HOME}/bin/python3")
+        if started:
+            wants = "[Unit]\nWants=salt-minion.service\n"
+            node.write("/etc/systemd/system/multi-user.target.d/salt-minion.conf", wants)
+        for path, text in (files or {}).items():
+            node.write(path, text)
 
     return prepare
 
@@ -142,6 +149,18 @@ class Master:
         for part in FORMULA:
             self.run(["ln", "-sfn", str(REPO / part), f"/srv/salt/{part}"], check=True)
 
+    def login_everywhere(self) -> None:
+        """root on the master may log in to every node by its name, as everyone."""
+        names = "".join(f"{address} {name}\n" for name, address in self.site.addresses.items())
+        self.write("/etc/hosts", self.read("/etc/hosts") + names)
+        options = {
+            "IdentityFile": f"{self.site.directory}/key",
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+        }
+        self.write("/etc/ssh/ssh_config", "".join(f"{name} {value}\n" for name, value in options.items()))
+
     def pillar(self, name: str, text: str) -> None:
         self.write(f"/srv/pillar/{name}.sls", text)
 
@@ -149,10 +168,13 @@ class Master:
 
     def accept(self, *names: str) -> None:
         """Accept the keys of these minions and wait until they answer."""
-        self._until(lambda: set(names) <= set(self.keys("pre") + self.keys("acc")), f"keys of {names}", 60)
         for name in names:
+            self.await_key(name)
             self.run(["salt-key", "--yes", f"--accept={name}"], check=True)
         self._until(lambda: set(self.salt(",".join(names), "test.ping", targeting="list")) == set(names), "answers", 90)
+
+    def await_key(self, name: str) -> None:
+        self._until(lambda: name in self.keys("pre") + self.keys("acc"), f"key of {name}", 90)
 
     def keys(self, kind: str) -> list[str]:
         found = json.loads(self.run(["salt-key", f"--list={kind}", "--out=json"], check=True).stdout)
@@ -216,8 +238,10 @@ class Cluster:
         finally:
             site.remove()
 
-    def start(self, name: str, salt: str = "3008", layout: str = "sle15", **config: object) -> Node:
-        node = self.nodes[name] = Node.start(self.site, name, layout, salt, minion(**config))
+    def start(
+        self, name: str, salt: str = "3008", files: Mapping[str, str] | None = None, started: bool = True
+    ) -> Node:
+        node = self.nodes[name] = Node.start(self.site, name, "sle15", salt, minion(files, started))
         return node
 
 

@@ -1,0 +1,175 @@
+"""A rollout over a real master and real minions: node by node while all goes well, and not one further."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+import yaml
+from harness.cluster import Cluster
+from harness.paths import REPO
+
+EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
+HOSTS = ["head", "cn1", "cn2", "cn3", "gpu1"]
+PARTITIONS = {"batch": ["head", "cn1", "cn2", "cn3"], "gpu": ["gpu1"]}
+TARGETS = HOSTS[1:]
+PROBES = [
+    {"command": "ssh -o BatchMode=yes admin@{node} true"},
+    {"command": "ssh -o BatchMode=yes alice@{node} true", "expect": "deny", "says": "you have no active jobs"},
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(machine):
+    with Cluster.boot(HOSTS, HOSTS, PARTITIONS) as booted:
+        master = booted.master
+        master.pillar("slurm_pam", yaml.safe_dump({"slurm_pam": EXAMPLE}))
+        master.login_everywhere()
+        yield booted
+
+
+@pytest.fixture
+def opened(cluster):
+    """All nodes open, and no rollout remembered."""
+    cluster.master.salt("cn* or gpu*", "state.apply", "slurm_pam.clean")
+    cluster.master.runner("slurm_pam.forget")
+    return cluster
+
+
+def command(**arguments):
+    settings = {"nodes": "cn* or gpu*", "canary": "cn1", "batch": 1, "confirm": 90, "probes": PROBES, **arguments}
+    return ["state.orch", "slurm_pam.rollout", f"pillar={json.dumps({'rollout': settings})}", "--out=json"]
+
+
+def rollout(cluster, **arguments):
+    """The state of the orchestration and the lines it said on the way."""
+    done = cluster.master.runner(*command(**arguments))
+    (states,) = json.loads(done.stdout[done.stdout.index("{") :])["data"].values()
+    (state,) = states.values()
+    assert (done.rc == 0) == state["result"]
+    return state, [line for line in done.stderr.splitlines() if line[:1].isdigit()]
+
+
+def became(state):
+    return {name: node["state"] for name, node in state["changes"]["return"]["nodes"].items()}
+
+
+def reason(state, name):
+    return state["changes"]["return"]["nodes"][name]["reason"]
+
+
+def closed(cluster):
+    """The nodes that turn a user without a job away; an administrator gets in everywhere."""
+    assert all(cluster.nodes[name].ssh("admin").ok for name in TARGETS)
+    return [name for name in TARGETS if not cluster.nodes[name].ssh("alice").ok]
+
+
+def test_a_master_without_the_runner_says_what_to_do(cluster):
+    state, _ = rollout(cluster)
+    assert state["result"] is False
+    assert "salt-run saltutil.sync_runners" in state["name"]
+    assert "runners.slurm_pam" in cluster.master.runner("saltutil.sync_runners").stdout
+
+
+def test_partition_by_partition_on_minions_that_never_synced(cluster):
+    """The canary, then the partition that comes first, then the others."""
+    state, said = rollout(cluster, batch="60%", partitions={"gpu": "gpu*", "batch": "cn*"})
+    assert became(state) == dict.fromkeys(TARGETS, "done"), said
+    steps = [line.split(" ", 1)[1] for line in said if re.search("(canary|batch .*): ", line)]
+    assert steps == ["canary: cn1", "gpu, batch 1 of 1: gpu1", "batch, batch 1 of 1: cn2, cn3"]
+    assert closed(cluster) == TARGETS
+    assert not any(cluster.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
+    again, _ = rollout(cluster)
+    assert became(again) == dict.fromkeys(TARGETS, "unchanged")
+
+
+def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened):
+    """A user who should have no job on the second node has one: the node is taken back, and the rest is not touched."""
+    job = opened.nodes["cn2"].job("alice")
+    state, _ = rollout(opened)
+    assert state["result"] is False
+    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "waiting", "gpu1": "waiting"}
+    assert "alice@cn2 true: expected deny" in reason(state, "cn2")
+    assert "Stopped at nodes, batch 1 of 3" in state["changes"]["return"]["summary"]
+    opened.nodes["cn2"].cancel(job)
+    assert closed(opened) == ["cn1"]
+    told = json.loads(opened.master.runner("slurm_pam.report", "--out=json").stdout)
+    assert told["nodes"] == state["changes"]["return"]["nodes"]
+    state, said = rollout(opened)
+    assert became(state) == dict.fromkeys(TARGETS, "done")
+    assert not any("canary" in line for line in said)
+    assert closed(opened) == TARGETS
+
+
+def test_a_node_that_cannot_be_closed_stops_it_before_anything_is_changed(opened):
+    """Its PAM files say that everyone gets in, whatever comes after."""
+    broken = opened.nodes["cn3"]
+    before = broken.read("/etc/pam.d/sshd")
+    line = "account     requisite   pam_nologin.so"
+    broken.write("/etc/pam.d/sshd", before.replace(line, f"account sufficient pam_permit.so\n{line}"))
+    state, _ = rollout(opened)
+    broken.write("/etc/pam.d/sshd", before)
+    assert state["result"] is False
+    assert became(state) == {"cn1": "waiting", "cn2": "waiting", "cn3": "refused", "gpu1": "waiting"}
+    assert "/etc/pam.d/sshd" in reason(state, "cn3") and "pam_permit" in reason(state, "cn3")
+    assert closed(opened) == []
+
+
+def test_a_dead_minion_is_left_out_and_named(opened):
+    opened.nodes["cn2"].run(["systemctl", "stop", "salt-minion"], check=True)
+    opened.nodes["cn2"].run(["systemctl", "kill", "salt-minion"])
+    try:
+        state, _ = rollout(opened, batch=5)
+        assert state["result"] is False
+        assert became(state) == {"cn1": "done", "cn2": "unreachable", "cn3": "done", "gpu1": "done"}
+        assert closed(opened) == ["cn1", "cn3", "gpu1"]
+    finally:
+        opened.nodes["cn2"].run(["systemctl", "start", "salt-minion"], check=True)
+        opened.master.accept("cn2")
+    state, _ = rollout(opened, batch=5)
+    assert became(state) == dict.fromkeys(TARGETS, "done")
+
+
+def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_back(opened):
+    dying = opened.nodes["cn2"]
+    # sshd is asked in the middle of an apply; then the minion is killed with all that it does.
+    dying.write(
+        "/usr/local/sbin/sshd",
+        "#!/bin/sh\n[ -e /var/lib/slurm_pam/confirm/until ] && systemctl kill --signal=KILL salt-minion\n"
+        'exec /usr/sbin/sshd "$@"\n',
+    )
+    dying.run(["chmod", "755", "/usr/local/sbin/sshd"], check=True)
+    state, _ = rollout(opened, confirm=45)
+    assert state["result"] is False
+    assert became(state) == {"cn1": "done", "cn2": "failed", "cn3": "waiting", "gpu1": "waiting"}
+    assert "no answer to state.apply" in reason(state, "cn2")
+    assert "takes back by itself within 45 s" in reason(state, "cn2")
+    dying.until(lambda: dying.run(["test", "-e", "/var/lib/slurm_pam/confirm/taken-back"]).ok, "take-back", 60)
+    assert closed(opened) == ["cn1"]
+    dying.run(["rm", "/usr/local/sbin/sshd"], check=True)
+    dying.run(["systemctl", "start", "salt-minion"], check=True)
+    opened.master.accept("cn2")
+    state, _ = rollout(opened)
+    assert became(state) == dict.fromkeys(TARGETS, "done")
+
+
+def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
+    words = opened.master.command(["salt-run", *command(batch=5)])
+    first = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for line in first.stderr:
+        if "cn3" in line and "applying" in line:
+            break
+    state, _ = rollout(opened)
+    assert "Another rollout is running" in state["changes"]["return"]["summary"]
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    time.sleep(1)
+    state, said = rollout(opened, batch=5)
+    assert became(state) == dict.fromkeys(TARGETS, "done"), said
+    assert closed(opened) == TARGETS
+    assert not any(opened.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
