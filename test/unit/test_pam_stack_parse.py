@@ -88,6 +88,7 @@ CASES = {
     "a module without a suffix": ("auth required a\n", [(1, "rule", "auth", "required", "a")]),
     "a substack of no name": ("auth substack x/\n", [(1, "invalid", "auth", "substack", "x/")]),
     "an include of no name": ("auth include x/\n", [(1, "include", "auth", "include", "x/")]),
+    "two dashes": ("--auth required a.so\n", [(1, "invalid", "required", "a.so")]),
     "a dash alone": ("- required a.so\n", [(1, "invalid", "required", "a.so")]),
     "a dash and a blank": ("- auth required a.so\n", [(1, "invalid", "auth", "required", ["a.so"])]),
     "a file that ends in a continuation": ("auth required a.so\nauth x \\\n", [RULE, (1, "invalid")]),

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from unit.pam_texts import DEBIAN_OLD, NEW, OLD, load, pam_stack
@@ -251,7 +251,21 @@ def dispatched(handlers, answers):
     return ran
 
 
+def handler(kind, level, action):
+    return {"kind": kind, "level": level, "actions": [action] * 32}
+
+
+# A jump out of a substack counts as bad, so that the done after it does not stop.
+LOST_JUMP = [
+    handler("substack", 0, "ok"),
+    handler("module", 1, 9),
+    handler("module", 0, "done"),
+    handler("module", 0, "ok"),
+]
+
+
 @given(stacks())
+@example(LOST_JUMP)
 def test_no_reachable_line_is_called_unreachable(handlers):
     ran = set()
     for answers in itertools.product(range(CODES), repeat=len(handlers)):
