@@ -196,12 +196,19 @@ def _days(value: Any) -> int:
 # What is told
 
 
+_GATES = (" pam_access.so", " pam_slurm.so", " pam_slurm_adopt.so")
+
+
 def _decider(step: Mapping[str, Any]) -> dict | None:
-    """The last rule that lets the user in, or the last that made the answer a refusal."""
+    """The last rule that lets the user past Slurm or, where there is none, in; or the last that made it a refusal."""
+    if step["code"] == "success":
+        granted = [rule for rule in step["trace"] if rule["answer"] == "success"]
+        gates = [rule for rule in granted if any(module in rule["rule"] for module in _GATES)]
+        return (gates or granted or [None])[-1]
     decider, before = None, None
     for rule in step["trace"]:
         state = (rule["impression"], rule["status"])
-        if rule["answer"] == "success" if step["code"] == "success" else state != before:
+        if state != before:
             decider = rule
         before = state
     return decider

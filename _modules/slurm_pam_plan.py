@@ -108,13 +108,16 @@ def _file_and_link(name: str, suffix: str, spec: dict) -> Iterator[dict]:
 
 
 def _account(settings: Mapping[str, Any]) -> dict:
-    """The node's own rules, then the administrators past Slurm, then Slurm."""
+    """Slurm, with a way past it for administrators, and the node's own rules."""
     pam = settings["pam"]
-    rules = [_access_rule(settings), *_root_rule(settings), _slurm_rule(settings)]
+    gate = [*_root_rule(settings), _slurm_rule(settings)]
     if pam["account_base"] == "copy":
+        rules = [f"account sufficient {_access_module(settings)}", *gate]
         return {"source": pam["account_source"], "changes": [{"insert": rule, "at": "last"} for rule in rules]}
-    # A substack contains every early end in the node's own rules; included or copied, they could skip what follows.
-    return {"contents": "\n".join([f"account substack {pam['account_source']}", *rules, ""])}
+    # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
+    # and sshd lets a user in whose password they say has expired.
+    way_past = f"account [success={len(gate)} default=ignore] {_access_module(settings)}"
+    return {"contents": "\n".join([way_past, *gate, f"account substack {pam['account_source']}", ""])}
 
 
 def _session(pam: Mapping[str, Any]) -> dict:
@@ -125,10 +128,6 @@ def _session(pam: Mapping[str, Any]) -> dict:
             {"remove": {"type": "session", "module": module}, "missing": "ok"} for module in pam["session_remove"]
         ],
     }
-
-
-def _access_rule(settings: Mapping[str, Any]) -> str:
-    return f"account sufficient {_access_module(settings)}"
 
 
 def _access_module(settings: Mapping[str, Any]) -> str:
@@ -261,8 +260,8 @@ def modules(settings: Mapping[str, Any] | None = None) -> list[str]:
     .. versionadded:: 1.0.0
     """
     settings = settings or __salt__["slurm_pam.settings"]()
-    rules = [_access_rule(settings), *_root_rule(settings), _slurm_rule(settings)]
-    return [rule.split()[2] for rule in rules]
+    rules = [*_root_rule(settings), _slurm_rule(settings)]
+    return ["pam_access.so", *(rule.split()[2] for rule in rules)]
 
 
 def marker() -> str:

@@ -31,14 +31,14 @@ def closed(node):
 
 
 CASES = [
-    ("root", INSIDE, True, "/etc/pam.d/slurm-common-account:3", "+ : root : 192.0.2.0/24"),
+    ("root", INSIDE, True, "/etc/pam.d/slurm-common-account:2", "+ : root : 192.0.2.0/24"),
     ("root", OUTSIDE, False, "pam_succeed_if.so quiet uid != 0", "- : ALL : ALL"),
-    ("admin", INSIDE, True, "/etc/pam.d/slurm-common-account:3", "+ : (hpc_admin_g) : 192.0.2.0/24"),
+    ("admin", INSIDE, True, "/etc/pam.d/slurm-common-account:2", "+ : (hpc_admin_g) : 192.0.2.0/24"),
     ("admin", OUTSIDE, False, "pam_slurm_adopt.so", "- : ALL : ALL"),
     ("alice", INSIDE, True, "pam_slurm_adopt.so", "- : ALL : ALL"),
     ("alice", OUTSIDE, True, "pam_slurm_adopt.so", "- : ALL : ALL"),
     ("bob", INSIDE, False, "pam_slurm_adopt.so", "- : ALL : ALL"),
-    ("carol", OUTSIDE, True, "/etc/pam.d/slurm-common-account:3", "+ : carol : 198.51.100.1 .example.org"),
+    ("carol", OUTSIDE, True, "/etc/pam.d/slurm-common-account:2", "+ : carol : 198.51.100.1 .example.org"),
     ("carol", INSIDE, False, "pam_slurm_adopt.so", "- : ALL : ALL"),
     ("dave", INSIDE, False, "/etc/pam.d/common-account", "- : ALL : ALL"),
 ]
