@@ -62,9 +62,9 @@ def processes(groups: Iterable[Path]) -> set[int]:
     """Every process in these cgroups and below them."""
     found = set()
     for group in groups:
-        for listing in (group / "cgroup.procs", *group.rglob("cgroup.procs")):
+        for directory, _, _ in os.walk(group):
             with contextlib.suppress(OSError):
-                found.update(int(line) for line in listing.read_text().split())
+                found.update(int(line) for line in Path(directory, "cgroup.procs").read_text().split())
     return found
 
 
@@ -79,6 +79,7 @@ def end(groups: Sequence[Path], patience: float = 30) -> None:
             raise TimeoutError(f"these processes do not end: {sorted(alive)}")
         time.sleep(0.02)
     for group in groups:
-        for directory in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+        for directory, _, _ in os.walk(group, topdown=False):
+            # Where systemd owns the tree it removes what is empty at the same time.
             with contextlib.suppress(FileNotFoundError):
-                directory.rmdir()
+                Path(directory).rmdir()

@@ -1,8 +1,10 @@
 """Bring this machine to where tests can run: Debian packages and virtual environments, each only if missing."""
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness import progress
@@ -27,6 +29,9 @@ NODE_PACKAGES = (
 )
 # Salt needs timelib, which comes as source only.
 BUILD_PACKAGES = ("gcc", "libc6-dev", "python3-dev")
+# Programs that functional tests call; as services they are of no use here and stay off.
+PROGRAMS = ("openssh-server", "slurmctld")
+POLICY = Path("/usr/sbin/policy-rc.d")
 
 VENVS = {
     "3008": (REPO / ".venv", REPO / "test" / "requirements.txt"),
@@ -53,6 +58,31 @@ def install_packages(names: tuple[str, ...] = NODE_PACKAGES + BUILD_PACKAGES) ->
         apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
         run([*apt, "update"], env=environment)
         run([*apt, "install", "--yes", "--no-install-recommends", *missing], env=environment)
+
+
+def install_programs() -> None:
+    """Install the programs that functional tests call, with no service of theirs started or enabled."""
+    missing = [name for name in PROGRAMS if not _installed(name)]
+    if not missing:
+        return
+    with _no_service_starts():
+        install_packages(tuple(missing))
+    units = {"openssh-server": ["ssh.service", "ssh.socket"], "slurmctld": ["slurmctld.service", "munge.service"]}
+    run(["systemctl", "disable", "--quiet", *(unit for name in missing for unit in units[name])], check=False)
+
+
+@contextlib.contextmanager
+def _no_service_starts() -> Iterator[None]:
+    """Debian's own switch: package scripts ask this program before they start a service."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 def _installed(name: str) -> bool:

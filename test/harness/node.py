@@ -75,9 +75,9 @@ class Node:
         prepare(node)
         network.raise_node(site.name, name, site.hosts.index(name))
         container = node._start_container(launcher, tree)
-        node.init = state["init"] = node._await(lambda: _only_child(container.pid), container, "init", 30)
+        node.init = state["init"] = node._await(lambda: _only_child(container.pid), container, "init", 60)
         (directory / "node.json").write_text(json.dumps(state))
-        node._await(node._answers, container, "sshd and Slurm", 60)
+        node._await(node._answers, container, "sshd and Slurm", 180)
         return node
 
     def _lay_disk(self, base: Path) -> None:
