@@ -77,7 +77,7 @@ _GRANTED = ("positive", "success")
 _LOST = ("negative", "perm_denied")
 
 
-def _keep(state, _saved, _answer, _rule_answer):
+def _keep(state, _saved, _answer, _chosen):
     return state
 
 
@@ -156,6 +156,7 @@ def _compile(service, confdirs=None, libpam=None, files=None, calls=tuple(CALLS)
 
 
 def _link(handlers, jump):
+    """Handlers as entries: each knows what its answers do and where they lead."""
     ends, open_levels = [], []
     for index in range(len(handlers) - 1, -1, -1):
         while open_levels and handlers[open_levels[-1]]["level"] >= handlers[index]["level"]:
@@ -301,6 +302,7 @@ class _Search:
     def __init__(self, stack, choices, goal=lambda entry: False):
         self._stack = stack
         self._edges = [self._edges_of(entry, choices, goal(entry)) for entry in stack]
+        self._resetting = {entry.index for entry in stack if entry.enters and self._resets(entry)}
         self._searched = {}
         self.seen = self._explore(0, len(stack), _FRESH)
 
@@ -314,18 +316,18 @@ class _Search:
             return {}
         codes = (entry.fixed,) if entry.fixed else choices(entry)
         edges = {}
-        for code in codes:
+        for code in sorted(codes, key=lambda code: code not in _BEST_KNOWN):
             move = ("jump", _reached(self._stack)) if is_goal else entry.moves[code]
             edges.setdefault(move, []).append(code)
         return edges
 
-    def _resets(self, start, end):
-        level = self._stack[start].level
+    def _resets(self, first):
+        """Whether the substack that begins with this entry may go back to the state in which it was entered."""
         return any(
             effect == "reset"
-            for index in range(start, end)
-            if self._stack[index].level == level
-            for effect, _ in self._edges[index]
+            for entry in self._stack[first.index : first.end]
+            if entry.level == first.level
+            for effect, _ in self._edges[entry.index]
         )
 
     def _explore(self, start, end, entered):
@@ -357,7 +359,7 @@ class _Search:
 
     def _through_substack(self, marker, state):
         body = marker + 1
-        if body == len(self._stack) or not self._stack[body].enters or not self._resets(body, self._stack[body].end):
+        if body not in self._resetting:
             return [((body, state), None)]
         entered = state if state in (_FRESH, _GRANTED) else (state[0], _INHERITED)
         end = self._stack[body].end
@@ -414,6 +416,9 @@ def _possible(program, name, choose, goal=None):
 
 # new_authtok_reqd is no failure: PAM's keywords (required, sufficient) take it as they take success.
 _SETS = {"any": RETURN_CODES, "failure": tuple(c for c in RETURN_CODES if c not in ("success", "new_authtok_reqd"))}
+
+# Where several answers would do, an example has the one that people know best.
+_BEST_KNOWN = ("success", "perm_denied", "auth_err", "ignore")
 
 
 def _codes(value, where):
@@ -838,7 +843,7 @@ def prove(policy, confdirs=None, libpam=None, files=None):
     scenario holds, and otherwise a case that breaks it: ``call``; ``answers``, what the modules answer in it, one by
     one (``call``, ``file``, ``line``, ``rule``, ``answer``); the ``code`` that the call then returns, or ``reached``;
     ``decided_by``, the line that decided (``file``, ``line``, ``rule``; None where there is none); and ``why``, in
-    words, with what to do. It is one with the fewest modules asked, and a run of the stack has confirmed it.
+    words, with what to do. It is a short one, and a run of the stack has confirmed it.
 
     Raises SaltInvocationError on a bad policy, naming the scenario and the key.
 
@@ -882,7 +887,8 @@ def _counterexample(program, scenario, call):
     ways = [(code, answers) for code, answers in possible.items() if expectation.violates(call, code)]
     if not ways:
         return None
-    code, answers = min(ways, key=lambda way: len(way[1]))
+    # Where there is a choice, the answers that people know.
+    code, answers = min(ways, key=lambda way: (way[0] not in ("success", "perm_denied"), len(way[1])))
     if program.abort:
         return {
             "call": call,

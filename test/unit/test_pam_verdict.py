@@ -68,6 +68,10 @@ ANSWERS = {
         (["required pam_yes.so", "[success=2] pam_yes.so", "required pam_no.so"], "perm_denied"),
         (["required pam_err.so", "[success=reset] pam_yes.so", "required pam_yes.so"], "success"),
         (["required pam_wait.so", "required pam_no.so"], "incomplete"),
+        (
+            ["required pam_err.so", "sufficient pam_yes.so", "[success=reset] pam_yes.so", "required pam_new.so"],
+            "new_authtok_reqd",
+        ),
         (["required"], "perm_denied"),
         (["sufficient pam_yes.so", "required nothing-follows.so"], "success"),
     ],
@@ -246,20 +250,26 @@ CONTROLS = st.sampled_from(
     + ("[success=1 default=bad]", "[auth_err=2 success=ok default=die]", "[ignore=1 auth_err=3 default=done]")
     + ("[success=done default=reset]", "[success=bad ignore=ok default=1]")
 )
-KINDS = st.sampled_from(("module",) * 5 + ("substack",))
+RULES = CONTROLS | st.lists(CONTROLS | st.lists(CONTROLS, max_size=2), min_size=1, max_size=3)  # a list is a substack
 
 
 @st.composite
 def stacks(draw, kind="account", size=5):
-    """A few files with `size` modules and substacks in all: overlay files."""
-    texts = {"svc": "", "sub1": "", "sub2": "", "sub3": ""}
-    names = list(texts)
-    for number in range(draw(st.integers(1, size))):
-        place = draw(st.integers(0, 3))
-        deeper = draw(st.integers(place, 3))
-        texts[names[place]] += f"{kind} {draw(CONTROLS)} pam_{number}.so\n"
-        if deeper > place and f"substack {names[deeper]}" not in texts[names[place]]:
-            texts[names[place]] += f"{kind} substack {names[deeper]}\n"
+    """Overlay files with `size` rules at most, pam_0.so and so on, in substacks up to two deep."""
+    texts, number = {}, iter(range(size))
+
+    def put(name, rules):
+        lines = []
+        for rule in rules:
+            if isinstance(rule, list):
+                inner = f"sub{len(texts) + len(lines)}-{name}"
+                lines.append(f"{kind} substack {inner}\n")
+                put(inner, rule)
+            elif (module := next(number, None)) is not None:
+                lines.append(f"{kind} {rule} pam_{module}.so\n")
+        texts[name] = "".join(lines)
+
+    put("svc", draw(st.lists(RULES, min_size=1, max_size=size)))
     return overlay(**texts)
 
 
@@ -367,6 +377,20 @@ def test_any_text_is_decided(svc, sub1, libpam):
         assert "svc" in str(error)
     else:
         assert all(step["code"] in verdict.RETURN_CODES for step in made)
+
+
+def test_outcomes_after_a_substack_that_resets():
+    inner = account("required pam_b.so", "[success=reset default=ignore] pam_c.so")
+    for first in ("success", "auth_err", "new_authtok_reqd"):
+        known = {"pam_a.so": first, "pam_b.so": "user_unknown", "pam_c.so": "success"}
+        assert outcomes(account("required pam_a.so", "substack inner"), known, inner=inner) == [first]
+
+
+def test_outcomes_where_done_comes_too_late():
+    lines = ["required pam_a.so", "sufficient pam_b.so", "[success=reset] pam_b.so", "required pam_c.so"]
+    assert outcomes(account(*lines), {"pam_a.so": "auth_err", "pam_b.so": "success", "pam_c.so": "maxtries"}) == [
+        "maxtries"
+    ]
 
 
 def test_200_rules_with_unknown_answers():
@@ -507,7 +531,7 @@ def test_unreached():
         "line": 2,
         "rule": "-session optional pam_systemd.so kill=1",
     }
-    assert [told["answer"] for told in proof["counterexample"]["answers"]][:2] == ["success", "open_err"]
+    assert [told["answer"] for told in proof["counterexample"]["answers"]][:2] == ["success", "perm_denied"]
     (proof,) = verdict.prove([{**scenario, "given": {"pam_b.so": "success"}}], CONFDIRS, UPSTREAM, files)
     assert proof["holds"]
     (proof,) = verdict.prove([{**scenario, "module": "pam_systemd.so kill=0"}], CONFDIRS, UPSTREAM, files)
