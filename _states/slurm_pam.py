@@ -17,6 +17,7 @@ def ready(
     partitions: list[str],
     version: str,
     taking_back: bool = False,
+    auditing: bool = False,
 ) -> dict[str, Any]:
     """
     The settings are right and this node may be changed. Changes nothing, ever.
@@ -34,6 +35,9 @@ def ready(
     taking_back
         Whether this is on the way out: then only the shape of the settings counts, so that a node that could not be
         closed now can still be opened.
+    auditing
+        Whether this is part of an audit, which is to look at the other states as well: what was found is told then, and
+        does not fail this state.
 
     .. code-block:: yaml
 
@@ -65,10 +69,16 @@ def ready(
         return ret
     if taking_back:
         found = {"problems": __salt__["slurm_pam_settings.misfits"](given), "warnings": []}
+    elif settings["mode"] == "audit" and not auditing:
+        # The audit that follows tells what there is on the node.
+        found = {"problems": __salt__["slurm_pam_settings.problems"](given, settings), "warnings": []}
     else:
         found = __salt__["slurm_pam.preflight"](given, settings)
     if found["problems"]:
         ret = _refused(name, found["problems"])
+        # With settings of the wrong shape, the other states cannot tell anything.
+        if auditing and not __salt__["slurm_pam_settings.misfits"](given):
+            ret["result"] = None
     if found["warnings"]:
         ret["warnings"] = found["warnings"]
     return ret

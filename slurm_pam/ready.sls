@@ -11,6 +11,7 @@ slurm_pam-ready:
     - settings: {{ settings | json }}
     - partitions: {{ partitions | json }}
     - version: 1.0.0
+    - auditing: {{ salt["pillar.get"]("slurm_pam_auditing", False) | json }}
     # One clear failure, instead of one for each state that would have come after it.
     - failhard: True
 {%- if settings.mode == "audit" and not salt["pillar.get"]("slurm_pam_auditing") %}
