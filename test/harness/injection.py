@@ -31,12 +31,18 @@ class Point:
         return f"{self.call} {self.number}: {self.arguments}"
 
 
+class Held:
+    """A run that stands still; ``answer`` is what salt-call wrote when it had ended."""
+
+    answer = ""
+
+
 class Run:
     """``state.apply`` of one SLS, from one state of the node, which is traced once and then repeated."""
 
     def __init__(self, node: Node, sls: str, **keywords: object) -> None:
         """Bring it about, and know its points from then on: the calls that changed something below /etc."""
-        self.node = node
+        self.node, self.sls = node, sls
         words = ["state.apply", sls, *(f"{key}={value}" for key, value in keywords.items())]
         self.salt_call = ["salt-call", "--local", "--log-level=quiet", "--out=json", *words]
         self._strace("-y", "-e", f"trace=execve,{','.join(CALLS.split())}")
@@ -54,6 +60,10 @@ class Run:
         if not self.points:
             raise Failed(f"{self.salt_call} changed nothing below /etc")
 
+    def before(self, call: str, path: str) -> Point:
+        """The last of the points where this call does something to this path."""
+        return [point for point in self.points if point.call == call and f'"{path}"' in point.arguments][-1]
+
     def killed(self, point: Point) -> None:
         """Repeat the run; it is killed at this point, before the call takes place."""
         self._strace(*self._at(point, "KILL"))
@@ -63,18 +73,19 @@ class Run:
             raise Failed(f"{self.salt_call} was not killed at {point}:\n{seen}")
 
     @contextlib.contextmanager
-    def held(self, point: Point) -> Iterator[subprocess.Popen]:
+    def held(self, point: Point) -> Iterator[Held]:
         """Repeat the run; while the context lasts it stands still at this point, then it goes on to its end."""
         command = self.node.command(self._traced(*self._at(point, "STOP")))
         traced = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        held = Held()
         try:
-            self.node.until(self._stopped, f"held at {point}")
+            self.node.until(self._stopped, f"standstill at {point}")
             stopped = self._stopped()
             try:
-                yield traced
+                yield held
             finally:
                 self.node.run(["kill", "-CONT", stopped], check=True)
-                traced.wait(120)
+                held.answer, _ = traced.communicate(timeout=120)
         finally:
             traced.kill()
             traced.communicate()
