@@ -37,6 +37,8 @@ STATES = {
     "unchanged": True,
 }
 _PERMIT, _DENY = "permit", "deny"
+# Seconds that a minion may take to give a sign of life; one that is busy is slow, and not dead.
+_PATIENCE = 20
 
 
 class Answer(NamedTuple):
@@ -363,7 +365,8 @@ def _asker(client: Any) -> Ask:
         """The answers of the minions that gave one."""
         answers: dict[str, Answer] = {}
         if names:
-            for answer in client.cmd_iter(names, function, words, tgt_type="list", kwarg=keywords):
+            patience = {"timeout": _PATIENCE, "gather_job_timeout": _PATIENCE}
+            for answer in client.cmd_iter(names, function, words, tgt_type="list", kwarg=keywords, **patience):
                 for name, returned in answer.items():
                     if "ret" in returned:
                         answers[name] = Answer(not returned.get("retcode"), returned["ret"])

@@ -28,8 +28,8 @@ FORMULA = ("slurm_pam", "_modules", "_states", "_runners")
 MASTER_CONFIG = f"""\
 interface: {network.ADMIN_ORIGIN}
 sock_dir: {{sockets}}
-timeout: 10
-gather_job_timeout: 5
+timeout: 15
+gather_job_timeout: 15
 worker_threads: 3
 enable_fqdns_grains: False
 default_include: master.d/*.conf
@@ -157,7 +157,6 @@ class Master:
             "IdentityFile": f"{self.site.directory}/key",
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
-            "LogLevel": "ERROR",
         }
         self.write("/etc/ssh/ssh_config", "".join(f"{name} {value}\n" for name, value in options.items()))
 
@@ -247,7 +246,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cut_off(site: Site, node: Node) -> Iterator[None]:
-    """The node's cable is pulled, as far as the master is concerned; SSH from outside goes on."""
+    """The node reaches nothing where the master is, and is not reached from there."""
     rule = ["blackhole", network.ADMIN_ORIGIN]
     run(["ip", "-netns", network.namespace(site.name, node.name), "route", "add", *rule], check=True)
     try:

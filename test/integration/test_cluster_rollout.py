@@ -40,7 +40,7 @@ def opened(cluster):
 
 
 def command(**arguments):
-    settings = {"nodes": "cn* or gpu*", "canary": "cn1", "batch": 1, "confirm": 90, "probes": PROBES, **arguments}
+    settings = {"nodes": "cn* or gpu*", "canary": "cn1", "batch": 1, "confirm": 240, "probes": PROBES, **arguments}
     return ["state.orch", "slurm_pam.rollout", f"pillar={json.dumps({'rollout': settings})}", "--out=json"]
 
 
@@ -77,13 +77,13 @@ def test_a_master_without_the_runner_says_what_to_do(cluster):
 def test_partition_by_partition_on_minions_that_never_synced(cluster):
     """The canary, then the partition that comes first, then the others."""
     state, said = rollout(cluster, batch="60%", partitions={"gpu": "gpu*", "batch": "cn*"})
-    assert became(state) == dict.fromkeys(TARGETS, "done"), said
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     steps = [line.split(" ", 1)[1] for line in said if re.search("(canary|batch .*): ", line)]
     assert steps == ["canary: cn1", "gpu, batch 1 of 1: gpu1", "batch, batch 1 of 1: cn2, cn3"]
     assert closed(cluster) == TARGETS
     assert not any(cluster.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
     again, _ = rollout(cluster)
-    assert became(again) == dict.fromkeys(TARGETS, "unchanged")
+    assert became(again) == dict.fromkeys(TARGETS, "unchanged"), again["changes"]
 
 
 def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened):
@@ -91,7 +91,7 @@ def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened)
     job = opened.nodes["cn2"].job("alice")
     state, _ = rollout(opened)
     assert state["result"] is False
-    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "waiting", "gpu1": "waiting"}
+    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "waiting", "gpu1": "waiting"}, state["changes"]
     assert "alice@cn2 true: expected deny" in reason(state, "cn2")
     assert "Stopped at nodes, batch 1 of 3" in state["changes"]["return"]["summary"]
     opened.nodes["cn2"].cancel(job)
@@ -99,7 +99,7 @@ def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened)
     told = json.loads(opened.master.runner("slurm_pam.report", "--out=json").stdout)
     assert told["nodes"] == state["changes"]["return"]["nodes"]
     state, said = rollout(opened)
-    assert became(state) == dict.fromkeys(TARGETS, "done")
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert not any("canary" in line for line in said)
     assert closed(opened) == TARGETS
 
@@ -113,7 +113,7 @@ def test_a_node_that_cannot_be_closed_stops_it_before_anything_is_changed(opened
     state, _ = rollout(opened)
     broken.write("/etc/pam.d/sshd", before)
     assert state["result"] is False
-    assert became(state) == {"cn1": "waiting", "cn2": "waiting", "cn3": "refused", "gpu1": "waiting"}
+    assert became(state) == {"cn1": "waiting", "cn2": "waiting", "cn3": "refused", "gpu1": "waiting"}, state["changes"]
     assert "/etc/pam.d/sshd" in reason(state, "cn3") and "pam_permit" in reason(state, "cn3")
     assert closed(opened) == []
 
@@ -124,13 +124,13 @@ def test_a_dead_minion_is_left_out_and_named(opened):
     try:
         state, _ = rollout(opened, batch=5)
         assert state["result"] is False
-        assert became(state) == {"cn1": "done", "cn2": "unreachable", "cn3": "done", "gpu1": "done"}
+        assert became(state) == {"cn1": "done", "cn2": "unreachable", "cn3": "done", "gpu1": "done"}, state["changes"]
         assert closed(opened) == ["cn1", "cn3", "gpu1"]
     finally:
         opened.nodes["cn2"].run(["systemctl", "start", "salt-minion"], check=True)
         opened.master.accept("cn2")
     state, _ = rollout(opened, batch=5)
-    assert became(state) == dict.fromkeys(TARGETS, "done")
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
 
 
 def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_back(opened):
@@ -142,18 +142,18 @@ def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_bac
         'exec /usr/sbin/sshd "$@"\n',
     )
     dying.run(["chmod", "755", "/usr/local/sbin/sshd"], check=True)
-    state, _ = rollout(opened, confirm=45)
+    state, _ = rollout(opened, confirm=60)
     assert state["result"] is False
-    assert became(state) == {"cn1": "done", "cn2": "failed", "cn3": "waiting", "gpu1": "waiting"}
+    assert became(state) == {"cn1": "done", "cn2": "failed", "cn3": "waiting", "gpu1": "waiting"}, state["changes"]
     assert "no answer to state.apply" in reason(state, "cn2")
-    assert "takes back by itself within 45 s" in reason(state, "cn2")
+    assert "takes back by itself within 60 s" in reason(state, "cn2")
     dying.until(lambda: dying.run(["test", "-e", "/var/lib/slurm_pam/confirm/taken-back"]).ok, "take-back", 60)
     assert closed(opened) == ["cn1"]
     dying.run(["rm", "/usr/local/sbin/sshd"], check=True)
     dying.run(["systemctl", "start", "salt-minion"], check=True)
     opened.master.accept("cn2")
     state, _ = rollout(opened)
-    assert became(state) == dict.fromkeys(TARGETS, "done")
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
 
 
 def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
@@ -169,7 +169,7 @@ def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     time.sleep(1)
-    state, said = rollout(opened, batch=5)
-    assert became(state) == dict.fromkeys(TARGETS, "done"), said
+    state, _ = rollout(opened, batch=5)
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert closed(opened) == TARGETS
     assert not any(opened.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
