@@ -68,11 +68,13 @@ def slurm_version() -> str | None:
 
     .. versionadded:: 1.0.0
     """
-    slurmd = shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if slurmd is None:
-        return None
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", _run(slurmd, "-V").stdout)
+    slurmd = _slurmd()
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", _run(slurmd, "-V").stdout) if slurmd else None
     return found[0] if found else None
+
+
+def _slurmd() -> str | None:
+    return shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
 def _run(*words: str) -> subprocess.CompletedProcess:
@@ -215,7 +217,7 @@ def _of_another_release(path: str, libslurm: int) -> Iterator[Finding]:
 
 def _slurm_conf(settings: Mapping[str, Any]) -> Iterator[Finding]:
     slurm, packages = settings["slurm"], settings["packages"]
-    if slurm["manage"] == "keep" or (packages["manage"] and packages["node"] and slurm_version() is None):
+    if slurm["manage"] == "keep" or (packages["manage"] and packages["node"] and _slurmd() is None):
         return
     wanted = {key: value for key, value in slurm["settings"].items() if value is not None}
     if slurm["use_pam"]:

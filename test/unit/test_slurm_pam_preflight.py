@@ -101,12 +101,12 @@ def test_slurm_conf_lacks_something(preflight):
         return [{"key": "PrologFlags", "wanted": ["Contain"], "found": None, "source": "/etc/slurm/slurm.conf"}]
 
     preflight.__salt__ = {"slurm_conf.check": check}
-    preflight.slurm_version = lambda: "22.05.8"
+    preflight._slurmd = lambda: "/usr/sbin/slurmd"
     (finding,) = preflight._slurm_conf(SLURM)
     assert asked == [{"PrologFlags": ["Contain"], "UsePAM": "1"}]
     assert finding.found == "PrologFlags is not set (/etc/slurm/slurm.conf), and has to contain Contain"
     # Slurm is still to come with a package, or nobody wants to know.
-    preflight.slurm_version = lambda: None
+    preflight._slurmd = lambda: None
     assert list(preflight._slurm_conf(SLURM)) == []
     assert list(preflight._slurm_conf({**SLURM, "slurm": {**SLURM["slurm"], "manage": "keep"}})) == []
 
