@@ -22,15 +22,15 @@ def pillar(node: Node, data: object) -> None:
     node.pillar(yaml.safe_dump(data))
 
 
-def apply(node: Node, sls: str = "slurm_pam", **keywords: object) -> dict[str, dict]:
-    """What each state came to, by its ID."""
-    results = node.salt("state.apply", sls, **keywords)
+def apply(node: Node, sls: str | None = "slurm_pam", **keywords: object) -> dict[str, dict]:
+    """What each state came to, by its ID. Without a state file, the highstate is applied."""
+    results = node.salt("state.apply", *([sls] if sls else []), **keywords)
     assert isinstance(results, dict), results
     return {result["__id__"]: result for result in results.values()}
 
 
-def applied(node: Node, sls: str = "slurm_pam", **keywords: object) -> dict[str, dict]:
-    """What each state came to, by its ID; none of them has failed."""
+def applied(node: Node, sls: str | None = "slurm_pam", **keywords: object) -> dict[str, dict]:
+    """The same, where no state fails."""
     results = apply(node, sls, **keywords)
     assert not failed(results), failed(results)
     return results

@@ -1,0 +1,88 @@
+"""A minion that has never had the formula's modules, with each Salt: what the first run does and what a dry one says."""
+
+import pytest
+from harness.formula import applied, apply, changed, failed, settings
+from harness.salt_tree import SALTS
+
+SYNC = "slurm_pam-modules-synced"
+both_salts = pytest.mark.parametrize("salt", SALTS, indirect=True, scope="module")
+
+
+@pytest.fixture
+def newcomer(node):
+    """A node whose Salt has none of the formula's modules."""
+    node.run(["rm", "-rf", "/var/cache/salt/minion"], check=True)
+    settings(node)
+    return node
+
+
+@both_salts
+def test_a_dry_run_is_one_state_that_says_how_to_see_more(newcomer):
+    before = newcomer.snapshot("/etc")
+    results = apply(newcomer, test=True)
+    assert list(results) == ["slurm_pam-modules-missing"]
+    assert results["slurm_pam-modules-missing"]["result"] is False
+    comment = str(results["slurm_pam-modules-missing"])
+    assert "state.apply slurm_pam sync_mods=all test=True" in comment
+    assert "Traceback" not in comment
+    assert newcomer.snapshot("/etc") == before
+
+
+@both_salts
+def test_a_dry_run_that_syncs_shows_every_file_and_changes_none(newcomer):
+    before = newcomer.snapshot("/etc")
+    results = apply(newcomer, sync_mods="all", test=True)
+    assert not failed(results), failed(results)
+    assert newcomer.snapshot("/etc") == before
+    assert results["slurm_pam-packages-installed"]["result"] is None
+    told = {path: what for result in results.values() for path, what in result["changes"].items() if "/" in path}
+    assert "+account required pam_slurm_adopt.so" in told["/etc/pam.d/slurm-common-account-pc"]["diff"]
+    assert told["/etc/pam.d/slurm-common-account"] == {"old": "not there", "new": "link to slurm-common-account-pc"}
+    assert "pam_systemd.so" not in told["/etc/pam.d/slurm-common-session-pc"]["diff"]
+    assert "-account     include     common-account\n" in told["/etc/pam.d/sshd"]["diff"]
+    assert "+account     include     slurm-common-account\n" in told["/etc/pam.d/sshd"]["diff"]
+    assert "+- : ALL : ALL\n" in told["/etc/security/slurm-access.conf"]["diff"]
+    assert "+PasswordAuthentication no\n" in told["/etc/ssh/sshd_config.d/00-slurm_pam.conf"]["diff"]
+    assert "systemd-logind.service" in results["slurm_pam-logind-masked"]["changes"]
+    # The one thing that a dry run cannot look at is the module that is still to be installed.
+    assert "Before that, the packages have to bring" in results["slurm_pam-pam-stacks-managed"]["comment"]
+
+
+@both_salts
+def test_a_first_highstate(fresh_node):
+    settings(fresh_node)
+    fresh_node.write("/srv/formula/top.sls", "base:\n  '*': [slurm_pam]\n")
+    results = applied(fresh_node, None)
+    # Salt itself syncs before a highstate.
+    assert SYNC not in results
+    assert "slurm_pam-pam-stacks-managed" in changed(results)
+
+
+@both_salts
+def test_one_apply_is_enough_and_the_next_does_not_sync(fresh_node):
+    settings(fresh_node)
+    first = applied(fresh_node)
+    assert next(iter(first)) == SYNC
+    assert not fresh_node.ssh("bob").ok
+    second = applied(fresh_node)
+    assert SYNC not in second
+    assert changed(second) == []
+
+
+ACCESS = {"slurm_pam-access-group-present-hpc_admin_g", "slurm_pam-access-file-managed"}
+PAM = {"slurm_pam-packages-installed", *ACCESS, "slurm_pam-pam-stacks-managed"}
+PARTS = {
+    "packages": {"slurm_pam-packages-installed"},
+    "access": ACCESS,
+    "slurm": set(),
+    "sshd": {"slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"},
+    "pam": PAM,
+    "logind": {*PAM, "slurm_pam-logind-masked"},
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_state_file_alone_brings_what_it_relies_on_and_no_more(fresh_node, part):
+    settings(fresh_node)
+    results = applied(fresh_node, f"slurm_pam.{part}")
+    assert set(changed(results)) == {SYNC, *PARTS[part]}
