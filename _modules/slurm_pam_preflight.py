@@ -349,8 +349,8 @@ def _sshd(settings: Mapping[str, Any]) -> Iterator[Finding]:
     except (CommandExecutionError, SaltInvocationError) as problem:
         yield Finding(
             f"slurm_pam:sshd:options: {problem}",
-            "Nothing is written that sshd refuses",
-            "Allowed are the options of sshd_config(5), with values that sshd accepts",
+            "With such a configuration sshd does not start again, or lets nobody in",
+            "Allowed are, there and in sshd's own files, the options of sshd_config(5) with values that sshd accepts",
         )
         return
     yield from _sshd_values({name: " ".join(words) for name, words in values.items()}, settings["pam"]["service"])

@@ -1,0 +1,260 @@
+"""slurm_pam.ready on a real node: each thing that stands against closing it is named, before anything is changed."""
+
+import contextlib
+
+import pytest
+import yaml
+from harness.paths import REPO
+
+EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
+ADMINS = EXAMPLE["access"]
+MODULE = "/lib64/security/pam_slurm_adopt.so"
+CONTROLLER = "slurmctld runs on this node"
+
+
+def configure(node, **settings):
+    node.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, **settings}}))
+
+
+@contextlib.contextmanager
+def changed(node, files, *services):
+    """Files of the node, for a while with another text."""
+    before = {path: node.read(path) if (node.root / path[1:]).exists() else None for path in files}
+    try:
+        for path, text in files.items():
+            node.write(path, text)
+        node.run(["systemctl", "restart", *services]) if services else None
+        yield
+    finally:
+        for path, text in before.items():
+            node.run(["rm", "-f", path]) if text is None else node.write(path, text)
+        node.run(["systemctl", "restart", *services]) if services else None
+
+
+@pytest.fixture(scope="module")
+def open_node(node):
+    """A node with the formula's modules and Slurm's package, and nothing of it in place."""
+    configure(node)
+    node.salt("saltutil.sync_all")
+    node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
+    return node
+
+
+def findings(node, **settings):
+    """The problems and warnings of this node, but that the controller runs on it."""
+    configure(node, **settings)
+    found = node.salt("slurm_pam.preflight")
+    assert [told for told in found["warnings"] if told.startswith(CONTROLLER)]
+    return found["problems"], [told for told in found["warnings"] if not told.startswith(CONTROLLER)]
+
+
+def refused(node, *words, **settings):
+    """That the one problem of this node has these words and stops an apply that changes nothing."""
+    problems, _ = findings(node, **settings)
+    assert len(problems) == 1, problems
+    assert all(word in problems[0] for word in words), problems
+    # What was found, why it matters and what to do.
+    assert problems[0].count(". ") >= 2
+    return problems[0]
+
+
+def test_a_good_node_has_no_problem_and_is_warned_of_its_controller(open_node):
+    assert findings(open_node) == ([], [])
+    results = open_node.salt("state.apply", "slurm_pam.ready")
+    (ready,) = (result for result in results.values() if result["__id__"] == "slurm_pam-ready")
+    assert (ready["result"], ready["changes"]) == (True, {})
+    assert [told for told in ready["warnings"] if told.startswith(CONTROLLER)]
+
+
+def test_all_problems_at_once_and_nothing_changed(open_node):
+    users = {"access": {"users": {"nobody-here": {"origins": ["ALL"]}}}, "pam": {"account_source": "password-auth"}}
+    configure(open_node, **users, slurm={"settings": {"TaskPlugin": ["task/affinity"]}})
+    before = open_node.snapshot("/etc")
+    results = open_node.salt("state.apply", "slurm_pam")
+    assert open_node.snapshot("/etc") == before
+    (failed,) = (result for result in results.values() if result["result"] is False)
+    assert failed["__id__"] == "slurm_pam-ready"
+    for word in ("slurm_pam:access:users:nobody-here", "TaskPlugin is task/cgroup", "does not name password-auth"):
+        assert word in failed["comment"], failed
+
+
+def test_a_module_that_does_not_load(open_node):
+    open_node.run(["mv", MODULE, f"{MODULE}.away"], check=True)
+    open_node.write(MODULE, "no module\n")
+    try:
+        refused(open_node, "pam_slurm_adopt.so does not load: ", "file too short")
+    finally:
+        open_node.run(["mv", f"{MODULE}.away", MODULE], check=True)
+
+
+def test_a_module_that_a_package_will_bring_is_no_problem(open_node):
+    open_node.run(["mv", MODULE, f"{MODULE}.away"], check=True)
+    try:
+        assert findings(open_node) == ([], [])
+        refused(open_node, "pam_slurm_adopt.so is in none of the directories", packages={"manage": False})
+    finally:
+        open_node.run(["mv", f"{MODULE}.away", MODULE], check=True)
+
+
+def test_a_module_of_another_release_than_slurmd(open_node):
+    with changed(open_node, {"/usr/local/sbin/slurmd": "#!/bin/sh\necho slurm 24.11.5\n"}):
+        open_node.run(["chmod", "755", "/usr/local/sbin/slurmd"], check=True)
+        refused(open_node, "uses libslurm 38, but slurmd is 24.11.5, whose libslurm is 42")
+
+
+@pytest.mark.parametrize("slurmctld", ["up", "down"])
+def test_jobs_without_an_extern_step(open_node, slurmctld):
+    """The job starts while Contain is not set, as it did before somebody set it."""
+    before = open_node.read("/etc/slurm/slurm.conf")
+    try:
+        with changed(open_node, {"/etc/slurm/slurm.conf": before.replace("PrologFlags", "#")}, "slurmctld", "slurmd"):
+            job = _job(open_node)
+        contained = _job(open_node)
+        if slurmctld == "down":
+            open_node.run(["systemctl", "stop", "slurmctld"], check=True)
+            configure(open_node)
+            (problem,) = open_node.salt("slurm_pam.preflight")["problems"]
+        else:
+            problem = refused(open_node, "PrologFlags=Contain")
+        assert f"without an extern step: {job} of alice. " in problem
+        assert "mode: adopt" in problem and f"{contained} of" not in problem
+        if slurmctld == "up":
+            assert findings(open_node, mode="adopt") == ([], [])
+    finally:
+        open_node.run(["systemctl", "start", "slurmctld"], check=True)
+        open_node.run(["scancel", "--user=alice"], check=True)
+        open_node.until(lambda: not open_node.run(["squeue", "--noheader"]).stdout, "no job")
+
+
+def _job(node):
+    """A job of alice's, once Slurm takes jobs again after its restart."""
+    node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() in (["idle"], ["mixed"]), "idle")
+    return node.job("alice")
+
+
+ACCESS = {
+    "a user that is not there": (
+        {"users": {"nobody-here": {"origins": ["ALL"]}}},
+        ["No administrator exists", "slurm_pam:access:users:nobody-here: this node knows no such user", "root_only"],
+    ),
+    "a group without members": (
+        {"groups": {"empty_g": {"origins": ["ALL"]}}},
+        ["No administrator exists", "slurm_pam:access:groups:empty_g: it has no member that this node knows"],
+    ),
+    "a group of LDAP that does not answer": (
+        {"groups": {"ldap_g": {"origins": ["ALL"], "local": False}}},
+        ["No administrator exists", "slurm_pam:access:groups:ldap_g: this node knows no such group", "SSSD"],
+    ),
+    "a member that is not there": (
+        {"groups": {"hpc_admin_g": {"origins": ["ALL"], "members": ["admin", "nobody-here"]}}},
+        ["slurm_pam:access:groups:hpc_admin_g:members has nobody-here", "could not be completed"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ACCESS)
+def test_an_administrator_who_does_not_exist(open_node, case):
+    access, told = ACCESS[case]
+    refused(open_node, *told, access=access)
+
+
+def test_one_administrator_who_exists_is_enough(open_node):
+    access = {"users": {"nobody-here": {"origins": ["ALL"]}, "admin": {"origins": ["ALL"]}}}
+    problems, (warning,) = findings(open_node, access=access)
+    assert problems == [] and "nobody-here" in warning
+    assert findings(open_node, access={"root_only": True}) == ([], [])
+    # The group is there, and its only member has it as primary group.
+    assert findings(open_node, access={"groups": {"admin": {"origins": ["ALL"], "local": False}}}) == ([], [])
+
+
+SSHD = {
+    "without PAM": ("UsePAM no", ["sshd's UsePAM is no", "open to everyone"]),
+    "no way in": (
+        "AuthenticationMethods keyboard-interactive\nKbdInteractiveAuthentication no",
+        ["AuthenticationMethods cannot be satisfied by enabled authentication methods", "lets nobody in"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SSHD)
+def test_what_sshd_is_set_to_where_it_is_not_managed(open_node, case):
+    lines, told = SSHD[case]
+    with changed(open_node, {"/etc/ssh/sshd_config.d/10-site.conf": f"{lines}\n"}):
+        refused(open_node, *told, sshd={"manage": False})
+
+
+def test_our_own_options_count_where_sshd_is_managed(open_node):
+    with changed(open_node, {"/etc/ssh/sshd_config.d/10-site.conf": "UsePAM no\n"}):
+        assert findings(open_node) == ([], [])
+    with changed(open_node, {"/etc/ssh/sshd_config.d/10-site.conf": "AuthenticationMethods keyboard-interactive\n"}):
+        refused(open_node, "AuthenticationMethods cannot be satisfied", "lets nobody in")
+
+
+def test_an_sshd_with_no_method_left(open_node):
+    options = {"PubkeyAuthentication": False, "PasswordAuthentication": False}
+    refused(open_node, "AuthenticationMethods is any, of which no way is left", sshd={"options": options})
+
+
+def test_keyboard_interactive_is_a_warning(open_node):
+    problems, (warning,) = findings(open_node, sshd={"options": {"KbdInteractiveAuthentication": True}})
+    assert problems == [] and "stays outside its job" in warning
+
+
+@pytest.mark.parametrize("layout", ["debian13"], indirect=True)
+def test_another_pam_service_name(fresh_node):
+    fresh_node.write("/etc/ssh/sshd_config.d/10-site.conf", "PAMServiceName other-sshd\n")
+    configure(fresh_node)
+    fresh_node.salt("saltutil.sync_all")
+    problems = fresh_node.salt("slurm_pam.preflight")["problems"]
+    assert any("PAMServiceName is other-sshd" in problem for problem in problems), problems
+
+
+POLICY = [
+    {"name": "bob", "service": "sshd", "call": "acct_mgmt", "given": {"pam_nologin.so": "success"}, "expect": "deny"}
+]
+
+
+def test_a_scenario_of_the_site_that_does_not_hold_stops_the_apply(open_node):
+    configure(open_node, pam={"policy": POLICY}, logind="keep")
+    open_node.salt("state.apply", "slurm_pam.access")
+    before = open_node.snapshot("/etc/pam.d")
+    results = open_node.salt("state.apply", "slurm_pam.pam")
+    assert open_node.snapshot("/etc/pam.d") == before
+    (failed,) = (result for result in results.values() if result["result"] is False)
+    assert (failed["__id__"], failed["changes"]) == ("slurm_pam-pam-stacks-managed", {})
+    assert failed["comment"] == (
+        "The new PAM files would not do what they should. Nothing was written.\n"
+        "- bob: acct_mgmt of sshd must deny, but answers success. /etc/pam.d/sshd:4 (account requisite pam_nologin.so) "
+        "decides: pam_nologin.so answers success there. It grants, and the following modules are asked. "
+        "Give that line a control with which its answer counts, such as required."
+    )
+
+
+WRONG = {
+    "no service": ({"name": "x", "call": "acct_mgmt", "expect": "deny"}, "scenario 'x': service: a text is needed"),
+    "no such call": ({**POLICY[0], "call": "login"}, "'login' is not a call"),
+    "no such code": ({**POLICY[0], "given": {"pam_x.so": "denied"}}, "'denied' is not an answer"),
+    "a key too many": ({**POLICY[0], "except": "bob"}, "except: no such key"),
+    "a name of ours": ({**POLICY[0], "name": "a user with a job gets in"}, "the formula has a scenario named"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_scenario_that_is_none(open_node, case):
+    scenario, told = WRONG[case]
+    refused(open_node, "slurm_pam:pam:policy", told, pam={"policy": [scenario]})
+
+
+def test_a_closed_node_with_such_jobs_is_only_warned(open_node):
+    """Last: from here on the node is closed."""
+    configure(open_node)
+    results = open_node.salt("state.apply", "slurm_pam")
+    assert all(result["result"] for result in results.values()), results
+    before = open_node.read("/etc/slurm/slurm.conf")
+    try:
+        with changed(open_node, {"/etc/slurm/slurm.conf": before.replace("PrologFlags", "#")}, "slurmctld", "slurmd"):
+            job = _job(open_node)
+        problems, (warning,) = findings(open_node)
+        assert problems == [] and f"{job} of alice" in warning
+    finally:
+        open_node.run(["scancel", "--user=alice"], check=True)
