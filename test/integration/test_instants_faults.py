@@ -1,4 +1,4 @@
-"""What goes wrong on a node is a failure that says what to do; files stay whole, ways in open, the next apply is fine."""
+"""What goes wrong on a node is a failure that says what to do; files stay whole, and the next apply is fine."""
 
 import contextlib
 import json
