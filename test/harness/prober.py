@@ -33,7 +33,7 @@ def logins(node: Node, users: Sequence[str]) -> Iterator[list[Login]]:
     """Log in from outside until the context ends, each user again and again; the list grows meanwhile."""
     seen: list[Login] = []
     over = threading.Event()
-    threads = [threading.Thread(target=_log_in, args=(node, user, seen, over)) for user in users]
+    threads = [threading.Thread(target=_log_in_again, args=(node, user, seen, over)) for user in users]
     for thread in threads:
         thread.start()
     try:
@@ -44,15 +44,23 @@ def logins(node: Node, users: Sequence[str]) -> Iterator[list[Login]]:
             thread.join()
 
 
-def _log_in(node: Node, user: str, seen: list[Login], over: threading.Event) -> None:
+def _log_in_again(node: Node, user: str, seen: list[Login], over: threading.Event) -> None:
     while not over.is_set():
+        seen.append(log_in(node, user))
+
+
+def log_in(node: Node, user: str, patience: float = 0) -> Login:
+    """One login; where sshd does not listen, it is tried again for so many seconds."""
+    deadline = time.monotonic() + patience
+    while True:
         began = time.monotonic()
         done = node.ssh(user, "echo here")
         ended = time.monotonic()
         # sshd closes its socket for the moment in which a reload starts it anew.
         reached = "Connection refused" not in done.stderr
         outcome = "in" if done.stdout == "here\n" else "denied" if reached else "unreachable"
-        seen.append(Login(user, began, ended, outcome, done.stderr))
+        if reached or ended > deadline:
+            return Login(user, began, ended, outcome, done.stderr)
 
 
 ASK = """
