@@ -100,8 +100,9 @@ slurm_pam-clean-confirm-disarmed:
   slurm_pam_confirm.disarmed:
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
+{%- set groups = settings.access.groups if settings.access.groups is mapping else {} %}
 {%- if settings.clean.groups %}
-{%-   for name, group in settings.access.groups.items() if group is mapping and group.get("local", True) %}
+{%-   for name, group in groups.items() if group is mapping and group.get("local", True) %}
 
 slurm_pam-clean-group-absent-{{ name }}:
   group.absent:
@@ -110,11 +111,12 @@ slurm_pam-clean-group-absent-{{ name }}:
       - slurm_pam: slurm_pam-clean-access-file-absent
 {%-   endfor %}
 {%- endif %}
-{%- if settings.clean.packages %}
+{%- set package = settings.packages.get(settings.module) %}
+{%- if settings.clean.packages and package %}
 
 slurm_pam-clean-package-removed:
   pkg.removed:
-    - name: {{ settings.packages.get(settings.module) | json }}
+    - name: {{ package | json }}
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
 {%- endif %}

@@ -1,6 +1,6 @@
 """Packages: installed by the names that the settings have, all at once, before a PAM file asks for what is in them."""
 
-from harness.formula import EXAMPLE, applied, apply, changed, etc, failed, pillar, settings
+from harness.formula import applied, apply, changed, etc, failed, settings
 
 MODULE = "/lib64/security/pam_slurm_adopt.so"
 
@@ -61,7 +61,7 @@ def test_no_names_leave_packages_alone(fresh_node):
     installs = zypper_installs(node)
     applied(node)
     assert not node.ssh("bob").ok
-    pillar(node, {"slurm_pam": {**EXAMPLE, "packages": none, "clean": {"packages": True}}})
+    settings(node, packages=none, clean={"packages": True})
     applied(node, "slurm_pam.clean")
     assert zypper_installs(node) == installs
     assert installed(node, "slurm-pam_slurm")
