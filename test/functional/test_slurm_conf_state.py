@@ -13,8 +13,8 @@ SETTINGS = {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"]}
 BEFORE = "# site\nPrologFlags=Alloc # ours\nInclude part.conf\n"
 PART = "TaskPlugin=task/affinity\n"
 WHAT_FOLLOWS = (
-    "It counts once slurmctld and slurmd are restarted. Give the whole cluster the same text: slurmctld logs every node "
-    "whose slurm.conf differs from its own, be it in a comment."
+    "It counts once slurmctld and slurmd are restarted. Give the whole cluster the same text: "
+    "slurmctld logs every node whose slurm.conf differs from its own, be it in a comment."
 )
 
 

@@ -23,10 +23,10 @@ def pillar(node: Node, data: object) -> None:
 
 
 def apply(node: Node, sls: str | None = "slurm_pam", **keywords: object) -> dict[str, dict]:
-    """What each state came to, by its ID. Without a state file, the highstate is applied."""
+    """What each state came to, by its ID, in the order of the run. Without a state file, the highstate is applied."""
     results = node.salt("state.apply", *([sls] if sls else []), **keywords)
     assert isinstance(results, dict), results
-    return {result["__id__"]: result for result in results.values()}
+    return {result["__id__"]: result for result in sorted(results.values(), key=lambda ret: ret["__run_num__"])}
 
 
 def applied(node: Node, sls: str | None = "slurm_pam", **keywords: object) -> dict[str, dict]:

@@ -5,9 +5,8 @@ import json
 import pytest
 import yaml
 from harness.cluster import Cluster, cut_off
-from harness.paths import REPO
+from harness.formula import EXAMPLE
 
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 HOSTS = ["head", "cn1", "gpu1", "big1"]
 # big1 is in both.
 PARTITIONS = {"batch": ["head", "cn1", "big1"], "gpu": ["gpu1", "big1"]}

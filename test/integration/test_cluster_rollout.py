@@ -10,9 +10,8 @@ import time
 import pytest
 import yaml
 from harness.cluster import Cluster
-from harness.paths import REPO
+from harness.formula import EXAMPLE
 
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 HOSTS = ["head", "cn1", "cn2", "cn3", "gpu1"]
 PARTITIONS = {"batch": ["head", "cn1", "cn2", "cn3"], "gpu": ["gpu1"]}
 TARGETS = HOSTS[1:]

@@ -1,10 +1,8 @@
 """What slurm_pam.explain says is what sshd then does, for each kind of user."""
 
 import pytest
-import yaml
-from harness.paths import REPO
+from harness.formula import applied, settings
 
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 INSIDE, OUTSIDE = "192.0.2.1", "198.51.100.1"
 ACCESS = {
     "root": ["192.0.2.0/24"],
@@ -20,9 +18,8 @@ def closed(node):
         node.run(["useradd", "--create-home", user], check=True)
         node.run(["cp", "-a", "/home/alice/.ssh", f"/home/{user}/"], check=True)
         node.run(["chown", "-R", f"{user}:", f"/home/{user}"], check=True)
-    node.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, "access": ACCESS}}))
-    results = node.salt("state.apply", "slurm_pam")
-    assert all(result["result"] for result in results.values()), results
+    settings(node, access=ACCESS)
+    applied(node)
     jobs = [node.job("alice"), node.job("dave")]
     node.run(["usermod", "--expiredate", "2020-01-01", "dave"], check=True)
     yield node

@@ -1,4 +1,4 @@
-"""A minion that has never had the formula's modules, with each Salt: what the first run does and what a dry one says."""
+"""A minion that has never had the formula's modules, with each Salt: what the first run does, and a dry one says."""
 
 import pytest
 from harness.formula import applied, apply, changed, failed, settings

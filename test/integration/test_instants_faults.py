@@ -5,12 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from harness.ends import APPLY, CLEAN, Ends
+from harness.formula import settings
 from harness.injection import Run
-from harness.paths import REPO
-
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +151,8 @@ def test_a_link_that_leads_to_a_users_file(ends, path):
     text, told = LINKS[path]
     node = ends.node
     theirs = f"/home/bob/{Path(path).name}"
-    settings = {"slurm": {"manage": "enforce", "settings": {"ReturnToService": "1"}}} if "slurm.conf" in path else {}
-    node.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, **settings}}))
+    enforced = {"slurm": {"manage": "enforce", "settings": {"ReturnToService": "1"}}} if "slurm.conf" in path else {}
+    settings(node, **enforced)
     node.write(theirs, text or node.read(path))
     node.run(["sh", "-ec", f"chown bob {theirs}; test ! -e {path} || mv {path} /var/aside; ln -s {theirs} {path}"])
     before = node.read(theirs)
@@ -164,6 +161,6 @@ def test_a_link_that_leads_to_a_users_file(ends, path):
     assert node.read(theirs) == before
     assert [node.ssh(user).ok for user in ("root", "admin", "alice")] == [True, True, True]
     node.run(["sh", "-ec", f"rm {path} {theirs}; test ! -e /var/aside || mv /var/aside {path}"], check=True)
-    node.pillar(yaml.safe_dump({"slurm_pam": EXAMPLE}))
+    settings(node)
     ends.complete(APPLY)
     ends.complete(CLEAN)

@@ -1,11 +1,9 @@
 """What is on a node already, with real modules and a real sshd: closed all the same, or refused and left as it was."""
 
 import pytest
-import yaml
-from harness.paths import REPO
+from harness.formula import apply, settings
 from libpam.layouts import LAYOUTS, SLE15, in_account
 
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 PAM_D = "/etc/pam.d"
 # As pam_sss answers where a password in LDAP has expired.
 EXPIRED = SLE15.but(
@@ -35,7 +33,7 @@ REFUSED = [
 @pytest.fixture(scope="module")
 def prepared(node):
     """A node with all of the formula but its PAM files, and a job of alice's."""
-    node.pillar(yaml.safe_dump({"slurm_pam": EXAMPLE}))
+    settings(node)
     node.salt("state.apply", "slurm_pam", exclude=[{"sls": "slurm_pam.pam"}, {"sls": "slurm_pam.logind"}])
     node.run(["cp", "-a", PAM_D, "/root/pam.d"], check=True)
     node.job("alice")
@@ -46,20 +44,19 @@ def prepared(node):
 def lay(prepared):
     """A function that lays a layout over the node's PAM files and says what the apply then makes of it."""
 
-    def apply(layout):
+    def apply_over(layout):
         for path, what in layout.files.items():
             prepared.run(["rm", "-f", path], check=True)
             if isinstance(what, str):
                 prepared.write(path, what)
             elif what:
                 prepared.run(["ln", "-s", what["link"], path], check=True)
-        prepared.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, "pam": layout.pam}}))
+        settings(prepared, pam=layout.pam)
         before = prepared.snapshot(PAM_D)
-        results = prepared.salt("state.apply", "slurm_pam.pam")
-        (ret,) = (ret for ret in results.values() if ret["__id__"] == "slurm_pam-pam-stacks-managed")
+        ret = apply(prepared, "slurm_pam.pam")["slurm_pam-pam-stacks-managed"]
         return ret, before == prepared.snapshot(PAM_D)
 
-    yield apply
+    yield apply_over
     restore = f"rm -rf {PAM_D}/* /usr/lib/pam.d/sshd && cp -a /root/pam.d/. {PAM_D}/"
     prepared.run(["sh", "-c", restore], check=True)
 

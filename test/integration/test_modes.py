@@ -1,43 +1,16 @@
 """audit, adopt and enforce on a node with a live job and an open session; switching harms neither."""
 
-import subprocess
+import contextlib
 
 import pytest
 import yaml
-from harness.paths import REPO
-
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
-DENIED = "Access denied by pam_slurm_adopt: you have no active jobs on this node"
+from harness.formula import DENIED, EXAMPLE, applied, apply, changed, settings
+from harness.session import session
 
 
-def set_mode(node, mode, **settings):
-    node.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, "mode": mode, **settings}}))
-
-
-def apply(node, mode, **settings):
-    set_mode(node, mode, **settings)
-    results = node.salt("state.apply", "slurm_pam")
-    assert all(result["result"] is True for result in results.values()), results
-    return results
-
-
-class Session:
-    """An SSH session that stays open and answers line by line."""
-
-    def __init__(self, node, user):
-        command, environment = node.ssh_command(user, "cat")
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
-
-    def answers(self):
-        self.process.stdin.write("still here\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline() == "still here\n"
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        return self.process.wait(timeout=20)
+def switch(node, mode, **changes):
+    settings(node, mode=mode, **changes)
+    applied(node)
 
 
 @pytest.fixture
@@ -53,13 +26,13 @@ def in_job(node, job):
 
 def test_audit_changes_nothing_and_reports(node, job):
     node.salt("saltutil.sync_all")
-    set_mode(node, "audit")
+    settings(node, mode="audit")
     before = node.snapshot("/etc")
-    results = node.salt("state.apply", "slurm_pam")
+    results = applied(node)
     assert node.snapshot("/etc") == before
-    assert {result["__id__"] for result in results.values()} == {"slurm_pam-ready", "slurm_pam-ready-audited"}
-    assert all(result["result"] is True and not result["changes"] for result in results.values())
-    (audited,) = (result for result in results.values() if result["__id__"] == "slurm_pam-ready-audited")
+    assert list(results) == ["slurm_pam-ready", "slurm_pam-ready-audited"]
+    assert changed(results) == []
+    audited = results["slurm_pam-ready-audited"]
     assert "states are not as they should be" in audited["comment"]
     told = " ".join(audited["warnings"])
     assert "slurm_pam-pam-stacks-managed: Would change " in told and "/etc/pam.d/sshd" in told
@@ -69,19 +42,19 @@ def test_audit_changes_nothing_and_reports(node, job):
 
 @pytest.mark.parametrize("part", ["packages", "access", "slurm", "sshd", "pam", "logind"])
 def test_audit_changes_nothing_by_any_part(node, part):
-    set_mode(node, "audit")
+    settings(node, mode="audit")
     before = node.snapshot("/etc")
-    node.salt("state.apply", f"slurm_pam.{part}")
+    apply(node, f"slurm_pam.{part}")
     assert node.snapshot("/etc") == before
 
 
 def test_switching_harms_neither_jobs_nor_sessions(node, job):
-    node.salt("state.apply", "slurm_pam.clean")
-    sessions = [Session(node, user) for user in ("root", "alice", "bob")]
-    try:
+    applied(node, "slurm_pam.clean")
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(session(node, user)) for user in ("root", "alice", "bob")]
         for mode in ("adopt", "enforce", "adopt", "audit", "enforce"):
-            apply(node, mode)
-            assert all(session.answers() for session in sessions), mode
+            switch(node, mode)
+            assert [login.ask("echo still here") for login in sessions] == ["still here\n"] * 3, mode
             assert node.ssh("root").ok
             assert node.ssh("admin").ok
             assert in_job(node, job), mode
@@ -89,15 +62,12 @@ def test_switching_harms_neither_jobs_nor_sessions(node, job):
             # An audit leaves the node as it was: here, as adopt left it.
             assert visit.ok is (mode != "enforce"), (mode, visit)
             assert (DENIED in visit.stderr) is (mode == "enforce")
-            assert node.salt("state.apply", "slurm_pam", test=True) is not None
-    finally:
-        for session in sessions:
-            session.close()
+            assert changed(applied(node, test=True)) == [], mode
     assert node.run(["squeue", "--noheader", "--format=%T"]).stdout.strip() == "RUNNING"
 
 
 def test_adopt_turns_nobody_away_even_with_slurm_stopped(node):
-    apply(node, "adopt")
+    switch(node, "adopt")
     node.run(["systemctl", "stop", "slurmctld", "slurmd"], check=True)
     try:
         assert node.ssh("bob").ok
@@ -107,7 +77,7 @@ def test_adopt_turns_nobody_away_even_with_slurm_stopped(node):
 
 
 def test_the_older_module_turns_away_and_adopts_nothing(node, job):
-    apply(node, "enforce", module="pam_slurm")
+    switch(node, "enforce", module="pam_slurm")
     assert node.ssh("root").ok
     assert node.ssh("admin").ok
     assert node.ssh("alice").ok
@@ -117,14 +87,14 @@ def test_the_older_module_turns_away_and_adopts_nothing(node, job):
 
 
 def test_root_from_where_the_settings_say(node):
-    apply(node, "enforce", access={**EXAMPLE["access"], "root": ["192.0.2.0/24"]})
+    switch(node, "enforce", access={**EXAMPLE["access"], "root": ["192.0.2.0/24"]})
     assert node.ssh("root").ok
     assert not node.ssh("root", origin="198.51.100.1").ok
     assert node.ssh("admin").ok
 
 
 def test_audit_holds_on_a_node_that_is_as_it_should_be(node):
-    apply(node, "enforce")
+    switch(node, "enforce")
     audit = node.salt("slurm_pam.audit")
     assert audit == {"holds": True, "summary": "This node is as it should be", "findings": []}
     done = node.run(["salt-call", "--local", "--retcode-passthrough", "slurm_pam.audit"])
@@ -174,7 +144,7 @@ REPAIR = {
 
 @pytest.mark.parametrize("drift", DRIFT)
 def test_audit_finds_every_kind_of_drift(node, drift):
-    apply(node, "enforce")
+    switch(node, "enforce")
     command, subject = DRIFT[drift]
     node.run(command, check=True)
     done = node.run(["salt-call", "--local", "--out=json", "--retcode-passthrough", "slurm_pam.audit"])
@@ -183,11 +153,11 @@ def test_audit_finds_every_kind_of_drift(node, drift):
     assert found["holds"] is False
     assert subject in [finding["subject"] for finding in found["findings"]], found
     node.run(REPAIR.get(drift, ["true"]), check=True)
-    apply(node, "enforce")
+    switch(node, "enforce")
 
 
 def test_audit_finds_a_changed_slurm_conf(node):
-    apply(node, "enforce")
+    switch(node, "enforce")
     before = node.read("/etc/slurm/slurm.conf")
     node.write("/etc/slurm/slurm.conf", before.replace("PrologFlags=", "#PrologFlags="))
     node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)

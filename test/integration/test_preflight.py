@@ -3,17 +3,11 @@
 import contextlib
 
 import pytest
-import yaml
-from harness.paths import REPO
+from harness.formula import EXAMPLE, settings
 
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 ADMINS = EXAMPLE["access"]
 MODULE = "/lib64/security/pam_slurm_adopt.so"
 CONTROLLER = "slurmctld runs on this node"
-
-
-def configure(node, **settings):
-    node.pillar(yaml.safe_dump({"slurm_pam": {**EXAMPLE, **settings}}))
 
 
 @contextlib.contextmanager
@@ -34,23 +28,23 @@ def changed(node, files, *services):
 @pytest.fixture(scope="module")
 def open_node(node):
     """A node with the formula's modules and Slurm's package, and nothing of it in place."""
-    configure(node)
+    settings(node)
     node.salt("saltutil.sync_all")
     node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
     return node
 
 
-def findings(node, **settings):
+def findings(node, **changes):
     """The problems and warnings of this node, but that the controller runs on it."""
-    configure(node, **settings)
+    settings(node, **changes)
     found = node.salt("slurm_pam.preflight")
     assert [told for told in found["warnings"] if told.startswith(CONTROLLER)]
     return found["problems"], [told for told in found["warnings"] if not told.startswith(CONTROLLER)]
 
 
-def refused(node, *words, **settings):
+def refused(node, *words, **changes):
     """That the one problem of this node has these words and stops an apply that changes nothing."""
-    problems, _ = findings(node, **settings)
+    problems, _ = findings(node, **changes)
     assert len(problems) == 1, problems
     assert all(word in problems[0] for word in words), problems
     # What was found, why it matters and what to do.
@@ -68,7 +62,7 @@ def test_a_good_node_has_no_problem_and_is_warned_of_its_controller(open_node):
 
 def test_all_problems_at_once_and_nothing_changed(open_node):
     users = {"access": {"users": {"nobody-here": {"origins": ["ALL"]}}}, "pam": {"account_source": "password-auth"}}
-    configure(open_node, **users, slurm={"settings": {"TaskPlugin": ["task/affinity"]}})
+    settings(open_node, **users, slurm={"settings": {"TaskPlugin": ["task/affinity"]}})
     before = open_node.snapshot("/etc")
     results = open_node.salt("state.apply", "slurm_pam")
     assert open_node.snapshot("/etc") == before
@@ -112,7 +106,7 @@ def test_jobs_without_an_extern_step(open_node, slurmctld):
         contained = _job(open_node)
         if slurmctld == "down":
             open_node.run(["systemctl", "stop", "slurmctld"], check=True)
-            configure(open_node)
+            settings(open_node)
             (problem,) = open_node.salt("slurm_pam.preflight")["problems"]
         else:
             problem = refused(open_node, "PrologFlags=Contain")
@@ -203,7 +197,7 @@ def test_keyboard_interactive_is_a_warning(open_node):
 @pytest.mark.parametrize("layout", ["debian13"], indirect=True)
 def test_another_pam_service_name(fresh_node):
     fresh_node.write("/etc/ssh/sshd_config.d/10-site.conf", "PAMServiceName other-sshd\n")
-    configure(fresh_node)
+    settings(fresh_node)
     fresh_node.salt("saltutil.sync_all")
     problems = fresh_node.salt("slurm_pam.preflight")["problems"]
     assert any("PAMServiceName is other-sshd" in problem for problem in problems), problems
@@ -215,7 +209,7 @@ POLICY = [
 
 
 def test_a_scenario_of_the_site_that_does_not_hold_stops_the_apply(open_node):
-    configure(open_node, pam={"policy": POLICY}, logind="keep")
+    settings(open_node, pam={"policy": POLICY}, logind="keep")
     open_node.salt("state.apply", "slurm_pam.access")
     before = open_node.snapshot("/etc/pam.d")
     results = open_node.salt("state.apply", "slurm_pam.pam")
@@ -247,7 +241,7 @@ def test_a_scenario_that_is_none(open_node, case):
 
 def test_a_closed_node_with_such_jobs_is_only_warned(open_node):
     """Last: from here on the node is closed."""
-    configure(open_node)
+    settings(open_node)
     results = open_node.salt("state.apply", "slurm_pam")
     assert all(result["result"] for result in results.values()), results
     before = open_node.read("/etc/slurm/slurm.conf")

@@ -1,10 +1,7 @@
 """Settings that are wrong: one failed state that names the key, and /etc as it was."""
 
 import pytest
-import yaml
-from harness.paths import REPO
-
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
+from harness.formula import EXAMPLE, apply, changed, failed, pillar, settings
 
 
 def with_example(**settings):
@@ -80,24 +77,23 @@ REFUSED = {
 def refusal(node):
     """The comment of the one failed state of an apply that changes nothing."""
     before = node.snapshot("/etc")
-    results = node.salt("state.apply", "slurm_pam")
+    results = apply(node)
     assert node.snapshot("/etc") == before
-    failed = [result for result in results.values() if result["result"] is False]
-    assert len(failed) == 1, results
-    assert not any(result["changes"] for key, result in results.items() if "sync_all" not in key)
-    return failed[0]["comment"]
+    assert set(changed(results)) <= {"slurm_pam-modules-synced"}
+    (comment,) = failed(results).values()
+    return comment
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_wrong_settings_are_one_failed_state_and_no_change(node, case):
-    pillar, told = REFUSED[case]
-    node.pillar(yaml.safe_dump(pillar))
+    given, told = REFUSED[case]
+    pillar(node, given)
     comment = refusal(node)
     assert all(words in comment for words in told), comment
 
 
 def test_a_node_without_slurmd_is_refused(node):
-    node.pillar(yaml.safe_dump(with_example()))
+    settings(node)
     node.run(["systemctl", "disable", "--now", "slurmd"], check=True)
     try:
         comment = refusal(node)
@@ -109,7 +105,7 @@ def test_a_node_without_slurmd_is_refused(node):
 
 def test_an_option_that_the_installed_slurm_does_not_know(node):
     """The Slurm that runs stays; what is asked for its version says an older one."""
-    node.pillar(yaml.safe_dump(with_example(pam_slurm_adopt={"join_container": False})))
+    settings(node, pam_slurm_adopt={"join_container": False})
     node.write("/usr/local/sbin/slurmd", "#!/bin/sh\necho slurm 20.11.4\n")
     node.run(["chmod", "755", "/usr/local/sbin/slurmd"], check=True)
     try:
