@@ -158,7 +158,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "users": Named(_ACCOUNT, _WHO),
     },
     "slurm": {
-        "conf": _PATH,
+        "conf": _or_null(_PATH),
         "manage": _one_of("check", "enforce", "keep"),
         "settings": Named(_KEYWORD, _SLURM_VALUE),
         "use_pam": _FLAG,

@@ -2,8 +2,8 @@
 # and, where slurm:use_pam says so, slurmstepd's own PAM service.
 {%- from "slurm_pam/map.jinja" import settings with context %}
 {%- set slurm = settings.slurm %}
-{%- set wanted = slurm.settings %}
-{%- if slurm.use_pam and wanted is mapping %}
+{%- set wanted = dict(slurm.settings.items() | rejectattr(1, "none")) if slurm.settings is mapping else {} %}
+{%- if slurm.use_pam %}
 {%-   do wanted.update({"UsePAM": "1"}) %}
 {%- endif %}
 
@@ -29,6 +29,8 @@ slurm_pam-slurm-conf-checked:
   slurm_conf.checked:
     - path: {{ slurm.conf | json }}
     - settings: {{ wanted | json }}
+    # Seconds for slurmctld to answer; the file says it as well.
+    - timeout: 2
     - require:
       - slurm_pam: slurm_pam-ready
 {%- elif slurm.manage == "enforce" %}
