@@ -178,13 +178,28 @@ def test_what_cannot_be_put_back_is_named_and_kept(transaction, etc, changes, mo
 
 
 @pytest.mark.parametrize("other", ["changing", "coming", "going"])
-def test_what_somebody_else_changed_since_it_was_read_is_kept(transaction, etc, changes, other):
+def test_what_somebody_else_changed_since_it_was_read_is_kept(transaction, etc, changes, other, monkeypatch):
+    """Nothing else has been touched for it, not even for a moment."""
     (etc / other).unlink(missing_ok=True)
     (etc / other).write_text("theirs\n")
     before = tree(etc)
+    monkeypatch.setattr(os, "rename", None)
     with pytest.raises(CommandExecutionError, match=f"{etc}/{other} could not be written: somebody else has changed"):
         transaction.commit(changes)
     assert tree(etc) == before
+
+
+def test_what_somebody_else_changes_while_it_is_written_is_kept(transaction, etc, changes, monkeypatch):
+    rename = os.rename
+
+    def rename_and_interfere(old, new):
+        rename(old, new)
+        (etc / "changing").write_text("theirs\n")
+
+    monkeypatch.setattr(os, "rename", rename_and_interfere)
+    with pytest.raises(CommandExecutionError, match=f"{etc}/changing could not be written: somebody else has changed"):
+        transaction.commit(changes)
+    assert {name: what[0] for name, what in tree(etc).items()} == {"changing": b"theirs\n", "going": "changing"}
 
 
 def test_one_at_a_time(transaction, etc, changes):
