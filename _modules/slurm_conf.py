@@ -52,7 +52,7 @@ def parse(text):
 
     .. code-block:: bash
 
-        salt-call --local slurm_conf.parse 'PrologFlags=Contain'
+        salt-call --local slurm_conf.parse text=PrologFlags=Contain
     """
     entries, raw, chars, first = [], "", [], 1
     for number, physical in enumerate(_LINE.findall(text), 1):
@@ -275,7 +275,7 @@ def edit(text, wanted, tag="salt"):
 
     .. code-block:: bash
 
-        salt-call --local slurm_conf.edit 'PrologFlags=Alloc' '{"PrologFlags": ["Contain"]}'
+        salt-call --local slurm_conf.edit text=PrologFlags=Alloc wanted='{"PrologFlags": ["Contain"]}'
     """
     wanted = _validated(wanted)
     entries = _taken_back(parse(text), wanted, tag)

@@ -1,6 +1,5 @@
 """What is on a node already: our stacks close it, or are refused with the line at fault and nothing written."""
 
-import importlib.util
 import itertools
 import json
 import os
@@ -11,6 +10,7 @@ import sys
 
 import pytest
 import yaml
+from harness.source import load
 from libpam.layouts import LAYOUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,25 +27,17 @@ LOGINS = {
 GETS_IN = ("an administrator, Slurm broken", "a user with a job")
 
 
-def load(kind, name, **dunders):
-    spec = importlib.util.spec_from_file_location(f"{name}_for_layouts", ROOT / kind / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    vars(module).update(dunders)
-    return module
-
-
 SALT, STATES = {}, {}
 MODULES = {
-    name: load("_modules", name, __salt__=SALT)
+    name: load(f"_modules/{name}.py", __salt__=SALT)
     for name in ("file_transaction", "pam_stack", "pam_verdict", "slurm_pam_plan", "slurm_pam_settings")
 }
 for _name, _module in MODULES.items():
     SALT.update({f"{_name}.{word}": thing for word, thing in vars(_module).items() if callable(thing)})
 # No module is there to be loaded.
 SALT["slurm_pam_preflight.unusable_modules"] = lambda settings: []
-STATES["pam_stack.managed"] = load("_states", "pam_stack", __salt__=SALT, __opts__={"test": False}).managed
-STATE = load("_states", "slurm_pam", __salt__=SALT, __states__=STATES, __opts__={"test": False})
+STATES["pam_stack.managed"] = load("_states/pam_stack.py", __salt__=SALT, __opts__={"test": False}).managed
+STATE = load("_states/slurm_pam.py", __salt__=SALT, __states__=STATES, __opts__={"test": False})
 
 
 class Node:

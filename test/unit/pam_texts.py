@@ -1,22 +1,9 @@
 """pam_stack under test, and the texts it is tested with."""
 
-import importlib.util
-import pathlib
-
+from harness.source import load
 from hypothesis import strategies as st
 
-MODULES = pathlib.Path(__file__).parents[2] / "_modules"
-
-
-def load(name):
-    """An execution module as a Python module of its own."""
-    spec = importlib.util.spec_from_file_location(f"{name}_under_test", MODULES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pam_stack = load("pam_stack")
+pam_stack = load("_modules/pam_stack.py")
 
 OLD = {"version": "1.5.2", "debian": False}
 NEW = {"version": "1.7.0", "debian": False}

@@ -1,6 +1,5 @@
 """Every public function says what it does, since when, and by an example that its signature can take."""
 
-import importlib.util
 import inspect
 import pathlib
 import re
@@ -8,6 +7,7 @@ import shlex
 
 import pytest
 import salt.utils.args
+from harness.source import load
 
 ROOT = pathlib.Path(__file__).parents[2]
 KINDS = {"_modules": "execution", "_states": "state"}
@@ -18,9 +18,7 @@ def functions():
     """Every public function of the formula: (kind, name Salt gives its module, function)."""
     for directory, kind in KINDS.items():
         for path in sorted((ROOT / directory).glob("*.py")):
-            spec = importlib.util.spec_from_file_location(f"{directory}_{path.stem}", path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = load(f"{directory}/{path.name}")
             name = getattr(module, "__virtualname__", path.stem)
             for attribute, value in sorted(vars(module).items()):
                 if inspect.isfunction(value) and value.__module__ == module.__name__ and not attribute.startswith("_"):

@@ -1,16 +1,11 @@
 """The plan of a rollout: everyone once, in the order that was asked for; and what a minion's answer means."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from harness.source import load
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("rollout_runner", ROOT / "_runners/slurm_pam.py")
-runner = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runner)
+runner = load("_runners/slurm_pam.py")
 
 NAMES = st.lists(st.sampled_from([f"cn{number}" for number in range(30)]), unique=True)
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, 100).map("{}%".format))

@@ -1,24 +1,18 @@
 """slurm_conf: lossless parsing as Slurm's parse_config.c does it, and edits that change only what was asked."""
 
-import importlib.util
 import pathlib
 import re
 
 import pytest
+from harness.source import load
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-SOURCE = pathlib.Path(__file__).parents[2] / "_modules" / "slurm_conf.py"
-
 
 @pytest.fixture(scope="module")
 def slurm_conf():
-    spec = importlib.util.spec_from_file_location("slurm_conf_under_test", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.__salt__ = {"cmd.which": lambda name: None}
-    return module
+    return load("_modules/slurm_conf.py", __salt__={"cmd.which": lambda name: None})
 
 
 WANTED = {"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup", "TaskPlugin": ["task/cgroup"]}

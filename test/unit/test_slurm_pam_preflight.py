@@ -1,20 +1,12 @@
 """The pure parts of the preflight: what values mean, without a node."""
 
-import importlib.util
-import pathlib
-
 import pytest
-
-PATH = pathlib.Path(__file__).parents[2] / "_modules" / "slurm_pam_preflight.py"
+from harness.source import load
 
 
 @pytest.fixture
 def preflight():
-    spec = importlib.util.spec_from_file_location("slurm_pam_preflight", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.__salt__ = {}
-    return module
+    return load("_modules/slurm_pam_preflight.py", __salt__={})
 
 
 SSHD = {"usepam": "yes", "pubkeyauthentication": "yes", "passwordauthentication": "no"}

@@ -1,16 +1,14 @@
 """Every wrong setting is named by its key, with what was found and what is allowed; right ones pass."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from harness.source import load
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("slurm_pam_settings", ROOT / "_modules/slurm_pam_settings.py")
-checks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(checks)
+checks = load("_modules/slurm_pam_settings.py")
 
 DEFAULTS = yaml.safe_load((ROOT / "slurm_pam/defaults.yaml").read_text())
 EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text())["slurm_pam"]

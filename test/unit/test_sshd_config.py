@@ -1,22 +1,15 @@
 """sshd_config: lossless parsing, edits ahead of Include and Match, and taking them back to the byte."""
 
-import importlib.util
-import pathlib
-
 import pytest
+from harness.source import load
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-SOURCE = pathlib.Path(__file__).parents[2] / "_modules" / "sshd_config.py"
-
 
 @pytest.fixture(scope="module")
 def sshd_config():
-    spec = importlib.util.spec_from_file_location("sshd_config_under_test", SOURCE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("_modules/sshd_config.py")
 
 
 OPTIONS = {"UsePAM": True, "PermitRootLogin": "prohibit-password", "ChallengeResponseAuthentication": False}
