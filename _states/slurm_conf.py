@@ -136,8 +136,8 @@ def _written(changes, already):
         return {"result": None, "changes": told, "comment": f"Would change {', '.join(told)}"}
     __salt__["file_transaction.commit"](changes)
     comment = (
-        f"Changed {', '.join(told)}. It counts once slurmctld and slurmd are restarted. Give the whole cluster the same "
-        "text: slurmctld logs every node whose slurm.conf differs from its own, be it in a comment."
+        f"Changed {', '.join(told)}. It counts once slurmctld and slurmd are restarted. Give the whole cluster the "
+        "same text: slurmctld logs every node whose slurm.conf differs from its own, be it in a comment."
     )
     return {"result": True, "changes": told, "comment": comment}
 

@@ -73,11 +73,9 @@ def test_examples_can_be_called(kind, name, function):
         inspect.signature(function).bind(*positional, **keywords)
 
 
-@pytest.mark.parametrize("kind, name, function", FUNCTIONS)
+@pytest.mark.parametrize("kind, name, function", [entry for entry in FUNCTIONS if entry[0] == "state"])
 def test_state_examples_take_these_arguments(kind, name, function):
     """In a state's YAML example every argument is one of the function's."""
-    if kind != "state":
-        pytest.skip("not a state")
     _, *blocks = re.split(rf"\b{name}\.{function.__name__}(?::| |\n|\Z)", inspect.getdoc(function))
     assert blocks, "there is no example in YAML"
     parameters = inspect.signature(function).parameters.values()
