@@ -73,7 +73,7 @@ def test_examples_can_be_called(kind, name, function):
         inspect.signature(function).bind(*positional, **keywords)
 
 
-@pytest.mark.parametrize("kind, name, function", [entry for entry in FUNCTIONS if entry[0] == "state"])
+@pytest.mark.parametrize("kind, name, function", [each for each in FUNCTIONS if each.values[0] == "state"])
 def test_state_examples_take_these_arguments(kind, name, function):
     """In a state's YAML example every argument is one of the function's."""
     _, *blocks = re.split(rf"\b{name}\.{function.__name__}(?::| |\n|\Z)", inspect.getdoc(function))
