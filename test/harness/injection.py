@@ -60,9 +60,9 @@ class Run:
         if not self.points:
             raise Failed(f"{self.salt_call} changed nothing below /etc")
 
-    def before(self, call: str, path: str) -> Point:
+    def last(self, call: str, path: str) -> Point:
         """The last of the points where this call does something to this path."""
-        return [point for point in self.points if point.call == call and f'"{path}"' in point.arguments][-1]
+        return [point for point in self.points if point.call == call and path in _paths(point.arguments)][-1]
 
     def killed(self, point: Point) -> None:
         """Repeat the run; it is killed at this point, before the call takes place."""
@@ -74,21 +74,18 @@ class Run:
 
     @contextlib.contextmanager
     def held(self, point: Point) -> Iterator[Held]:
-        """Repeat the run; while the context lasts it stands still at this point, then it goes on to its end."""
+        """Repeat the run; right after this call it stands still while the context lasts, then it goes on to its end."""
+        (self.node.root / TRACE.lstrip("/")).unlink(missing_ok=True)
         command = self.node.command(self._traced(*self._at(point, "STOP")))
-        traced = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         held = Held()
-        try:
-            self.node.until(self._stopped, f"standstill at {point}")
-            stopped = self._stopped()
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as traced:
             try:
+                self.node.until(lambda: self._past(point), f"standstill after {point}")
                 yield held
-            finally:
-                self.node.run(["kill", "-CONT", stopped], check=True)
+                self.node.run(["kill", "-CONT", self._past(point)], check=True)
                 held.answer, _ = traced.communicate(timeout=120)
-        finally:
-            traced.kill()
-            traced.communicate()
+            finally:
+                traced.kill()
 
     def _at(self, point: Point, signal: str) -> list[str]:
         watched = [word for path in self.paths for word in ("-P", path)]
@@ -101,11 +98,11 @@ class Run:
     def _traced(self, *options: str) -> list[str]:
         return ["strace", "-f", "-qq", "-o", TRACE, "-e", "signal=none", *options, *self.salt_call]
 
-    def _stopped(self) -> str:
-        """The number of the process that stands still; empty while there is none."""
-        listed = self.node.run(["ps", "-eo", "pid=,stat=,comm="]).stdout.splitlines()
-        states = [line.split(maxsplit=2) for line in listed]
-        return next((number for number, state, name in states if state[0] in "tT" and "salt" in name), "")
+    def _past(self, point: Point) -> str:
+        """The number of the process that has done this call; empty as long as none has."""
+        trace = self.node.root / TRACE.lstrip("/")
+        done = [match for match in map(LINE.match, trace.read_text().splitlines() if trace.exists() else []) if match]
+        return done[point.number - 1]["process"] if len(done) >= point.number else ""
 
 
 def _paths(arguments: str) -> set[str]:

@@ -100,20 +100,30 @@ def test_an_immutable_file(ends, path):
     ends.complete(CLEAN)
 
 
-@pytest.mark.parametrize("call", ["linkat", "rename"])
-def test_a_file_that_somebody_else_changes_meanwhile(ends, run, call):
-    """Once when nothing is written yet, and once when all the files before it are."""
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("rename", "/etc/ssh/sshd_config.d/00-slurm_pam.conf"),
+        ("fsync", "/etc/pam.d/.sshd.salt-new"),
+        ("rename", "/etc/pam.d/slurm-common-session"),
+    ],
+)
+def test_a_file_that_somebody_else_changes_meanwhile(ends, run, call, after):
+    """When it is read only later, when nothing is in place yet, and when all the files before it are."""
     path, node = "/etc/pam.d/sshd", ends.node
     was = node.read(path)
-    with run.held(run.before(call, path)) as held:
+    with run.held(run.last(call, after)) as held:
         node.write(path, f"{was}# theirs\n")
-    comments = failures(json.loads(held.answer)["local"])
-    assert comments == [
-        f"{path} could not be written: somebody else has changed it since it was read. Everything is as it was. "
-        "Apply again"
-    ]
-    assert node.read(path) == f"{was}# theirs\n"
-    ends.run(APPLY)
+    results = json.loads(held.answer)["local"]
+    if after.startswith("/etc/pam.d"):
+        assert failures(results) == [
+            f"{path} could not be written: somebody else has changed it since it was read. Everything is as it was. "
+            "Apply again"
+        ]
+        assert node.read(path) == f"{was}# theirs\n"
+        ends.run(APPLY)
+    else:
+        assert all(result["result"] for result in results.values()), results
     assert "# theirs\n" in node.read(path) and "slurm-common-account" in node.read(path)
     node.write(path, node.read(path).removesuffix("# theirs\n"))
     ends.complete(CLEAN)
@@ -121,7 +131,7 @@ def test_a_file_that_somebody_else_changes_meanwhile(ends, run, call):
 
 def test_two_applies_at_once(ends, run):
     node = ends.node
-    with run.held(run.before("rename", "/etc/pam.d/sshd")) as held:
+    with run.held(run.last("rename", "/etc/pam.d/slurm-common-session")) as held:
         # Without concurrent=True Salt itself turns the second one away.
         comments = failures(node.salt("state.apply", APPLY, concurrent=True))
         ends.look()
