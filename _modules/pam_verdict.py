@@ -682,7 +682,7 @@ def trace(service, calls, results, confdirs=None, libpam=None, files=None):
 
     .. code-block:: bash
 
-        salt-call --out=newline_values_only pam_verdict.trace su acct_mgmt '{pam_unix.so: acct_expired}'
+        salt-call pam_verdict.trace su acct_mgmt '{pam_unix.so: acct_expired}'
     """
     lines = []
     for made in decide(service, calls, results, confdirs=confdirs, libpam=libpam, files=files):
