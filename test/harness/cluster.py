@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from harness import cgroups, host, network
 from harness.node import Node
@@ -123,6 +124,14 @@ class Master:
         self.stop()
         self.start()
 
+    def cpu(self) -> float:
+        """Seconds of CPU that salt-master's processes have used since they were started."""
+        ticks = 0
+        for pid in cgroups.processes(cgroups.hierarchies(self._holder.pid).values()):
+            with contextlib.suppress(OSError):
+                ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     # -- its machine -------------------------------------------------------------------------------------------------
 
     def command(self, words: Sequence[str]) -> list[str]:
@@ -170,7 +179,8 @@ class Master:
         for name in names:
             self.await_key(name)
             self.run(["salt-key", "--yes", f"--accept={name}"], check=True)
-        self._until(lambda: set(self.salt(",".join(names), "test.ping", targeting="list")) == set(names), "answers", 90)
+        ping = {"targeting": "list", "patience": 5}
+        self._until(lambda: set(self.salt(",".join(names), "test.ping", **ping)) == set(names), "answers", 90)
 
     def await_key(self, name: str) -> None:
         self._until(lambda: name in self.keys("pre") + self.keys("acc"), f"key of {name}", 90)
@@ -179,9 +189,10 @@ class Master:
         found = json.loads(self.run(["salt-key", f"--list={kind}", "--out=json"], check=True).stdout)
         return [name for names in found.values() for name in names]
 
-    def salt(self, target: str, function: str, *words: str, targeting: str = "compound") -> dict:
-        """What each minion that answered has to say."""
-        done = self.run(["salt", "--static", "--out=json", f"--{targeting}", target, function, *words], timeout=300)
+    def salt(self, target: str, function: str, *words: str, targeting: str = "compound", patience: int = 90) -> dict:
+        """What each minion that answered has to say; ``patience`` is in seconds."""
+        how = ["--static", "--out=json", f"--timeout={patience}", f"--{targeting}"]
+        done = self.run(["salt", *how, target, function, *words], timeout=600)
         answers = _last_json(done, f"salt {target} {function}")
         return {name: answer for name, answer in answers.items() if answer is not False}
 

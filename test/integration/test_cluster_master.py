@@ -44,6 +44,7 @@ def test_a_dry_run_on_minions_that_never_synced(cluster):
     nodes = cluster.nodes
     before = {name: nodes[name].snapshot("/etc") for name in NODES}
     plain = cluster.master.salt("cn* or gpu* or big*", "state.apply", "slurm_pam", "test=True")
+    assert sorted(plain) == sorted(NODES)
     for states in plain.values():
         (state,) = states.values()
         assert state["result"] is False and "sync_mods=all" in state["name"]
@@ -63,10 +64,10 @@ def test_one_apply_closes_all_of_them(cluster):
     for name in NODES:
         assert cluster.nodes[name].ssh("admin").ok
         assert "you have no active jobs" in cluster.nodes[name].ssh("alice").stderr
-    job = cluster.nodes["gpu1"].job("alice")
-    assert f"/job_{job}/step_extern" in cluster.nodes["gpu1"].ssh("alice", "cat /proc/self/cgroup").stdout
+    job = cluster.nodes["big1"].job("alice")
+    assert f"/job_{job}/step_extern" in cluster.nodes["big1"].ssh("alice", "cat /proc/self/cgroup").stdout
     assert not cluster.nodes["cn1"].ssh("alice").ok
-    cluster.nodes["gpu1"].cancel(job)
+    cluster.nodes["big1"].cancel(job)
     assert not any(changed(states) for states in apply(cluster).values())
 
 
