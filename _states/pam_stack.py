@@ -157,11 +157,12 @@ def _change(path: str, before: Thing, after: Thing) -> Change:
 
 
 def _block(marker: str, lines: str) -> str:
-    return f"{marker} Begin\n{lines}{marker} End\n"
+    return f"{marker} (begin)\n{lines}{marker} (end)\n"
 
 
 def _without_block(marker: str, text: str) -> str:
-    return re.sub(_block(re.escape(marker), "(?s:.*?)"), "", text, count=1)
+    begin, end = map(re.escape, _block(marker, "\0").split("\0"))
+    return re.sub(f"{begin}(?s:.*?){end}", "", text, count=1)
 
 
 def _edited(path: str, changes: list[dict]) -> Change:

@@ -217,7 +217,7 @@ def test_a_block_comes_first_and_goes_without_a_trace(states, pam_d, test_mode):
     ret = states.pam_stack.managed("access", files=files, test=test_mode)
     assert ret.result is (None if test_mode else True)
     assert ret.changes[f"{pam_d}/access.conf"]["diff"].endswith(
-        f"@@ -1,2 +1,6 @@\n+{MARKER} Begin\n++ : root : ALL\n+- : ALL : ALL\n+{MARKER} End\n"
+        f"@@ -1,2 +1,6 @@\n+{MARKER} (begin)\n++ : root : ALL\n+- : ALL : ALL\n+{MARKER} (end)\n"
         " # site\n + : (wheel) : ALL\n"
     )
     if test_mode:
@@ -225,7 +225,7 @@ def test_a_block_comes_first_and_goes_without_a_trace(states, pam_d, test_mode):
         return
     files[0]["block"] = "- : ALL : ALL\n"
     assert states.pam_stack.managed("access", files=files).result is True
-    assert (pam_d / "access.conf").read_text().startswith(f"{MARKER} Begin\n- : ALL : ALL\n{MARKER} End\n# site\n")
+    assert (pam_d / "access.conf").read_text().startswith(f"{MARKER} (begin)\n- : ALL : ALL\n{MARKER} (end)\n# site\n")
     assert states.pam_stack.managed("access", files=files).changes == {}
     assert states.pam_stack.absent("access", files=files).result is True
     assert tree(pam_d) == before

@@ -71,7 +71,7 @@ def test_the_global_file_keeps_what_an_administrator_wrote(opened):
     settings(node, access={**EXAMPLE["access"], "file": GLOBAL})
     applied(node)
     assert node.read(GLOBAL).endswith(
-        "- : ALL : ALL\n# slurm_pam: written by Salt, and again at every apply End\n# ours, "
+        "- : ALL : ALL\n# slurm_pam: written by Salt, and again at every apply (end)\n# ours, "
         "Universität\n+ : cron : LOCAL\n- : games : ALL"
     )
     assert OWN not in node.snapshot("/etc/security")
