@@ -128,6 +128,11 @@ def _changes(given: Any) -> bool:
 
 
 def _waits(until: float) -> str:
+    if until < time.time():
+        return (
+            f"was to be taken back at {_clock(until)}, but its timer is gone, as after a reboot. Keep it with "
+            "salt-call slurm_pam.confirm, or take it back with salt-call slurm_pam_confirm.take_back"
+        )
     return f"is taken back at {_clock(until)}, unless confirmed before: salt-call slurm_pam.confirm"
 
 
