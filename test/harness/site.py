@@ -72,6 +72,11 @@ class Site:
     def addresses(self) -> dict[str, str]:
         return {host: network.node_address(index) for index, host in enumerate(self.hosts)}
 
+    @property
+    def up(self) -> list[str]:
+        """The hosts that have been started."""
+        return [host for host in self.hosts if (self.directory / "nodes" / host / "node.json").exists()]
+
     def slurm_conf(self) -> str:
         return slurm.slurm_conf(self.addresses, self.partitions)
 
