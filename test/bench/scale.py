@@ -66,7 +66,7 @@ SPLIT = """
 import atexit, json, os, resource, sys
 def tell():
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    with open("/tmp/used", "w") as file:
+    with open("/root/used", "w") as file:
         json.dump([one.ru_utime + one.ru_stime for one in used], file)
 atexit.register(tell)
 from salt.scripts import salt_call
@@ -208,16 +208,16 @@ def split(node: Node, sls: str, rounds: int) -> tuple[float, float]:
     found = []
     for _ in range(rounds):
         node.run([PYTHON, "/srv/bench/split.py", *APPLY, sls], check=True)
-        found.append(json.loads(node.read("/tmp/used")))
+        found.append(json.loads(node.read("/root/used")))
     return tuple(statistics.median(one) for one in zip(*found))
 
 
 def children(node: Node) -> list[str]:
     """The programs that an apply starts, with how often."""
-    trace = ["strace", "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", "/tmp/trace"]
+    trace = ["strace", "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", "/root/trace"]
     node.run([*trace, "salt-call", *APPLY, "slurm_pam"], check=True)
     started: dict[str, int] = {}
-    for program, words in re.findall(r'execve\("([^"]+)", \[([^]]*)\].* = 0$', node.read("/tmp/trace"), re.MULTILINE):
+    for program, words in re.findall(r'execve\("([^"]+)", \[([^]]*)\].* = 0$', node.read("/root/trace"), re.MULTILINE):
         arguments = re.findall(r'"([^"]*)"', words)
         verb = next((word for word in arguments[1:] if re.fullmatch(r"[a-z][a-z-]+", word)), "")
         name = f"{Path(program).name} {verb}".strip()
