@@ -28,6 +28,10 @@ import tempfile
 import time
 import zipfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from harness.source import Modules
+
 ROOT = pathlib.Path(__file__).parents[2]
 VENV = ROOT / ".venv-bench"
 REPORT = ROOT / "test/bench/report-pam.md"
@@ -89,7 +93,7 @@ def load(path, name):
 
 
 class Ours:
-    """_modules/pam_stack.py"""
+    """pam_stack"""
 
     CHANGES = (
         {
@@ -99,7 +103,8 @@ class Ours:
     )
 
     def __init__(self):
-        self.pam_stack = load(ROOT / "_modules/pam_stack.py", "pam_stack")
+        self.modules = Modules("pam_stack", "pam_verdict")
+        self.pam_stack = self.modules["pam_stack"]
         self.version = f"this repository, on Python {platform.python_version()}"
 
     def parse(self, text):
@@ -109,10 +114,7 @@ class Ours:
         return self.pam_stack.read(path)
 
     def verdict(self):
-        """pam_verdict, connected as Salt's loader does it."""
-        verdict = load(ROOT / "_modules/pam_verdict.py", "pam_verdict")
-        verdict.__salt__ = {"pam_stack.expand": self.pam_stack.expand, "pam_stack.libpam": self.pam_stack.libpam}
-        return verdict
+        return self.modules.files["pam_verdict"]
 
     def edit(self, text):
         return self.pam_stack.edit(text, list(self.CHANGES))

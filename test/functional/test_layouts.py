@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import yaml
-from harness.source import load
+from harness.source import Modules, load
 from libpam.layouts import LAYOUTS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,13 +27,8 @@ LOGINS = {
 GETS_IN = ("an administrator, Slurm broken", "a user with a job")
 
 
-SALT, STATES = {}, {}
-MODULES = {
-    name: load(f"_modules/{name}.py", __salt__=SALT)
-    for name in ("file_transaction", "pam_stack", "pam_verdict", "slurm_pam_plan", "slurm_pam_settings")
-}
-for _name, _module in MODULES.items():
-    SALT.update({f"{_name}.{word}": thing for word, thing in vars(_module).items() if callable(thing)})
+MODULES = Modules("file_transaction", "pam_stack", "pam_verdict", "slurm_pam_plan", "slurm_pam_settings")
+SALT, STATES = MODULES.salt, {}
 # No module is there to be loaded.
 SALT["slurm_pam_preflight.unusable_modules"] = lambda settings: []
 STATES["pam_stack.managed"] = load("_states/pam_stack.py", __salt__=SALT, __opts__={"test": False}).managed
@@ -47,8 +42,8 @@ class Node:
         self.top, self.layout, self.salt = top, layout, SALT
         # The one place that knows where this libpam looks.
         here = {**layout.libpam, "confdirs": [f"{top}{path}" for path in layout.libpam["confdirs"]]}
-        MODULES["pam_stack"]._node_libpam = lambda: here
-        MODULES["slurm_pam_plan"].DIRECTORY = f"{top}/etc/pam.d"
+        MODULES.files["pam_stack_expand"]._node_libpam = lambda: here
+        MODULES.files["slurm_pam_plan"].DIRECTORY = f"{top}/etc/pam.d"
         for directory in layout.libpam["confdirs"]:
             (top / directory[1:]).mkdir(parents=True)
         for path, what in layout.files.items():

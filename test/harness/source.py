@@ -1,7 +1,8 @@
 """The formula's own Python, as Salt's loader has it: each time anew, with the dunders that Salt puts in."""
 
 import importlib.util
-from types import ModuleType
+import inspect
+from types import ModuleType, SimpleNamespace
 
 from harness.paths import REPO
 
@@ -13,3 +14,24 @@ def load(path: str, **dunders: object) -> ModuleType:
     spec.loader.exec_module(module)
     vars(module).update(dunders)
     return module
+
+
+class Modules:
+    """Execution modules, all files of each, with one another in their ``__salt__`` and nothing else."""
+
+    def __init__(self, *names: str) -> None:
+        self.salt = {}
+        self.files = {}
+        for path in sorted((REPO / "_modules").glob("*.py")):
+            module = load(f"_modules/{path.name}", __salt__=self.salt)
+            name = getattr(module, "__virtualname__", path.stem)
+            if name in names:
+                self.files[path.stem] = module
+                for word, function in inspect.getmembers(module, inspect.isfunction):
+                    if not word.startswith("_"):
+                        self.salt[f"{name}.{word}"] = function
+
+    def __getitem__(self, name: str) -> SimpleNamespace:
+        """The public functions of a module, those of all of its files."""
+        found = (key.rpartition(".") for key in self.salt)
+        return SimpleNamespace(**{word: self.salt[f"{name}.{word}"] for module, _, word in found if module == name})

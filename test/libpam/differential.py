@@ -7,7 +7,6 @@ differential.py --seed 1 --count 1000 --root DIR    the libpam of another system
 
 import argparse
 import collections
-import importlib.util
 import itertools
 import json
 import os
@@ -19,27 +18,20 @@ import subprocess
 import sys
 import time
 
-import salt.exceptions
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-HERE = pathlib.Path(__file__).parent
-DRIVER = HERE / "driver.py"
+import salt.exceptions
+from harness.source import Modules
+
+DRIVER = pathlib.Path(__file__).parent / "driver.py"
 CONFDIRS = ["/etc/pam.d", "/usr/lib/pam.d"]
 CALLS = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
 COMMAND = (sys.executable, str(DRIVER))
 BATCH = 2000
 
 
-def load():
-    """The two modules as Salt's loader would connect them: (pam_stack, pam_verdict)."""
-    found = []
-    for name in ("pam_stack", "pam_verdict"):
-        spec = importlib.util.spec_from_file_location(f"{name}_checked", HERE.parents[1] / "_modules" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found.append(module)
-    stack, verdict = found
-    verdict.__salt__ = {"pam_stack.expand": stack.expand, "pam_stack.libpam": stack.libpam}
-    return stack, verdict
+MODULES = Modules("pam_stack", "pam_verdict")
+stack, verdict = MODULES["pam_stack"], MODULES["pam_verdict"]
 
 
 # --- random configurations --------------------------------------------------------------------------------------------
@@ -50,7 +42,7 @@ NAMES = (SERVICE, "other", *INCLUDED)
 EVENTS = dict(zip(CALLS, ("auth", "cred", "acct", "open_session", "close_session", "chauthtok")))
 EVENTS["prechauthtok"] = "prechauthtok"
 
-CODES = load()[1].RETURN_CODES
+CODES = MODULES.files["pam_verdict"].RETURN_CODES
 ACTIONS = ("ignore", "ok", "done", "bad", "die", "reset")
 ODD_MODULES = ("pam_none.so", "pam_debug", "none/pam_debug.so", "pam_debug.so.so", "x.", "..so")
 NAMELESS = ("?", ".so", "dir/", "[]", "[?]", "?.so")
@@ -225,7 +217,7 @@ def overlay(case):
     return {f"{root}/{name}": None for root in CONFDIRS for name in names} | case["files"]
 
 
-def model(verdict, case, libpam):
+def model(case, libpam):
     """pam_verdict's answers in the same form."""
     try:
         made = verdict.decide(
@@ -249,13 +241,13 @@ def same(libpams, ours):
     return libpams == ours or kind_of(libpams) == kind_of(ours) != "answered" or undefined(ours)
 
 
-def compare(seed, count, verdict, libpam=None, command=COMMAND, found=print):
+def compare(seed, count, libpam=None, command=COMMAND, found=print):
     """Ask both about `count` configurations: (how libpam answered, how many disagreements); found(...) is told each."""
     generator, tally, different = Generator(seed, roots_of(command)), collections.Counter(), 0
     for start in range(0, count, BATCH):
         cases = [generator.case() for _ in range(min(BATCH, count - start))]
         for case, libpams in itertools.zip_longest(cases, real(cases, command)):
-            ours = model(verdict, case, libpam)
+            ours = model(case, libpam)
             tally["undefined" if undefined(ours) else kind_of(libpams)] += 1
             tally["calls"] += len(libpams)
             if not same(libpams, ours):
@@ -267,7 +259,7 @@ def compare(seed, count, verdict, libpam=None, command=COMMAND, found=print):
     return tally, different
 
 
-def lacking(stack):
+def lacking():
     """Why this machine's libpam cannot be asked, or None."""
     tried = subprocess.run(COMMAND, input="", capture_output=True, text=True, check=False)
     if tried.returncode != 0:
@@ -288,7 +280,6 @@ def main():
     parser.add_argument("--root", type=pathlib.Path, help="another system's root directory, with python3 in it")
     parser.add_argument("--libpam", type=json.loads, help='such as {"version": "1.7.0", "debian": true}')
     options = parser.parse_args()
-    stack, verdict = load()
     command = COMMAND
     if options.root:
         shutil.copy(DRIVER, options.root / "tmp")
@@ -297,7 +288,7 @@ def main():
         command = ["unshare", "--mount", "sh", "-c", enter, str(options.root)]
     libpam = options.libpam or stack.libpam()
     began = time.monotonic()
-    tally, different = compare(options.seed, options.count, verdict, libpam, command)
+    tally, different = compare(options.seed, options.count, libpam, command)
     seconds = time.monotonic() - began
     system = f"libpam {libpam['version']}{', Debian' if libpam['debian'] else ''}"
     print(f"{system}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")

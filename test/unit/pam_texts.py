@@ -1,9 +1,13 @@
 """pam_stack under test, and the texts it is tested with."""
 
-from harness.source import load
+from harness.source import Modules
 from hypothesis import strategies as st
 
-pam_stack = load("_modules/pam_stack.py")
+MODULES = Modules("pam_stack")
+pam_stack = MODULES["pam_stack"]
+grammar, editing, expansion, views = (
+    MODULES.files[name] for name in ("pam_stack", "pam_stack_edit", "pam_stack_expand", "pam_stack_views")
+)
 
 OLD = {"version": "1.5.2", "debian": False}
 NEW = {"version": "1.7.0", "debian": False}

@@ -11,6 +11,7 @@ import tarfile
 import pytest
 from harness.paths import CACHE
 from libpam import differential
+from libpam.differential import stack
 
 # Packages of Debian 12 that ship PAM files.
 # fmt: off
@@ -39,8 +40,6 @@ COMMON = {
     "session\trequired\t\t\tpam_permit.so\nsession\trequired\tpam_unix.so \nsession\toptional\tpam_systemd.so \n",
 }
 COMMON["/etc/pam.d/common-session-noninteractive"] = COMMON["/etc/pam.d/common-session"]
-
-stack, verdict = differential.load()
 
 
 def unavailable(reason):
@@ -97,7 +96,7 @@ CODES = ("success",) * 12 + ("ignore",) * 3 + ("perm_denied", "auth_err", "user_
 
 
 def test_libpam_expands_and_decides_the_same(corpus):
-    if lacking := differential.lacking(stack):
+    if lacking := differential.lacking():
         unavailable(f"libpam cannot be asked: {lacking}")
     chance, cases = random.Random(12), []
     for files in corpus.values():
@@ -107,7 +106,7 @@ def test_libpam_expands_and_decides_the_same(corpus):
                 changed = {name: told(text, chance) for name, text in texts.items()}
                 cases.append({"files": changed, "service": os.path.basename(path), "calls": differential.CALLS})
     libpam = stack.libpam()
-    answers = [(real, differential.model(verdict, case, libpam)) for case, real in zip(cases, differential.real(cases))]
+    answers = [(real, differential.model(case, libpam)) for case, real in zip(cases, differential.real(cases))]
     assert len(answers) > 600
     assert [pair for pair in zip(cases, answers) if not differential.same(*pair[1])] == []
     assert len({tuple(ours) for _, ours in answers}) > 50

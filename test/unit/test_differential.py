@@ -4,8 +4,8 @@ import os
 
 import pytest
 from libpam import differential
+from libpam.differential import stack, verdict
 
-stack, verdict = differential.load()
 SEEDS = range(4)
 EACH = 5000
 
@@ -13,7 +13,7 @@ EACH = 5000
 @pytest.fixture(scope="module")
 def libpam():
     """This machine's libpam, or why there is nothing to ask."""
-    if lacking := differential.lacking(stack):
+    if lacking := differential.lacking():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"libpam cannot be asked: {lacking}")
     return stack.libpam()
 
@@ -21,9 +21,7 @@ def libpam():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_configurations(libpam, seed):
     disagreements = []
-    tally, count = differential.compare(
-        seed, EACH, verdict, libpam, found=lambda *told, **_: disagreements.append(told)
-    )
+    tally, count = differential.compare(seed, EACH, libpam, found=lambda *told, **_: disagreements.append(told))
     assert count == 0, disagreements[:3]
     assert tally["answered"] > EACH / 2
 
@@ -86,7 +84,7 @@ CASES = {
 def test_named(libpam, name):
     case = {"files": CASES[name], "service": "svc", "calls": [*differential.CALLS, "authenticate"]}
     (libpams,) = differential.real([case])
-    assert differential.same(libpams, differential.model(verdict, case, libpam))
+    assert differential.same(libpams, differential.model(case, libpam))
 
 
 # libpam before 1.6.0 goes on with memory it never set, so there is no right answer and none is given.
@@ -103,7 +101,7 @@ OLD, NEW = {"version": "1.5.2", "debian": True}, {"version": "1.7.0", "debian": 
 @pytest.mark.parametrize("name", UNDEFINED)
 def test_what_is_undefined_is_said_to_be(name):
     case = {"files": UNDEFINED[name], "service": "svc", "calls": ["acct_mgmt"]}
-    assert differential.undefined(differential.model(verdict, case, OLD))
+    assert differential.undefined(differential.model(case, OLD))
 
 
 def test_a_half_made_handler_is_there_in_open_session_and_not_in_close_session():
@@ -111,7 +109,7 @@ def test_a_half_made_handler_is_there_in_open_session_and_not_in_close_session()
     text = "session [success=2 default=bad] pam_debug.so\nsession required []\n"
     case = {"files": files("session optional pam_debug.so\nsession include inc-a\n", inc_a=text), "service": "svc"}
     case["calls"] = ["open_session", "close_session"]
-    assert differential.model(verdict, case, NEW) == ["success", "perm_denied"]
+    assert differential.model(case, NEW) == ["success", "perm_denied"]
 
 
 @pytest.mark.parametrize("expect", ["permit", "deny"])

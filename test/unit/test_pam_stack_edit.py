@@ -365,7 +365,7 @@ def test_once_is_twice(text, change, libpam):
 def test_taking_an_inserted_line_away_gives_the_file_back(text, line, place, libpam):
     there = attempt(text, [{"insert": line} | place], libpam)
     assume(there is not None)
-    assert len(pam_stack._select(pam_stack.parse(there, libpam), pam_stack._selection(NEW))) == 1
+    assert len(pam_stack.find(pam_stack.parse(there, libpam), **NEW)) == 1
     assert pam_stack.edit(there, [{"remove": NEW}], libpam) == text
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
-from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS, pam_stack
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS, expansion, grammar, pam_stack
 
 DIRECTORIES = ["/nowhere/etc/pam.d", "/nowhere/usr/etc/pam.d"]
 ETC, VENDOR = DIRECTORIES
@@ -52,8 +52,7 @@ def test_includes_substacks_and_where_they_come_from():
         "silent": False,
         "control": "required",
         "actions": [
-            {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore"}.get(c, "bad")
-            for c in pam_stack.RETURN_CODES
+            {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore"}.get(c, "bad") for c in grammar.RETURN_CODES
         ],
         "module": "a.so",
         "args": ["x"],
@@ -271,6 +270,6 @@ def test_this_nodes_libpam():
 def test_a_libpam_is_known_by_its_binary(tmp_path, parts, expected):
     path = tmp_path / "libpam.so.0"
     path.write_bytes(b"\x7fELF\0" + b"".join(part + b"\0" for part in parts))
-    found = pam_stack._examine(str(path), 0)
+    found = expansion._examine(str(path), 0)
     assert (found["version"], found["debian"], found["confdirs"]) == expected
     assert found["module_dirs"][-1] == str(tmp_path / "security")

@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, NEW, OLD, PIECES, pam_stack
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, NEW, OLD, PIECES, grammar, pam_stack
 
 ETC = "/nowhere/pam.d"
 LIBPAMS = (OLD, NEW, DEBIAN_OLD, DEBIAN_NEW)
@@ -87,7 +87,7 @@ def one_input(chance):
     except CommandExecutionError as error:
         assert "/pam.d/" in str(error), error
     else:
-        assert set(found["types"]) == set(pam_stack.TYPES)
+        assert set(found["types"]) == set(grammar.TYPES)
     return once is not None
 
 

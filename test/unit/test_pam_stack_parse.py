@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
-from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS, pam_stack
+from unit.pam_texts import (
+    DEBIAN_NEW,
+    DEBIAN_OLD,
+    LIBPAMS,
+    NEW,
+    OLD,
+    TEXTS,
+    editing,
+    expansion,
+    grammar,
+    pam_stack,
+    views,
+)
 
 
 @given(TEXTS, LIBPAMS, st.booleans())
@@ -23,11 +35,11 @@ def test_parse_loses_nothing(text, libpam, conf):
 def test_the_common_path_reads_as_the_exact_one(text, libpam):
     """Without the fast path every line is read by libpam's own steps, and nothing changes."""
     fast = pam_stack.parse(text, libpam)
-    longest, pam_stack._COMMON_LENGTH = pam_stack._COMMON_LENGTH, -1
+    longest, grammar._COMMON_LENGTH = grammar._COMMON_LENGTH, -1
     try:
         exact = pam_stack.parse(text, libpam)
     finally:
-        pam_stack._COMMON_LENGTH = longest
+        grammar._COMMON_LENGTH = longest
     assert fast == exact
 
 
@@ -192,7 +204,7 @@ def test_invalid_lines_say_why():
     assert reason("auth required \\\n") == "the file ends in a continuation, so libpam aborts"
 
 
-CODES = pam_stack.RETURN_CODES
+CODES = grammar.RETURN_CODES
 
 
 def controlled(control, libpam=OLD):
@@ -242,7 +254,7 @@ def test_controls(control, expected):
 def test_a_control_with_an_error_is_all_bad(control):
     with pytest.raises(CommandExecutionError, match="every answer counts as bad"):
         pam_stack.actions(control, OLD)
-    assert pam_stack._control(control, True)[0] == ["bad"] * 32
+    assert grammar._control(control, True)[0] == ["bad"] * 32
 
 
 def test_jumps_beyond_what_libpam_counts():
@@ -279,3 +291,44 @@ def test_read(tmp_path):
         pam_stack.read(str(tmp_path / "large"))
     with pytest.raises(CommandExecutionError, match="/dev/null is not a regular file"):
         pam_stack.read("/dev/null")
+
+
+def test_the_files_of_the_module_agree_on_libpams_words():
+    assert editing._TYPES == expansion._TYPES == views._TYPES == grammar.TYPES
+    assert editing._LOWER == expansion._LOWER == grammar._LOWER
+    assert editing._BLANKS == grammar._BLANKS
+    assert (*grammar.CONTROLS, *grammar.INCLUDES, "@include") == editing._KEYWORDS
+
+
+@pytest.mark.parametrize(
+    "text, libpam, fatal",
+    [
+        ("auth required a.so\\\n", OLD, "unfinished"),
+        ("auth required a.so\\\n", NEW, "unfinished"),
+        ("auth " + "x" * 1017 + "\\\nx", OLD, "endless"),
+        ("auth required [?]\n", OLD, "nameless"),
+        ("auth substack a/.so\n", NEW, "nameless"),
+        ("sesion required ?\n", NEW, "nameless"),
+        ("auth include ?\n", NEW, None),
+        ("@include ?\n", DEBIAN_NEW, None),
+        ("auth required\n", NEW, None),
+    ],
+)
+def test_what_makes_libpam_give_a_file_up(text, libpam, fatal):
+    assert pam_stack.parse(text, libpam)[0].get("fatal") == fatal
+
+
+def test_words_and_where_they_are():
+    assert pam_stack.words("a [b\\] c]\t[] #d\n") == ["a", "b] c", "", "#d"]
+    line = "auth [a=b \\\n c] x.so # d"
+    assert pam_stack.places(line, OLD) == [["auth", 0, 4], ["[a=b   c]", 5, 15], ["x.so", 16, 20]]
+
+
+@given(TEXTS, LIBPAMS)
+def test_words_stand_where_they_are_said_to(text, libpam):
+    for entry in pam_stack.parse(text, libpam):
+        places = pam_stack.places(entry["text"], libpam)
+        ends = [0, *(end for _, _, end in places)]
+        assert all(before <= start < end for before, (_, start, end) in zip(ends, places))
+        if "\n" not in entry["text"][:-1]:
+            assert [entry["text"][start:end] for _, start, end in places] == [word for word, _, _ in places]

@@ -3,14 +3,10 @@
 import itertools
 
 import pytest
-from harness.source import load
 from hypothesis import example, given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.pam_texts import DEBIAN_OLD, NEW, OLD, pam_stack
-
-views = load("_modules/pam_stack_views.py")
-views.__salt__ = {f"pam_stack.{name}": getattr(pam_stack, name) for name in ("actions", "expand", "libpam", "read")}
+from unit.pam_texts import DEBIAN_OLD, NEW, OLD, views
 
 ETC = "/nowhere/pam.d"
 NO_TYPE = "'foo' is not a type; the types are auth, account, password, session"
