@@ -129,10 +129,9 @@ def test_a_timer_that_is_gone_is_told(node):
     """As after a reboot: the next apply says what to do, and both ways are still open."""
     settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
     before = etc(node)
-    applied(node, "slurm_pam.sshd")
+    applied(node)
     node.run(["systemctl", "stop", "slurm_pam-take-back.timer"], check=True)
     node.write(f"{STATE}/until", "1\n")
-    # The rest of the formula is in place, so this apply has nothing to do.
     told = applied(node)["slurm_pam-confirm-armed"]["comment"]
     assert "its timer is gone" in told and "slurm_pam_confirm.take_back" in told
     node.salt("slurm_pam_confirm.take_back")
