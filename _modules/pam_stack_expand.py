@@ -180,6 +180,12 @@ _ALL_BAD = "[default=bad]"  # what libpam makes of an include, and of a control 
 _UNDEFINED = "what follows is undefined, because libpam goes on with memory it never set"
 
 
+@functools.lru_cache(maxsize=16)
+def _is_old(version):
+    """1.6.0 counts includes too, and leaves nothing half made."""
+    return compare(version, "<", "1.6")
+
+
 class _Expansion:
     """One pam_start: files as they are opened, handlers as they are added."""
 
@@ -188,8 +194,7 @@ class _Expansion:
         self.libpam = libpam or _node_libpam()
         self.confdirs = confdirs or _node_libpam()["confdirs"]
         self.files = files or {}
-        # 1.6.0 counts includes too, and leaves nothing half made.
-        self.old = compare(self.libpam["version"], "<", "1.6")
+        self.old = _is_old(self.libpam["version"])
         self.own = {type_: [] for type_ in _TYPES}
         self.other = {type_: [] for type_ in _TYPES}
         self._parse, self._read_control = __salt__["pam_stack.parse"], __salt__["pam_stack.actions"]
