@@ -8,6 +8,7 @@ Each finding says what was found, why it matters and what to do. A problem stops
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
@@ -69,7 +70,13 @@ def slurm_version() -> str | None:
     .. versionadded:: 1.0.0
     """
     slurmd = _slurmd()
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", _run(slurmd, "-V").stdout) if slurmd else None
+    return _version_of(slurmd, os.stat(slurmd).st_mtime_ns) if slurmd else None
+
+
+@functools.lru_cache(maxsize=1)
+def _version_of(slurmd: str, _changed: int) -> str | None:
+    """What the program says of itself; asked once for as long as it stays the same file."""
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", _run(slurmd, "-V").stdout)
     return found[0] if found else None
 
 
