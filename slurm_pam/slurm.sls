@@ -2,8 +2,8 @@
 # and, where slurm:use_pam says so, slurmstepd's own PAM service.
 {%- from "slurm_pam/map.jinja" import settings with context %}
 {%- set slurm = settings.slurm %}
-{%- set wanted = dict(slurm.settings.items() | rejectattr(1, "none")) if slurm.settings is mapping else {} %}
-{%- if slurm.use_pam %}
+{%- set wanted = slurm.settings %}
+{%- if slurm.use_pam and wanted is mapping %}
 {%-   do wanted.update({"UsePAM": "1"}) %}
 {%- endif %}
 
