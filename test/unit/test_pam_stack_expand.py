@@ -122,6 +122,14 @@ def test_a_file_that_ends_in_a_continuation():
     assert "the file ends in a continuation" in included["types"]["auth"][1]["reason"]
 
 
+def test_a_line_that_libpam_never_returns_from():
+    endless = "auth " + "x" * 1017 + "\\\nx"
+    for files in ({"etc_x": endless}, {"etc_x": "auth include y\n", "etc_y": endless}):
+        found = expand("x", **files)
+        assert (found["abort"]["line"], found["types"]["auth"]) == (1, [])
+        assert "never returns" in found["abort"]["reason"]
+
+
 @pytest.mark.parametrize(
     "line", ["auth required .so", "auth required dir/", "auth required ?", "auth substack x/.y", "foo x ?"]
 )
