@@ -289,6 +289,7 @@ def report(subjects, missing):
     model = next((line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name")), "unknown")
     lines += [
         f"- Machine: {model}, {os.cpu_count()} processors, {platform.freedesktop_os_release()['PRETTY_NAME']}",
+        f"- Load average at the end of the run: {os.getloadavg()[0]:.1f}; on a busy machine caches are colder",
         "- Command: `.venv/bin/python test/bench/pam.py`",
         "",
     ]
