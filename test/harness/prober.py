@@ -14,6 +14,10 @@ from harness.node import Node
 from harness.salt_tree import HOME as SALT_HOME
 
 
+# sshd closes its socket for the moment in which a reload starts it anew, on those who are waiting there too.
+NOT_LISTENING = ("Connection refused", "kex_exchange_identification: read: Connection reset by peer")
+
+
 @dataclass(frozen=True)
 class Login:
     """One login over SSH: its user, its first and last moment, and "in", "denied" or "unreachable"."""
@@ -56,8 +60,7 @@ def log_in(node: Node, user: str, patience: float = 0) -> Login:
         began = time.monotonic()
         done = node.ssh(user, "echo here")
         ended = time.monotonic()
-        # sshd closes its socket for the moment in which a reload starts it anew.
-        reached = "Connection refused" not in done.stderr
+        reached = not any(words in done.stderr for words in NOT_LISTENING)
         outcome = "in" if done.stdout == "here\n" else "denied" if reached else "unreachable"
         if reached or ended > deadline:
             return Login(user, began, ended, outcome, done.stderr)
