@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from harness.node import Node
 from harness.salt_tree import HOME as SALT_HOME
 
-
 # sshd closes its socket for the moment in which a reload starts it anew, on those who are waiting there too.
 NOT_LISTENING = ("Connection refused", "kex_exchange_identification: read: Connection reset by peer")
 
