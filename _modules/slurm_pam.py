@@ -57,12 +57,12 @@ def settings(origins: bool = False) -> dict[str, Any]:
 
 
 def _rendered() -> dict[str, Any]:
-    """The arguments that the state slurm_pam.ready gets on this node."""
+    """What slurm_pam.ready is rendered to on this node: ``given``, ``partitions`` and ``settings``."""
     chunks = __salt__["state.show_low_sls"]("slurm_pam.ready")
-    for chunk in chunks:
-        if isinstance(chunk, dict) and chunk["__id__"] == "slurm_pam-ready":
-            return chunk
-    raise CommandExecutionError(f"The settings cannot be rendered: {chunks}")
+    mine = [chunk for chunk in chunks if isinstance(chunk, dict)]
+    if len(mine) != len(chunks):
+        raise CommandExecutionError(f"The settings cannot be rendered: {chunks}")
+    return {key: chunk[key] for chunk in mine for key in ("given", "partitions", "settings") if key in chunk}
 
 
 def _data_file(name: str) -> dict[str, Any]:

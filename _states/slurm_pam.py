@@ -105,6 +105,31 @@ def audited(name: str) -> dict[str, Any]:
     return ret
 
 
+def packages_installed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The Slurm node package and the one with the PAM modules are installed, in one transaction.
+
+    name
+        For the reader.
+    settings
+        The merged settings of the formula.
+
+    .. code-block:: yaml
+
+        {%- from "slurm_pam/map.jinja" import settings with context %}
+        slurm_pam-packages-installed:
+          slurm_pam.packages_installed:
+            - settings: {{ settings | json }}
+
+    .. versionadded:: 1.0.0
+    """
+    packages = settings["packages"]
+    wanted = [package for package in (packages["node"], packages[settings["module"]]) if package]
+    if not packages["manage"] or not wanted:
+        return _left_alone(name, "Packages are left alone, as slurm_pam:packages says")
+    return __states__["pkg.installed"](name, pkgs=wanted, refresh=False)
+
+
 def access_managed(name: str, access: Mapping[str, Any]) -> dict[str, Any]:
     """
     The access file says who gets in without a job, and from where. What an administrator wrote there stays below our
@@ -215,9 +240,37 @@ def stacks_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return __states__["pam_stack.absent"](name, files=files, marker=__salt__["slurm_pam_plan.marker"]())
 
 
+def logind_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    systemd-logind is masked, or only stopped, or left alone, as the setting ``slurm_pam:logind`` says.
+
+    name
+        For the reader.
+    settings
+        The merged settings of the formula.
+
+    .. code-block:: yaml
+
+        {%- from "slurm_pam/map.jinja" import settings with context %}
+        slurm_pam-logind-managed:
+          slurm_pam.logind_managed:
+            - settings: {{ settings | json }}
+
+    .. versionadded:: 1.0.0
+    """
+    if settings["logind"] == "keep":
+        return _left_alone(name, "systemd-logind is left alone, as slurm_pam:logind says")
+    state = {"mask": "systemd_logind.masked", "stop": "service.dead"}[settings["logind"]]
+    return {**__states__[state]("systemd-logind"), "name": name}
+
+
 def _access_file(access: Mapping[str, Any]) -> dict[str, Any]:
     rules = __salt__["slurm_pam_plan.access_rules"](access)
     return {"files": [{"path": access["file"], "block": rules}], "marker": __salt__["slurm_pam_plan.marker"]()}
+
+
+def _left_alone(name: str, comment: str) -> dict[str, Any]:
+    return {"name": name, "result": True, "changes": {}, "comment": comment}
 
 
 def _refused(name: str, problems: list[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 {%- from "slurm_pam/map.jinja" import settings with context %}
 
 include:
-  - slurm_pam.confirm
+  - slurm_pam.ready
 {%- set groups = settings.access.groups if settings.access.groups is mapping else {} %}
 {%- for name, group in groups.items() if group is mapping and group.get("local", True) %}
 

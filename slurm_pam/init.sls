@@ -1,7 +1,6 @@
 # Closes a Slurm compute node to everyone without a job on it; the order in which that is brought about.
 include:
   - slurm_pam.ready
-  - slurm_pam.confirm
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm

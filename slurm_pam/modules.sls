@@ -4,7 +4,7 @@
 
 # A run with test=True syncs nothing, and without the modules the other states can only fail.
 exclude:
-{%-     for part in ["ready", "confirm", "packages", "access", "slurm", "sshd", "pam", "logind", "clean"] %}
+{%-     for part in ["ready", "packages", "access", "slurm", "sshd", "pam", "logind", "clean"] %}
   - sls: slurm_pam.{{ part }}
 {%-     endfor %}
 
@@ -12,12 +12,26 @@ slurm_pam-modules-missing:
   test.fail_without_changes:
     - name: >-
         This minion does not have the formula's modules yet, and test=True does not sync them. Nothing was looked at.
-        Run this again as: state.apply slurm_pam sync_mods=all test=True
+        Run this again as: state.apply slurm_pam sync_mods=all test=True. Where that was done already, the master has no
+        _modules and _states of the formula, or has not seen them yet: it looks every 20 seconds
 {%-   else %}
 
 slurm_pam-modules-synced:
   saltutil.sync_all:
     - reload_modules: True
     - order: first
+
+slurm_pam-modules-there:
+  test.fail_without_changes:
+    - name: >-
+        The master has no _modules and _states of the formula, or has not seen them yet: it looks every 20 seconds.
+        Nothing was changed. Put them beside the states, and apply again
+    - unless:
+      - fun: sys.list_functions
+        args: [slurm_pam.preflight]
+    - require:
+      - saltutil: slurm_pam-modules-synced
+    - failhard: True
+    - order: 1
 {%-   endif %}
 {%- endif %}

@@ -1,14 +1,10 @@
 # Brings about: the Slurm node package and the one with the PAM modules are installed, in one transaction.
-{%- from "slurm_pam/map.jinja" import settings with context %}
-
 include:
-  - slurm_pam.confirm
-{%- if settings.packages.manage %}
+  - slurm_pam.ready
 
 slurm_pam-packages-installed:
-  pkg.installed:
-    - pkgs: {{ [settings.packages.node, settings.packages.get(settings.module)] | select | list | json }}
-    - refresh: False
+  slurm_pam.packages_installed:
+    - use:
+      - test: slurm_pam-settings
     - require:
       - slurm_pam: slurm_pam-ready
-{%- endif %}

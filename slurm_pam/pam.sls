@@ -1,16 +1,15 @@
 # Brings about: the account and session stacks for a compute node, proven before they are written, and sshd's PAM file
 # naming them. What they rely on comes first: the modules, the access file, slurm.conf.
-{%- from "slurm_pam/map.jinja" import settings with context %}
-
 include:
-  - slurm_pam.confirm
+  - slurm_pam.ready
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm
 
 slurm_pam-pam-stacks-managed:
   slurm_pam.stacks_managed:
-    - settings: {{ settings | json }}
+    - use:
+      - test: slurm_pam-settings
     - require:
       - sls: slurm_pam.ready
       - sls: slurm_pam.packages

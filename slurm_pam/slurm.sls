@@ -8,7 +8,7 @@
 {%- endif %}
 
 include:
-  - slurm_pam.confirm
+  - slurm_pam.ready
 {%- if slurm.use_pam %}
 
 # The file is there before slurm.conf asks for it.

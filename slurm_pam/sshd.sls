@@ -3,7 +3,7 @@
 {%- set sshd = settings.sshd %}
 
 include:
-  - slurm_pam.confirm
+  - slurm_pam.ready
 {%- if sshd.manage %}
 
 slurm_pam-sshd-config-managed:

@@ -89,10 +89,11 @@ def test_the_service_of_slurmstepd_stays_while_slurm_asks_for_it(fresh_node):
 def test_logind_stopped_kept_or_masked(fresh_node):
     node = fresh_node
     settings(node, logind="keep")
-    assert "slurm_pam-logind-masked" not in applied(node)
+    kept = applied(node)["slurm_pam-logind-managed"]
+    assert (kept["comment"], kept["changes"]) == ("systemd-logind is left alone, as slurm_pam:logind says", {})
     assert logind(node) == ["active", "static"]
     settings(node, logind="stop")
-    assert changed(applied(node)) == ["slurm_pam-logind-dead"]
+    assert changed(applied(node)) == ["slurm_pam-logind-managed"]
     assert logind(node) == ["inactive", "static"]
     assert changed(applied(node)) == []
 

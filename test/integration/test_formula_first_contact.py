@@ -1,7 +1,9 @@
 """A minion that has never had the formula's modules, with each Salt: what the first run does, and a dry one says."""
 
+import json
+
 import pytest
-from harness.formula import applied, apply, changed, failed, settings
+from harness.formula import applied, apply, changed, etc, failed, settings
 from harness.salt_tree import SALTS
 
 SYNC = "slurm_pam-modules-synced"
@@ -43,7 +45,7 @@ def test_a_dry_run_that_syncs_shows_every_file_and_changes_none(newcomer):
     assert "+account     include     slurm-common-account\n" in told["/etc/pam.d/sshd"]["diff"]
     assert "+- : ALL : ALL\n" in told["/etc/security/slurm-access.conf"]["diff"]
     assert "+PasswordAuthentication no\n" in told["/etc/ssh/sshd_config.d/00-slurm_pam.conf"]["diff"]
-    assert "systemd-logind.service" in results["slurm_pam-logind-masked"]["changes"]
+    assert "systemd-logind.service" in results["slurm_pam-logind-managed"]["changes"]
     # The one thing that a dry run cannot look at is the module that is still to be installed.
     assert "Before that, the packages have to bring" in results["slurm_pam-pam-stacks-managed"]["comment"]
 
@@ -69,6 +71,21 @@ def test_one_apply_is_enough_and_the_next_does_not_sync(fresh_node):
     assert changed(second) == []
 
 
+@both_salts
+@pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
+def test_states_without_the_modules_beside_them_are_one_failed_state(newcomer, dry):
+    """As on a master that was given half of the formula."""
+    newcomer.run(["sh", "-ec", "mkdir -p /srv/half; ln -sfn /srv/formula/slurm_pam /srv/half/slurm_pam"], check=True)
+    before = etc(newcomer)
+    words = ["salt-call", "--local", "--out=json", "--file-root=/srv/half", "state.apply", "slurm_pam", "sync_mods=all"]
+    done = newcomer.run([*words, f"test={dry}"])
+    states = json.loads(done.stdout)["local"]
+    (failure,) = [state["name"] for state in states.values() if state["result"] is False]
+    assert "_modules and _states of the formula" in failure
+    assert not any(state["changes"] for state in states.values())
+    assert etc(newcomer) == before
+
+
 ACCESS = {"slurm_pam-access-group-present-hpc_admin_g", "slurm_pam-access-file-managed"}
 PAM = {"slurm_pam-packages-installed", *ACCESS, "slurm_pam-pam-stacks-managed"}
 PARTS = {
@@ -77,7 +94,7 @@ PARTS = {
     "slurm": set(),
     "sshd": {"slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"},
     "pam": PAM,
-    "logind": {*PAM, "slurm_pam-logind-masked"},
+    "logind": {*PAM, "slurm_pam-logind-managed"},
 }
 
 

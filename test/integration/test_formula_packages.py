@@ -22,7 +22,7 @@ def test_a_name_that_no_repository_has(fresh_node):
     failures = failed(apply(node))
     assert "slurm-pam_slrum" in failures.pop("slurm_pam-packages-installed")
     # What comes after is not tried, and says what it waits for.
-    assert set(failures) == {"slurm_pam-pam-stacks-managed", "slurm_pam-logind-masked"}
+    assert set(failures) == {"slurm_pam-pam-stacks-managed", "slurm_pam-logind-managed"}
     assert all("requisite failed" in comment for comment in failures.values())
     assert node.snapshot("/etc/pam.d") == before
     assert node.ssh("bob").ok

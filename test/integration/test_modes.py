@@ -30,13 +30,13 @@ def test_audit_changes_nothing_and_reports(node, job):
     before = node.snapshot("/etc")
     results = applied(node)
     assert node.snapshot("/etc") == before
-    assert list(results) == ["slurm_pam-ready", "slurm_pam-ready-audited"]
+    assert list(results) == ["slurm_pam-settings", "slurm_pam-ready", "slurm_pam-ready-audited"]
     assert changed(results) == []
     audited = results["slurm_pam-ready-audited"]
     assert "states are not as they should be" in audited["comment"]
     told = " ".join(audited["warnings"])
     assert "slurm_pam-pam-stacks-managed: Would change " in told and "/etc/pam.d/sshd" in told
-    assert "slurm_pam-logind-masked" in told
+    assert "slurm_pam-logind-managed" in told
     assert not in_job(node, job)
 
 
@@ -102,7 +102,7 @@ def test_audit_holds_on_a_node_that_is_as_it_should_be(node):
 
 
 DRIFT = {
-    "logind unmasked": (["systemctl", "unmask", "--now", "systemd-logind"], "slurm_pam-logind-masked"),
+    "logind unmasked": (["systemctl", "unmask", "--now", "systemd-logind"], "slurm_pam-logind-managed"),
     "pam_systemd back": (
         ["sh", "-c", "echo session optional pam_systemd.so >>/etc/pam.d/slurm-common-session-pc"],
         "slurm_pam-pam-stacks-managed",
