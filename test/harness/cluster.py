@@ -61,6 +61,8 @@ recon_default: 500
 recon_max: 2000
 recon_randomize: False
 enable_fqdns_grains: False
+# Its schedule is a file below /etc that changes by itself.
+mine_enabled: False
 """
 
 
