@@ -114,6 +114,7 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
         given, settings = mine["given"], mine["settings"]
     version = __salt__["slurm_pam_preflight.slurm_version"]()
     wrong = __salt__["slurm_pam_settings.problems"](given, settings, version)
+    wrong = wrong or __salt__["slurm_pam_places.moved"](settings)
     return {"problems": wrong, "warnings": []} if wrong else __salt__["slurm_pam_preflight.findings"](settings)
 
 
@@ -151,9 +152,14 @@ def confirm() -> str:
 _FINDING = {"subject": "__id__", "result": "result", "found": "comment", "changes": "changes"}
 
 
-def audit() -> dict[str, Any]:
+def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
     """
     Whether this node is as the settings want it. Changes nothing.
+
+    given
+        The pillar ``slurm_pam`` as it came; this node's where it is not given.
+    saltenv
+        Where the formula is.
 
     Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}]}``. A finding is
     what an apply would change (``subject`` is the state's ID, ``result`` is null), or what stands in its way
@@ -170,8 +176,10 @@ def audit() -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    # concurrent: an audit may be part of an apply. The pillar keeps mode audit from asking for another audit.
-    results = __salt__["state.sls"]("slurm_pam", test=True, concurrent=True, pillar={"slurm_pam_auditing": True})
+    # The pillar keeps mode audit from asking for another audit.
+    pillar = {"slurm_pam_auditing": True, **({} if given is None else {"slurm_pam": given})}
+    # concurrent: an audit may be part of an apply.
+    results = __salt__["state.sls"]("slurm_pam", saltenv=saltenv, test=True, concurrent=True, pillar=pillar)
     if not isinstance(results, dict):
         raise CommandExecutionError(f"The states cannot be rendered: {results}")
     findings = [
@@ -237,17 +245,21 @@ def jobs() -> list[dict[str, Any]]:
         entry["user"] = entry["user"] or _owner(pid)
     unknown = [str(job) for job, entry in found.items() if entry["user"] is None]
     if unknown:
-        # A job that only holds an allocation has no process of its user's; then slurmctld has to say.
-        answer = _run("squeue", "--noheader", "--format=%A %u", f"--jobs={','.join(unknown)}")
+        # A job that only holds an allocation has no process of its user's; then slurmctld has to say, if it answers.
+        answer = _run("squeue", "--noheader", "--format=%A %u", f"--jobs={','.join(unknown)}", timeout=5)
         for line in answer.stdout.splitlines():
             job, user = line.split()
-            found[int(job)]["user"] = user
+            if int(job) in found:  # with one job of an array it lists the others as well
+                found[int(job)]["user"] = user
     return [found[job] for job in sorted(found)]
 
 
-def _run(*words: str) -> subprocess.CompletedProcess:
-    """A child process that asks and changes nothing."""
-    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+def _run(*words: str, timeout: int = 30) -> subprocess.CompletedProcess:
+    """A child process that asks and changes nothing; one that hangs has said nothing."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"no answer within {timeout} seconds")
 
 
 def _owner(pid: str) -> str | None:

@@ -3,24 +3,32 @@ Confirm an apply, or have the node take it back by itself.
 
 Before an apply changes anything, the files that it may write are copied to ``/var/lib/slurm_pam/confirm``, beside a
 small program that brings them back, and a transient systemd timer is started that runs it. Neither needs Salt, its
-master or its cache. Confirming ends the timer and removes the copies.
+master or its cache. Confirming ends the timer and removes the copies. The file ``until`` is the last to come and the first
+to go: where it is not there, nothing waits, and the program does nothing.
 
 .. versionadded:: 1.0.0
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
 DIRECTORY = "/var/lib/slurm_pam/confirm"
-UNIT = "slurm_pam-take-back"
+# Two, so that an apply's timer can be started before that of an earlier apply is stopped.
+UNITS = ("slurm_pam-take-back", "slurm_pam-take-back-2")
+_BUSY = (
+    "The last apply is being taken back just now, which takes some seconds (systemctl status 'slurm_pam-take-back*' shows "
+    "it). Do this again when that has ended"
+)
 _MASKED = ("systemd-logind.service", "systemd-logind-varlink.socket")
 _PROGRAM = """\
 #!/bin/sh
@@ -28,8 +36,9 @@ _PROGRAM = """\
 # "paths" back to what it was, in that order, and then the units. Running it twice does no harm.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd "${0%/*}" || exit 1
-exec 9< paths
+exec 9< .
 flock 9
+[ -e until ] || exit 0 # confirmed in the meantime
 failed=0
 
 bring_back() {
@@ -63,7 +72,7 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
         The merged settings of the formula.
 
     Returns when it will be taken back, in seconds since 1970. Where an earlier apply still waits, what was before that
-    one is kept, and the time starts anew.
+    one is kept, and the time starts anew; where that cannot be, the earlier one waits on as it did.
 
     CLI Example:
 
@@ -73,40 +82,19 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
 
     .. versionadded:: 1.0.0
     """
-    if _run("systemctl", "is-active", f"{UNIT}.service").stdout.strip() in ("active", "activating"):
-        raise CommandExecutionError("An earlier apply is being taken back just now. Apply again when that has ended")
-    until = time.time() + seconds
-    new = f"{DIRECTORY}.new"
-    shutil.rmtree(new, ignore_errors=True)
-    os.makedirs(os.path.dirname(DIRECTORY), mode=0o700, exist_ok=True)
-    os.mkdir(new, 0o700)
-    earlier = _lines("paths") if pending() else []
-    paths = list(dict.fromkeys([*_paths(settings), *earlier]))
-    units = _lines("units") if earlier else list(_units(settings))
-    _copy(os.path.join(DIRECTORY, "before"), earlier, new)
-    _copy("/", [path for path in paths if path not in earlier], new)
-    for name, text in {
-        "paths": _text(paths),
-        "units": _text(units),
-        "until": f"{until:.0f}\n",
-        "take-back": _PROGRAM,
-    }.items():
-        with open(os.path.join(new, name), "w", encoding="utf-8") as file:
-            file.write(text)
-    _ask("sync", "-f", new)
-    _stop_timer()
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    os.rename(new, DIRECTORY)
-    try:
-        _ask(
-            *("systemd-run", f"--unit={UNIT}", "--description=Take back what slurm_pam changed"),
-            *(f"--on-active={seconds}", "--timer-property=AccuracySec=1s"),
-            *("/bin/sh", os.path.join(DIRECTORY, "take-back")),
-        )
-    except CommandExecutionError:
+    with _undisturbed():
+        earlier = pending() is not None
         if not earlier:
-            disarm()
-        raise
+            _make_empty()
+        _keep(settings)
+        until = time.time() + seconds
+        try:
+            _start_timer(seconds)
+        except CommandExecutionError:
+            if not earlier:
+                _remove()
+            raise
+        _write("until", f"{until:.0f}\n")
     return until
 
 
@@ -143,9 +131,35 @@ def taken_back() -> float | None:
     return float(_lines("taken-back")[0]) if os.path.exists(path) else None
 
 
+def status() -> dict[str, Any]:
+    """
+    How it stands with the last apply: ``{"state": "waiting", "at": 1767225600.0}``, the time being in seconds since 1970.
+
+    state
+        ``waiting`` to be confirmed, or else taken back then; ``without a timer``: it waits, but will not be taken back
+        by itself, as after a reboot; ``being taken back`` just now; ``taken back`` then; or ``nothing`` of all this.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_confirm.status
+
+    .. versionadded:: 1.0.0
+    """
+    until, back = pending(), taken_back()
+    if until is None:
+        return {"state": "nothing" if back is None else "taken back", "at": back}
+    if _active("service"):
+        return {"state": "being taken back", "at": until}
+    return {"state": "waiting" if _active("timer") else "without a timer", "at": until}
+
+
 def disarm() -> None:
     """
     The node stays as it is: the timer is stopped and the copies are removed.
+
+    Raises CommandExecutionError where it is too late for that.
 
     CLI Example:
 
@@ -155,14 +169,26 @@ def disarm() -> None:
 
     .. versionadded:: 1.0.0
     """
-    _stop_timer()
-    # First that which tells that something waits: what is left of a removal that was cut short is nothing.
-    for path in (os.path.join(DIRECTORY, "until"), os.path.join(DIRECTORY, "taken-back")):
-        if os.path.exists(path):
-            os.unlink(path)
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
-        os.rmdir(os.path.dirname(DIRECTORY))
+    with _undisturbed():
+        if taken_back() is not None:
+            raise CommandExecutionError("Too late: the last apply was taken back. Apply again")
+        _remove()
+
+
+def forget() -> None:
+    """
+    Nothing is left of the last apply's copies, be it that it still waits or that it was taken back.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_confirm.forget
+
+    .. versionadded:: 1.0.0
+    """
+    with _undisturbed():
+        _remove()
 
 
 def take_back() -> str:
@@ -181,15 +207,92 @@ def take_back() -> str:
     """
     if pending() is None and taken_back() is None:
         raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was not to be")
+    program = os.path.join(DIRECTORY, "take-back")
     # The timer goes on meanwhile: should this process die here, the node still goes back.
-    _ask("/bin/sh", os.path.join(DIRECTORY, "take-back"))
-    _stop_timer()
+    done = _run("/bin/sh", program, timeout=300)
+    if done.returncode != 0:
+        raise CommandExecutionError(
+            f"Not all could be taken back: {done.stderr.strip() or f'exit status {done.returncode}'}. "
+            f"Mend that, and run {program} on the node; it may be run again and again"
+        )
+    _stop(*UNITS)
     return "This node is as it was before the last apply"
 
 
-def _stop_timer() -> None:
-    _run("systemctl", "stop", f"{UNIT}.timer")
-    _run("systemctl", "reset-failed", f"{UNIT}.service")
+# The timers, and what they run
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Nothing is taken back meanwhile; the program waits for the same lock."""
+    try:
+        directory = os.open(DIRECTORY, os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise CommandExecutionError(_BUSY) from None
+    finally:
+        os.close(directory)
+
+
+def _start_timer(seconds: int) -> None:
+    """A new timer first, and then no other: whatever waits is never without one."""
+    free = [unit for unit in UNITS if not _active("timer", unit)]
+    unit = free[0] if free else UNITS[0]
+    _stop(unit)
+    _ask(
+        *("systemd-run", f"--unit={unit}", "--description=Take back what slurm_pam changed"),
+        *(f"--on-active={seconds}", "--timer-property=AccuracySec=1s"),
+        *("/bin/sh", os.path.join(DIRECTORY, "take-back")),
+    )
+    _stop(*(other for other in UNITS if other != unit))
+
+
+def _stop(*units: str) -> None:
+    for unit in units:
+        # The service as well: it may have begun to wait for the lock.
+        _run("systemctl", "stop", f"{unit}.timer", f"{unit}.service")
+        _run("systemctl", "reset-failed", f"{unit}.service")
+
+
+def _active(kind: str, *units: str) -> bool:
+    states = _run("systemctl", "is-active", *(f"{unit}.{kind}" for unit in units or UNITS)).stdout.split()
+    return "active" in states or "activating" in states
+
+
+# What is kept for taking back
+
+
+def _make_empty() -> None:
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
+    os.makedirs(os.path.dirname(DIRECTORY), mode=0o700, exist_ok=True)
+    os.mkdir(DIRECTORY, 0o700)
+
+
+def _keep(settings: Mapping[str, Any]) -> None:
+    """Copies of all that is not kept yet, then what names them."""
+    earlier = _lines("paths")
+    paths = list(dict.fromkeys([*_paths(settings), *earlier]))
+    _copy([path for path in paths if path not in earlier])
+    _write("units", _text(list(dict.fromkeys([*_lines("units"), *_units(settings)]))))
+    _write("take-back", _PROGRAM)
+    _write("paths", _text(paths))
+    _ask("sync", "-f", DIRECTORY)
+
+
+def _remove() -> None:
+    _stop(*UNITS)
+    # First that which tells that something waits: what is left of a removal that was cut short is nothing.
+    for path in (os.path.join(DIRECTORY, "until"), os.path.join(DIRECTORY, "taken-back")):
+        if os.path.exists(path):
+            os.unlink(path)
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
+    if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
+        os.rmdir(os.path.dirname(DIRECTORY))
 
 
 # What an apply may write, in the order in which it is brought back
@@ -213,7 +316,8 @@ def _named(settings: Mapping[str, Any]) -> Iterator[str]:
         wanted = {**slurm["settings"], "UsePAM": "1" if slurm["use_pam"] else None}
         yield from __salt__["slurm_conf.plan"](wanted, slurm["conf"], tag="slurm_pam")
     if slurm["use_pam"]:
-        yield "/etc/pam.d/slurm"
+        yield __salt__["slurm_pam_plan.service_file"]()["path"]
+    yield __salt__["slurm_pam_places.path"]()
 
 
 def _units(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -230,13 +334,26 @@ def _units(settings: Mapping[str, Any]) -> Iterator[str]:
 # Files and programs
 
 
-def _copy(root: str, paths: list[str], target: str) -> None:
+def _copy(paths: list[str]) -> None:
     """Copies with mode, owner, labels and times; a link as a link. What is not there is not copied: that says so."""
-    target = os.path.join(target, "before")
+    target = os.path.join(DIRECTORY, "before")
     os.makedirs(target, mode=0o700, exist_ok=True)
-    there = [path.lstrip("/") for path in paths if os.path.lexists(os.path.join(root, path.lstrip("/")))]
+    for path in paths:
+        # Left by an apply that was cut short before it named them.
+        if os.path.lexists(target + path):
+            os.unlink(target + path)
+    there = [path.lstrip("/") for path in paths if os.path.lexists(path)]
     if there:
-        _ask("cp", "-a", "--parents", "--", *there, target, cwd=root)
+        _ask("cp", "-a", "--parents", "--", *there, target, cwd="/")
+
+
+def _write(name: str, text: str) -> None:
+    path = os.path.join(DIRECTORY, name)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.new", path)
 
 
 def _text(lines: list[str]) -> str:
@@ -244,8 +361,11 @@ def _text(lines: list[str]) -> str:
 
 
 def _lines(name: str) -> list[str]:
-    with open(os.path.join(DIRECTORY, name), encoding="utf-8") as file:
-        return file.read().splitlines()
+    try:
+        with open(os.path.join(DIRECTORY, name), encoding="utf-8") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _ask(*words: str, **options: Any) -> None:
@@ -254,5 +374,8 @@ def _ask(*words: str, **options: Any) -> None:
         raise CommandExecutionError(f"{' '.join(words)} failed: {done.stderr.strip() or done.returncode}")
 
 
-def _run(*words: str, **options: Any) -> subprocess.CompletedProcess:
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **options)
+def _run(*words: str, timeout: int = 60, **options: Any) -> subprocess.CompletedProcess:
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise CommandExecutionError(f"{' '.join(words)} failed: {problem}") from problem

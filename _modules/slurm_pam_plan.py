@@ -19,6 +19,11 @@ _SESSION = "slurm-common-session"
 _ROOT_MODULE = "pam_succeed_if.so quiet uid != 0"
 # One of them is ours; a line with the other may be left over from before.
 _SLURM_MODULES = ("pam_slurm_adopt.so", "pam_slurm.so")
+_SERVICE = """\
+auth required pam_localuser.so
+account required pam_unix.so
+session required pam_limits.so
+"""
 # What a module answers when it turns somebody away or cannot work, not being there included.
 _DENIALS = [
     "perm_denied",
@@ -113,11 +118,18 @@ def _account(settings: Mapping[str, Any]) -> dict:
     gate = [*_root_rule(settings), _slurm_rule(settings)]
     if pam["account_base"] == "copy":
         rules = [f"account sufficient {_access_module(settings)}", *gate]
-        return {"source": pam["account_source"], "changes": [{"insert": rule, "at": "last"} for rule in rules]}
+        changes = [{"insert": rule, "at": "last", "match": _same(rule)} for rule in rules]
+        return {"source": pam["account_source"], "changes": changes}
     # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
     # and sshd lets a user in whose password they say has expired.
     way_past = f"account [success={len(gate)} default=ignore] {_access_module(settings)}"
     return {"contents": "\n".join([way_past, *gate, f"account substack {pam['account_source']}", ""])}
+
+
+def _same(rule: str) -> dict:
+    """What counts as our rule. The site may have rules of its own with the other modules, which stay as they are."""
+    kind, _, module, *args = rule.split()
+    return {"type": kind, "module": module, **({} if module in _SLURM_MODULES else {"args": args})}
 
 
 def _session(pam: Mapping[str, Any]) -> dict:
@@ -137,7 +149,7 @@ def _access_module(settings: Mapping[str, Any]) -> str:
 
 def _root_rule(settings: Mapping[str, Any]) -> list[str]:
     """Slurm's modules let root in from everywhere; this rule stands in the way where the settings do not."""
-    if "ALL" in settings["access"]["root"]:
+    if "ALL" in settings["access"]["root"] or settings["mode"] == "adopt":
         return []
     return [f"account requisite {_ROOT_MODULE}"]
 
@@ -170,6 +182,24 @@ def _slurm_options(settings: Mapping[str, Any], overrides: Mapping[str, str]) ->
         for option, default in defaults.items()
         if given.get(option) is not None and word(given[option]) != default
     ]
+
+
+def service_file() -> dict[str, str]:
+    """
+    The PAM service that slurmstepd opens where slurm.conf has ``UsePAM=1``, as :py:func:`pam_stack.managed
+    <salt.states.pam_stack.managed>` takes a file.
+
+    Source: slurm.conf(5), UsePAM; contribs/pam/README of Slurm.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam_plan.service_file
+
+    .. versionadded:: 1.0.0
+    """
+    return {"path": f"{DIRECTORY}/slurm", "contents": _SERVICE}
 
 
 def policy(settings: Mapping[str, Any] | None = None) -> list[dict]:
@@ -230,6 +260,7 @@ def policy(settings: Mapping[str, Any] | None = None) -> list[dict]:
                 "expect": "deny",
             }
         )
+    scenarios.append({"name": "a session opens", "service": service, "call": "open_session", "expect": "permit"})
     scenarios += [
         {
             "name": f"no session reaches {module}",

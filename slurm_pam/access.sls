@@ -7,7 +7,7 @@ include:
 {%- set groups = settings.access.groups if settings.access.groups is mapping else {} %}
 {%- for name, group in groups.items() if group is mapping and group.get("local", True) %}
 
-slurm_pam-access-group-present-{{ name }}:
+{{ ("slurm_pam-access-group-present-" ~ name) | json }}:
   group.present:
     - name: {{ name | json }}
     - addusers: {{ group.get("members", []) | json }}
@@ -18,6 +18,7 @@ slurm_pam-access-group-present-{{ name }}:
 
 slurm_pam-access-file-managed:
   slurm_pam.access_managed:
-    - access: {{ settings.access | json }}
+    - use:
+      - test: slurm_pam-settings
     - require:
       - slurm_pam: slurm_pam-ready

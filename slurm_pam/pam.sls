@@ -1,10 +1,11 @@
 # Brings about: the account and session stacks for a compute node, proven before they are written, and sshd's PAM file
-# naming them. What they rely on comes first: the modules, the access file, slurm.conf.
+# naming them. What they rely on comes first: the modules, the access file, slurm.conf, and an sshd that asks PAM.
 include:
   - slurm_pam.ready
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm
+  - slurm_pam.sshd
 
 slurm_pam-pam-stacks-managed:
   slurm_pam.stacks_managed:
@@ -15,3 +16,4 @@ slurm_pam-pam-stacks-managed:
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
       - sls: slurm_pam.slurm
+      - sls: slurm_pam.sshd

@@ -1,7 +1,7 @@
 """Taking it all back, on nodes in every condition."""
 
 import pytest
-from harness.formula import applied, apply, changed, etc, failed, pillar, settings
+from harness.formula import EXAMPLE, applied, apply, changed, etc, failed, pillar, settings
 
 SLURM_CONF = "/etc/slurm/slurm.conf"
 LOGIND = "/etc/systemd/system/systemd-logind.service"
@@ -77,13 +77,15 @@ def test_the_service_of_slurmstepd_stays_while_slurm_asks_for_it(fresh_node):
     settings(node, slurm={"use_pam": True})
     applied(node)
     left = failed(apply(node, "slurm_pam.clean"))
-    assert "UsePAM is Yes (scontrol show config), must be 0" in left["slurm_pam-clean-slurm-conf-checked"]
-    assert set(left) == {"slurm_pam-clean-slurm-conf-checked", "slurm_pam-clean-slurm-pam-service-absent"}
+    told = "UsePAM is Yes (scontrol show config), and without its PAM service no job would start"
+    assert told in left["slurm_pam-clean-slurm-pam-service-absent"]
+    assert set(left) == {"slurm_pam-clean-slurm-pam-service-absent", "slurm_pam-clean-places-forgotten"}
     assert "/etc/pam.d/slurm" in node.snapshot("/etc/pam.d")
     assert everyone_gets_in(node)
     node.write(SLURM_CONF, node.read(SLURM_CONF).replace("UsePAM=1", "UsePAM=0"))
     node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
-    assert changed(applied(node, "slurm_pam.clean")) == ["slurm_pam-clean-slurm-pam-service-absent"]
+    gone = ["slurm_pam-clean-slurm-pam-service-absent", "slurm_pam-clean-places-forgotten"]
+    assert changed(applied(node, "slurm_pam.clean")) == gone
 
 
 def test_logind_stopped_kept_or_masked(fresh_node):
@@ -93,7 +95,7 @@ def test_logind_stopped_kept_or_masked(fresh_node):
     assert (kept["comment"], kept["changes"]) == ("systemd-logind is left alone, as slurm_pam:logind says", {})
     assert logind(node) == ["active", "static"]
     settings(node, logind="stop")
-    assert changed(applied(node)) == ["slurm_pam-logind-managed"]
+    assert changed(applied(node)) == ["slurm_pam-places-recorded", "slurm_pam-logind-managed"]
     assert logind(node) == ["inactive", "static"]
     assert changed(applied(node)) == []
 
@@ -106,3 +108,54 @@ def test_logind_stopped_kept_or_masked(fresh_node):
     settings(node, logind="stop")
     applied(node, "slurm_pam.clean")
     assert logind(node) == ["active", "static"]
+
+
+def test_what_was_masked_before_stays_masked(fresh_node):
+    node = fresh_node
+    node.run(["systemctl", "mask", "--now", "systemd-logind"], check=True)
+    before = etc(node)
+    settings(node)
+    assert "slurm_pam-logind-managed" not in changed(applied(node))
+    applied(node, "slurm_pam.clean")
+    assert etc(node) == before
+    assert logind(node) == ["inactive", "masked"]
+
+
+def test_settings_that_do_less_by_now(fresh_node):
+    """What an earlier apply did is taken back, although the last one was told to leave it alone."""
+    node = fresh_node
+    before = etc(node)
+    settings(node, slurm={"manage": "enforce", "use_pam": True})
+    applied(node)
+    settings(node, sshd={"manage": False}, logind="keep")
+    applied(node)
+    assert changed(applied(node)) == []
+    applied(node, "slurm_pam.clean")
+    assert etc(node) == before
+    assert logind(node) == ["active", "static"]
+    assert "passwordauthentication yes" in node.run(["sshd", "-T"]).stdout.lower()
+
+
+MOVED = {
+    "access:file": {"access": {**EXAMPLE["access"], "file": "/etc/security/access.conf"}},
+    "sshd:drop_in": {"sshd": {"drop_in": "/etc/ssh/sshd_config.d/10-site.conf"}},
+    "pam:suffix": {"pam": {"suffix": ""}},
+    "pam:account_source": {"pam": {"account_source": "site-account"}},
+}
+
+
+@pytest.mark.parametrize("key", MOVED)
+def test_a_place_that_changed(fresh_node, key):
+    """What stands at the old place would stay in force, so that is refused; clean finds it all the same."""
+    node = fresh_node
+    before = etc(node)
+    settings(node)
+    applied(node)
+    closed = etc(node)
+    settings(node, **MOVED[key])
+    (comment,) = failed(apply(node)).values()
+    assert f"slurm_pam:{key} was " in comment and "Apply slurm_pam.clean first" in comment
+    assert etc(node) == closed
+    applied(node, "slurm_pam.clean")
+    assert etc(node) == before
+    assert everyone_gets_in(node)

@@ -87,12 +87,13 @@ def test_states_without_the_modules_beside_them_are_one_failed_state(newcomer, d
 
 
 ACCESS = {"slurm_pam-access-group-present-hpc_admin_g", "slurm_pam-access-file-managed"}
-PAM = {"slurm_pam-packages-installed", *ACCESS, "slurm_pam-pam-stacks-managed"}
+SSHD = {"slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"}
+PAM = {"slurm_pam-packages-installed", *ACCESS, *SSHD, "slurm_pam-pam-stacks-managed"}
 PARTS = {
     "packages": {"slurm_pam-packages-installed"},
     "access": ACCESS,
     "slurm": set(),
-    "sshd": {"slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"},
+    "sshd": SSHD,
     "pam": PAM,
     "logind": {*PAM, "slurm_pam-logind-managed"},
 }
@@ -102,4 +103,4 @@ PARTS = {
 def test_a_state_file_alone_brings_what_it_relies_on_and_no_more(fresh_node, part):
     settings(fresh_node)
     results = applied(fresh_node, f"slurm_pam.{part}")
-    assert set(changed(results)) == {SYNC, *PARTS[part]}
+    assert set(changed(results)) == {SYNC, "slurm_pam-places-recorded", *PARTS[part]}
