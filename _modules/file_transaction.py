@@ -18,6 +18,7 @@ import contextlib
 import difflib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 import time
@@ -29,8 +30,13 @@ from salt.exceptions import CommandExecutionError
 Thing = str | Mapping[str, str] | None
 Change = Mapping[str, Any]
 
+# A minion that is not root's makes nothing in /run.
+_LOCKS = "/run/salt-file_transaction" if os.geteuid() == 0 else f"/tmp/salt-file_transaction-{os.geteuid()}"
 # Seconds for which a file still stands after the one that named it was replaced: a login may be between the two.
 _GRACE = 1
+# As many as the kernel follows.
+_MOST_LINKS = 40
+_OPEN_TO_ALL = stat.S_IWGRP | stat.S_IWOTH
 _LABELS = ("security.selinux", "system.posix_acl_access")
 _REMEDIES = {
     errno.EDQUOT: "Make room on its file system",
@@ -84,8 +90,8 @@ def follow(path: str) -> str:
     path
         An absolute path, of a file or of what is not there yet; then it is returned as it is.
 
-    Raises CommandExecutionError where the path is a link that leads nowhere, or on whose way others than root can put
-    something else.
+    Raises CommandExecutionError where the path is a link that leads nowhere, or where others than root can write to the
+    file, or to any directory or link on the way to it, and so put there what they like.
 
     CLI Example:
 
@@ -96,42 +102,49 @@ def follow(path: str) -> str:
     .. versionadded:: 1.0.0
     """
     real = os.path.realpath(path)
-    if not os.path.islink(path):
-        return real
-    if not os.path.exists(real):
+    if os.path.islink(path) and not os.path.exists(real):
         raise CommandExecutionError(
             f"{path} is a link to {real}, which is not there. Nothing was changed. Remove the link, or restore the file"
         )
-    for place in _way(path, real):
+    for place in _way(path):
         if _others_write(place):
-            raise CommandExecutionError(
-                f"{path} is a link to {real}, but others than root can write to {place}. Nothing was changed. "
-                "Replace the link by the file that it should be"
-            )
+            raise _not_roots_alone(path, real, place)
     return real
 
 
-def _way(link: str, real: str) -> Iterator[str]:
-    """Every file and directory on which it depends where a link leads, the link's own place aside."""
-    hop = link
-    while os.path.islink(hop):
-        hop = os.path.abspath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
-        yield from _ancestors(hop)
-    yield from _ancestors(real)
-
-
-def _ancestors(path: str) -> Iterator[str]:
-    while path != "/":
-        yield path
-        path = os.path.dirname(path)
+def _way(path: str) -> Iterator[str]:
+    """Every directory, link and file on the way to where a path leads, as far as there is one."""
+    place, steps = "/", path.split("/")[::-1]
+    links = _MOST_LINKS
+    while steps:
+        place = os.path.normpath(os.path.join(place, steps.pop()))
+        if not os.path.lexists(place):
+            return
+        yield place
+        if os.path.islink(place) and links:
+            links -= 1
+            # A link's own steps come next, from its directory or, where they begin with an empty one, from the top.
+            target = os.readlink(place)
+            steps += target.split("/")[::-1]
+            place = "/" if target.startswith("/") else os.path.dirname(place)
 
 
 def _others_write(path: str) -> bool:
     found = os.lstat(path)
     # A link has no mode of its own; in a sticky directory nobody moves what is root's.
-    open_to_all = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
+    open_to_all = found.st_mode & _OPEN_TO_ALL and not stat.S_ISLNK(found.st_mode)
     sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-    return found.st_uid != 0 or bool(open_to_all and not sticky)
+    return found.st_uid not in (0, os.geteuid()) or bool(open_to_all and not sticky)
+
+
+def _not_roots_alone(path: str, real: str, place: str) -> CommandExecutionError:
+    if os.path.islink(path):
+        problem = f"{path} is a link to {real}, but others"
+        remedy = f"Replace the link by the file that it should be, or let {place} be root's alone"
+    else:
+        problem = f"{path} is not safe: others"
+        remedy = f"Look at what is there, then let it be root's alone: chown -h root {place}; chmod go-w {place}"
+    return CommandExecutionError(f"{problem} than root can write to {place}. Nothing was changed. {remedy}")
 
 
 def newer(paths: Iterable[str], than: str) -> list[str]:
@@ -278,17 +291,49 @@ def _failure(path: str, problem: Exception, left: list[Change]) -> str:
 def _alone(directories: Iterable[str]) -> Iterator[None]:
     """One transaction at a time; the locks go with the process that holds them, whatever ends it."""
     with contextlib.ExitStack() as held:
-        for directory in sorted(filter(os.path.isdir, directories)):
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-            held.callback(os.close, handle)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as problem:
-                raise CommandExecutionError(
-                    f"Another run is changing the files in {directory}. Nothing was changed. "
-                    "Apply again when it has ended"
-                ) from problem
+        # Each once, by whatever links it is reached, and always in this order.
+        places = {os.path.realpath(directory): directory for directory in directories if os.path.isdir(directory)}
+        for place, directory in sorted(places.items()):
+            path, lock = _lock(place, directory)
+            held.callback(os.close, lock)
+            # Before it is free: whoever opened it until now sees that it is not the one any more.
+            held.callback(os.unlink, path)
         yield
+
+
+def _lock(place: str, directory: str) -> tuple[str, int]:
+    """
+    The lock of a directory, held: its path, and a descriptor. Not the directory itself is locked, because whoever can
+    open what is locked can hold the lock.
+    """
+    path = os.path.join(_LOCKS, hashlib.sha256(os.fsencode(place)).hexdigest()[:32])
+    while True:
+        lock = _open_lock(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            os.close(lock)
+            raise CommandExecutionError(
+                f"Another run is changing the files in {directory}. Nothing was changed. Apply again when it has ended"
+            ) from problem
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return path, lock
+        os.close(lock)
+
+
+def _open_lock(path: str) -> int:
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(_LOCKS, 0o700)
+        found = os.lstat(_LOCKS)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OPEN_TO_ALL:
+            raise CommandExecutionError(
+                f"{_LOCKS} is not a directory of root's alone. Nothing was changed. Remove it, and apply again"
+            )
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as problem:
+        raise CommandExecutionError(_failure(_LOCKS, problem, [])) from problem
 
 
 def _new(path: str) -> str:

@@ -97,6 +97,8 @@ def _planned(options, config, drop_in, tag):
     before = {path: __salt__["file_transaction.read"](real) for path, real in _places(config, drop_in).items()}
     if isinstance(before.get(drop_in), dict):
         raise CommandExecutionError(f"{drop_in} is a link. Nothing was changed. Remove it, or put a file in its place")
+    if drop_in:
+        __salt__["file_transaction.follow"](drop_in)  # refuses what others than root can change
     files = __salt__["sshd_config.plan"](options, config, drop_in, tag)
     changes = [
         {"path": _places(config, drop_in)[path], "before": before[path], "after": text, "mode": 0o600}

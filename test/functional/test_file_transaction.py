@@ -1,11 +1,14 @@
 """file_transaction: what it reads, which links it follows, and that all files change or none."""
 
-import fcntl
 import os
 import stat
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
+from harness.source import load
 from salt.exceptions import CommandExecutionError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, which only root can")
@@ -64,10 +67,18 @@ def test_follow(transaction, etc):
         transaction.follow(f"{etc}/dangling")
 
 
+LOOSE = {
+    "a user's": lambda path: os.chown(path, 1234, -1, follow_symlinks=False),
+    "a group's": lambda path: path.chmod(path.stat().st_mode | 0o020),
+    "everybody's": lambda path: path.chmod(path.stat().st_mode | 0o002),
+}
+
+
 @as_root
-@pytest.mark.parametrize("loose", ["there", "there/file", "link", "bob", "bob/on"])
-def test_a_link_that_others_can_move_is_not_followed(transaction, etc, loose):
-    """/link -> bob/on -> there/file, with any one part of that in somebody else's hand."""
+@pytest.mark.parametrize("loosen", LOOSE.values(), ids=LOOSE)
+@pytest.mark.parametrize("loose", ["there", "there/file", "link", "bob", "bob/on", "start"])
+def test_a_link_that_others_can_move_is_not_followed(transaction, etc, loose, loosen):
+    """start -> link -> bob/on -> there/file, with any one part of that in somebody else's hand."""
     for directory in ("there", "bob"):
         (etc / directory).mkdir()
     (etc / "there/file").write_text("")
@@ -75,9 +86,66 @@ def test_a_link_that_others_can_move_is_not_followed(transaction, etc, loose):
     (etc / "link").symlink_to("bob/on")
     (etc / "start").symlink_to("link")
     assert transaction.follow(f"{etc}/start") == f"{etc}/there/file"
-    os.chown(etc / loose, 1234, -1, follow_symlinks=False)
-    with pytest.raises(CommandExecutionError, match=f"others than root can write to {etc}/{loose}\\."):
+    # A link has no mode of its own: that of its file changes.
+    loosen(etc / loose)
+    if (etc / loose).is_symlink() and (etc / loose).lstat().st_uid == 0:
+        loose = "there/file"
+    with pytest.raises(CommandExecutionError) as refusal:
         transaction.follow(f"{etc}/start")
+    assert str(refusal.value) == (
+        f"{etc}/start is a link to {etc}/there/file, but others than root can write to {etc}/{loose}. Nothing was "
+        f"changed. Replace the link by the file that it should be, or let {etc}/{loose} be root's alone"
+    )
+
+
+@as_root
+@pytest.mark.parametrize("loosen", LOOSE.values(), ids=LOOSE)
+@pytest.mark.parametrize("loose", ["there/file", "there/deep", "there", "by"])
+@pytest.mark.parametrize("path", ["there/deep/file", "there/file", "there/deep/new/none", "by/deep/file", "by/none"])
+def test_a_file_that_others_can_write_is_not_followed(transaction, etc, path, loose, loosen):
+    """Nor what is not there yet, in a directory of theirs; by -> onward/there -> there is a link of directories."""
+    (etc / "there/deep").mkdir(parents=True)
+    (etc / "there/file").write_text("")
+    (etc / "there/deep/file").write_text("")
+    (etc / "onward").mkdir()
+    (etc / "onward/there").symlink_to(etc / "there")
+    (etc / "by").symlink_to("onward/there")
+    real = path.replace("by", "there")
+    assert transaction.follow(f"{etc}/{path}") == f"{etc}/{real}"
+    loosen(etc / loose)
+    # A link has no mode of its own: that of its directory changes.
+    loose = "there" if loose == "by" and (etc / "by").lstat().st_uid == 0 else loose
+    if f"{path}/".startswith(f"{loose}/") or f"{real}/".startswith(f"{loose}/"):
+        with pytest.raises(CommandExecutionError) as refusal:
+            transaction.follow(f"{etc}/{path}")
+        assert str(refusal.value) == (
+            f"{etc}/{path} is not safe: others than root can write to {etc}/{loose}. Nothing was changed. Look at what "
+            f"is there, then let it be root's alone: chown -h root {etc}/{loose}; chmod go-w {etc}/{loose}"
+        )
+    else:
+        assert transaction.follow(f"{etc}/{path}") == f"{etc}/{real}"
+
+
+@as_root
+def test_a_directory_that_only_part_of_the_way_goes_through_counts(transaction, etc):
+    """by -> onward/there -> there: whoever has onward says where by leads."""
+    (etc / "there").mkdir()
+    (etc / "onward").mkdir()
+    (etc / "onward/there").symlink_to(etc / "there")
+    (etc / "by").symlink_to("onward/there")
+    (etc / "onward").chmod(0o777)
+    with pytest.raises(CommandExecutionError, match=f"others than root can write to {etc}/onward\\."):
+        transaction.follow(f"{etc}/by/none")
+    # As in /tmp, where nobody moves what is root's.
+    (etc / "onward").chmod(0o1777)
+    assert transaction.follow(f"{etc}/by/none") == f"{etc}/there/none"
+
+
+def test_links_in_a_circle_are_not_followed_for_ever(transaction, etc):
+    (etc / "round").symlink_to("round")
+    with pytest.raises(CommandExecutionError, match="which is not there"):
+        transaction.follow(f"{etc}/round")
+    assert transaction.follow(f"{etc}/round/file") == f"{etc}/round/file"
 
 
 def test_commit(transaction, etc, changes):
@@ -203,17 +271,113 @@ def test_what_somebody_else_changes_while_it_is_written_is_kept(transaction, etc
     assert (etc / "changing").read_text() == "theirs\n"
 
 
-def test_one_at_a_time(transaction, etc, changes):
+def test_one_at_a_time(transaction, etc, changes, monkeypatch):
+    """By whatever name the directory is known to the other."""
+    (etc / "same").symlink_to(".")
+    rename, refused = os.rename, []
+
+    def rename_and_commit(old, new):
+        before = tree(etc)
+        for directory in (etc, etc / "same"):
+            with pytest.raises(CommandExecutionError) as refusal:
+                transaction.commit([{"path": f"{directory}/other", "before": None, "after": ""}])
+            refused.append(str(refusal.value))
+        assert tree(etc) == before
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", rename_and_commit)
+    assert transaction.commit(changes[:1]) is True
+    assert refused == [
+        f"Another run is changing the files in {directory}. Nothing was changed. Apply again when it has ended"
+        for directory in (etc, etc / "same")
+    ]
+    monkeypatch.undo()
+    assert transaction.commit(changes[1:]) is True
+
+
+def test_a_directory_by_two_names_is_locked_once(transaction, etc):
+    (etc / "same").symlink_to(".")
+    paths = [f"{etc}/one", f"{etc}/same/two"]
+    assert transaction.commit([{"path": path, "before": None, "after": ""} for path in paths]) is True
+    assert {"one", "two"} < set(tree(etc))
+
+
+NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
+
+
+@as_root
+def test_a_user_cannot_hold_a_lock(transaction, changes):
+    """Anybody may open a directory, and lock what they have opened."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        command = ["flock", directory, "sh", "-c", "echo locked; read end"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **NOBODY) as user:
+            assert user.stdout.readline() == "locked\n"
+            change = {"path": f"{directory}/file", "before": None, "after": ""}
+            assert transaction.commit([change]) is True
+            user.communicate("\n")
+        assert os.listdir(directory) == ["file"]
+
+
+@pytest.fixture
+def locking(tmp_path_factory):
+    """file_transaction with a place of its own for its locks."""
+    module = load("_modules/file_transaction.py")
+    module._LOCKS = str(tmp_path_factory.mktemp("run") / "locks")
+    return module
+
+
+def test_locks_are_root_s_alone_and_one_for_each_directory(locking, etc):
+    (etc / "deep").mkdir()
+    locks = Path(locking._LOCKS)
+    with locking._alone([f"{etc}", f"{etc}/deep", f"{etc}/deep/../deep"]):
+        assert (stat.S_IMODE(locks.stat().st_mode), locks.stat().st_uid) == (0o700, os.geteuid())
+        assert [(stat.S_IMODE(lock.stat().st_mode), lock.stat().st_size) for lock in locks.iterdir()] == [
+            (0o600, 0)
+        ] * 2
+    assert list(locks.iterdir()) == []
+    locking.commit([{"path": f"{etc}/deep/three", "before": None, "after": ""}])
+    assert list(locks.iterdir()) == []
+    assert set(tree(etc / "deep")) == {"three"}
+
+
+def test_a_lock_that_was_given_up_meanwhile_is_not_taken_for_one(locking, etc, monkeypatch):
+    """Opened while another run held it, and locked when that one has removed it."""
+    opened, taken = locking._open_lock, []
+
+    def once(path):
+        taken.append(path)
+        monkeypatch.setattr(locking, "_open_lock", opened)
+        lock = opened(path)
+        os.unlink(path)
+        return lock
+
+    monkeypatch.setattr(locking, "_open_lock", once)
+    with locking._alone([f"{etc}"]):
+        assert [str(lock) for lock in Path(locking._LOCKS).iterdir()] == taken
+
+
+UNSAFE = {
+    "a link": lambda locks: locks.symlink_to("/root"),
+    "a dangling link": lambda locks: locks.symlink_to("nowhere"),
+    "a file": lambda locks: locks.write_text(""),
+    "everybody's": lambda locks: locks.mkdir() or locks.chmod(0o1777),
+    "a group's": lambda locks: locks.mkdir() or locks.chmod(0o770),
+    "a user's": lambda locks: locks.mkdir() or os.chown(locks, 1234, 0),
+}
+
+
+@as_root
+@pytest.mark.parametrize("lay", UNSAFE.values(), ids=UNSAFE)
+def test_a_place_for_locks_that_is_not_root_s_alone_is_refused(locking, etc, changes, lay):
+    lay(Path(locking._LOCKS))
     before = tree(etc)
-    handle = os.open(etc, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(CommandExecutionError, match=f"Another run is changing the files in {etc}\\. Nothing was"):
-            transaction.commit(changes)
-    finally:
-        os.close(handle)
+    with pytest.raises(CommandExecutionError) as refusal:
+        locking.commit(changes)
+    assert str(refusal.value) == (
+        f"{locking._LOCKS} is not a directory of root's alone. Nothing was changed. Remove it, and apply again"
+    )
     assert tree(etc) == before
-    assert transaction.commit(changes) is True
 
 
 def test_what_a_killed_run_left_is_taken_away(transaction, etc):

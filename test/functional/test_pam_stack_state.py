@@ -122,6 +122,117 @@ def test_a_file_of_somebody_elses_is_not_overwritten(states, pam_d, files, test_
     assert states.pam_stack.managed("stacks", files=files, replace=True).result is True
 
 
+def theirs(path):
+    return (
+        f"{path} is there already and was not written by this state. Nothing was changed. "
+        "Move it away, or allow it to be replaced (replace: true)"
+    )
+
+
+@pytest.mark.parametrize("target", ["somewhere", "common-session", "nowhere", "."])
+def test_a_link_of_somebody_elses_is_not_replaced(states, pam_d, files, test_mode, target):
+    """Whatever it leads to, be it nothing."""
+    (pam_d / "somewhere").write_text(f"# theirs\n{MARKER}\n")
+    (pam_d / "own-account").symlink_to(target)
+    before = tree(pam_d)
+    ret = states.pam_stack.managed("stacks", files=files, test=test_mode)
+    assert (ret.result, ret.changes, ret.comment) == (False, {}, theirs(f"{pam_d}/own-account"))
+    assert tree(pam_d) == before
+    ret = states.pam_stack.managed("stacks", files=files, replace=True, test=test_mode)
+    assert ret.changes[f"{pam_d}/own-account"] == {"old": f"link to {target}", "new": "link to own-account-pc"}
+    assert tree(pam_d)["own-account"] == (target if test_mode else "own-account-pc")
+
+
+def test_a_link_of_ours_to_another_file_of_ours_is_replaced(states, pam_d, files, test_mode):
+    (pam_d / "own-account-before").write_text(f"{MARKER}\naccount required pam_unix.so\n")
+    (pam_d / "own-account").symlink_to("own-account-before")
+    ret = states.pam_stack.managed("stacks", files=files, test=test_mode)
+    assert ret.result is (None if test_mode else True)
+    assert ret.changes[f"{pam_d}/own-account"] == {
+        "old": "link to own-account-before",
+        "new": "link to own-account-pc",
+    }
+    assert tree(pam_d)["own-account"] == ("own-account-before" if test_mode else "own-account-pc")
+
+
+LISTED, RETARGET = "changes are a list of mappings, not", "retarget takes from, to and perhaps type, not"
+# The changes to sshd's file, and what is said of them by managed and by absent.
+MISUNDERSTOOD = [
+    ({"insert": "x"}, f"SSHD: {LISTED} {{'insert': 'x'}}", None),
+    (["insert"], f"SSHD: {LISTED} ['insert']", None),
+    ([{"retarget": "x"}], f"SSHD: {RETARGET} 'x'", "{'retarget': 'x'} is no edit that could be undone"),
+    (
+        [{"retarget": {"to": "x"}}],
+        f"SSHD: {RETARGET} {{'to': 'x'}}",
+        "{'retarget': {'to': 'x'}} is no edit that could be undone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "said", "said_back"), MISUNDERSTOOD)
+def test_changes_that_are_not_understood_are_a_failed_state(
+    states, pam_d, unchanged, test_mode, changes, said, said_back
+):
+    sshd = f"{pam_d}/sshd"
+    files = [{"path": sshd, "changes": changes}]
+    for state, told in ((states.pam_stack.managed, said), (states.pam_stack.absent, said_back or said)):
+        ret = state("stacks", files=files, test=test_mode)
+        assert (ret.result, ret.changes) == (False, {})
+        assert ret.comment == f"{told.replace('SSHD', sshd)}. Nothing was changed. Correct what this state is given"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ("sshd", "files are a list, not 'sshd'"),
+        (["sshd"], "a file is a mapping with a path, not 'sshd'"),
+        ([{"contents": ""}], "a file is a mapping with a path, not {'contents': ''}"),
+    ],
+)
+def test_files_that_are_not_understood_are_a_failed_state(states, test_mode, files, said):
+    for state in (states.pam_stack.managed, states.pam_stack.absent):
+        ret = state("stacks", files=files, test=test_mode)
+        assert (ret.result, ret.changes) == (False, {})
+        assert ret.comment == f"{said}. Nothing was changed. Correct what this state is given"
+
+
+def test_a_policy_that_is_not_understood_is_a_failed_state(states, files, unchanged, test_mode):
+    policy = [{"name": "x", "service": "sshd", "call": "acct_mgmt", "given": {}, "expect": "allow"}]
+    ret = states.pam_stack.managed("stacks", files=files, policy=policy, test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment == (
+        "policy: scenario 'x': expect: 'allow' is not one of permit, deny, unreached. Nothing was changed. "
+        "Correct what this state is given"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away, which only root can")
+@pytest.mark.parametrize("loosen", [lambda path: path.chmod(0o666), lambda path: os.chown(path, 1234, 0)])
+@pytest.mark.parametrize(
+    ("file", "spec"),
+    [
+        ("access.conf", {"block": "- : ALL : ALL\n"}),
+        ("sshd", {"changes": [{"retarget": {"from": "common-account", "to": "own-account"}}]}),
+        ("own-account-pc", {"contents": "account required pam_unix.so\n"}),
+        ("own-session", {"source": "common-session"}),
+    ],
+)
+def test_a_file_that_others_can_write_is_refused(states, pam_d, test_mode, file, spec, loosen):
+    """What replaced it would be theirs as well."""
+    path = pam_d / file
+    if not path.exists():
+        path.write_text(f"{MARKER}\n")
+    loosen(path)
+    before = tree(pam_d)
+    ret = states.pam_stack.managed("stacks", files=[{"path": str(path), **spec}], test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment == (
+        f"{path} is not safe: others than root can write to {path}. Nothing was changed. Look at what is there, then "
+        f"let it be root's alone: chown -h root {path}; chmod go-w {path}"
+    )
+    assert tree(pam_d) == before
+
+
 def test_an_edit_that_finds_nothing_writes_nothing(states, pam_d, files, unchanged):
     files[-1]["changes"][0]["retarget"]["from"] = "password-auth"
     ret = states.pam_stack.managed("stacks", files=files)
@@ -167,17 +278,22 @@ def test_a_directory_in_the_way_is_refused(states, pam_d, files):
     assert "neither a file nor a link" in ret.comment
 
 
-def test_two_at_once_are_one_after_the_other(states, pam_d, files, unchanged):
-    import fcntl
+def test_two_at_once_are_one_after_the_other(states, modules, pam_d, files, monkeypatch):
+    rename, others = os.rename, []
 
-    handle = os.open(pam_d, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        ret = states.pam_stack.managed("stacks", files=files)
-    finally:
-        os.close(handle)
+    def rename_and_apply(old, new):
+        rename(old, new)
+        before = tree(pam_d)
+        others.append(states.pam_stack.managed("stacks", files=files))
+        assert tree(pam_d) == before
+
+    monkeypatch.setattr(os, "rename", rename_and_apply)
+    modules.file_transaction.commit([{"path": f"{pam_d}/other", "before": None, "after": ""}])
+    (ret,) = others
     assert (ret.result, ret.changes) == (False, {})
-    assert "Another run" in ret.comment
+    assert ret.comment == (
+        f"Another run is changing the files in {pam_d}. Nothing was changed. Apply again when it has ended"
+    )
 
 
 def test_what_a_killed_run_left_behind_is_replaced(states, pam_d, files):

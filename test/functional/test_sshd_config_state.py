@@ -331,3 +331,15 @@ def test_a_drop_in_that_is_a_link_is_not_written_through(states, etc, managed):
         assert (ret.result, ret.changes) == (False, {})
         assert ret.comment == f"{etc.drop_in} is a link. Nothing was changed. Remove it, or put a file in its place"
     assert (etc.path / "theirs").read_text() == DROP_IN
+
+
+@pytest.mark.parametrize("state", ["managed", "absent"])
+def test_a_drop_in_that_others_can_write_is_refused(states, etc, test_mode, state):
+    etc.drop_in.write_text(DROP_IN)
+    etc.drop_in.chmod(0o666)
+    before = etc.files()
+    options = {"options": OPTIONS} if state == "managed" else {}
+    ret = getattr(states.sshd_config, state)("sshd", **options, **etc.arguments, test=test_mode)
+    assert (ret.result, ret.changes) == (False, {})
+    assert f"others than root can write to {etc.drop_in}" in ret.comment
+    assert etc.files() == before
