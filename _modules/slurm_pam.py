@@ -114,8 +114,10 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
         given, settings = mine["given"], mine["settings"]
     version = __salt__["slurm_pam_preflight.slurm_version"]()
     wrong = __salt__["slurm_pam_settings.problems"](given, settings, version)
-    wrong = wrong or __salt__["slurm_pam_places.moved"](settings)
-    return {"problems": wrong, "warnings": []} if wrong else __salt__["slurm_pam_preflight.findings"](settings)
+    if wrong:
+        return {"problems": wrong, "warnings": []}
+    found = __salt__["slurm_pam_preflight.findings"](settings)
+    return {**found, "problems": [*__salt__["slurm_pam_places.moved"](settings), *found["problems"]]}
 
 
 # Whether it stays
