@@ -6,8 +6,6 @@ Why a user gets in, or does not: what each module would answer, as far as this n
 
 from __future__ import annotations
 
-import fnmatch
-import grp
 import ipaddress
 import os
 import pwd
@@ -31,12 +29,12 @@ def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]
         The merged settings of the formula.
 
     Returns ``{"user", "origin", "permitted": bool, "why": str, "access": str, "jobs": [int], "decided_by", "trace"}``:
-    ``access`` is the rule of the access file that fits, ``decided_by`` the PAM rule that decides (``file``, ``line``,
-    ``rule``), and ``trace`` each PAM rule that is asked, as :py:func:`pam_verdict.decide
-    <salt.modules.pam_verdict.decide>` gives it.
+    ``access`` is the rule of the access file that fits, ``jobs`` those that count to Slurm's module, ``decided_by`` the
+    PAM rule that decides (``file``, ``line``, ``rule``), and ``trace`` each PAM rule that is asked, as
+    :py:func:`pam_verdict.decide <salt.modules.pam_verdict.decide>` gives it.
 
     sshd's own rules are asked of sshd, expiry of the shadow file, jobs of Slurm's step daemons. Other modules are taken
-    to succeed, and ``why`` names them.
+    to succeed, and ``why`` names them. The origin is taken not to be a node of one of the user's jobs.
 
     Sources: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), shadow(5), pam_nologin(8).
 
@@ -53,16 +51,19 @@ def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]
         account = pwd.getpwnam(user)
     except KeyError:
         return {**told, "permitted": False, "why": f"this node knows no user {user}"}
-    gids = os.getgrouplist(user, account.pw_gid)
-    groups = {group.gr_name for group in grp.getgrall() if group.gr_gid in gids}
-    told["access"] = _access_rule(settings["access"]["file"], user, groups, origin)
-    told["jobs"] = [job["job"] for job in __salt__["slurm_pam.jobs"]() if job["user"] == user]
-    refusal = _refused_by_sshd(settings["sshd"]["config"], user, groups, origin)
+    groups = __salt__["slurm_pam_sshd.group_names"](user)
+    sshd = _sshd_values(settings["sshd"]["config"], user, origin)
+    told["access"] = _access_rule(settings["access"]["file"], user, groups, origin, sshd.get("usedns") == ["yes"])
+    jobs = [job for job in __salt__["slurm_pam.jobs"]() if job["user"] == user]
+    told["jobs"] = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
+    # sshd's own rules come before PAM is asked.
+    refusal = __salt__["slurm_pam_sshd.refusal"](user, groups, sshd, origin)
     if refusal:
         return {**told, "permitted": False, "why": refusal}
 
     assumed: set[str] = set()
-    answers = _answers(account, told["access"], told["jobs"], settings)
+    notes: list[str] = []
+    answers = _answers(account, told["access"], jobs, settings, notes)
 
     def answer(rule: Mapping[str, Any], call: str) -> str:
         module = os.path.basename(rule["module"])
@@ -75,6 +76,7 @@ def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]
     why = _reason(step)
     if assumed:
         why += f" (taken to succeed: {', '.join(sorted(assumed))})"
+    why = " ".join([why, *notes])
     decider = _decider(step)
     cited = {key: decider[key] for key in ("file", "line", "rule")} if decider else None
     return {**told, "permitted": step["code"] == "success", "why": why, "decided_by": cited, "trace": step["trace"]}
@@ -83,12 +85,15 @@ def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]
 # The access file
 
 
-def _access_rule(file: str, user: str, groups: set[str], origin: str) -> str | None:
-    """The first rule that fits, as pam_access reads the file; None where none does or there is no file."""
+def _access_rule(file: str, user: str, groups: list[str], origin: str, by_name: bool) -> str | None:
+    """
+    The first rule that fits, as pam_access reads the file; None where none does or there is no file. ``by_name`` is
+    whether sshd tells PAM the origin's name (UseDNS).
+    """
     for line in _rules(file):
         permission, who, origins = (field.strip() for field in line.split(":", 2))
         meant = any(_is_meant(word, user, groups) for word in who.split())
-        if meant and any(_comes_from(word, origin) for word in origins.split()):
+        if meant and any(_comes_from(word, origin, by_name) for word in origins.split()):
             return f"{permission} : {who} : {origins}"
     return None
 
@@ -101,16 +106,16 @@ def _rules(file: str) -> Iterator[str]:
         return
 
 
-def _is_meant(word: str, user: str, groups: set[str]) -> bool:
-    return word in ("ALL", user) or (word[:1] + word[-1:] == "()" and word[1:-1] in groups)
+def _is_meant(word: str, user: str, groups: list[str]) -> bool:
+    return word.lower() in ("all", user.lower()) or (word[:1] + word[-1:] == "()" and word[1:-1] in groups)
 
 
-def _comes_from(word: str, origin: str) -> bool:
+def _comes_from(word: str, origin: str, by_name: bool) -> bool:
     """A network or address holds the origin's addresses, a .domain ends its name, a host is one of its names."""
-    if word in ("ALL", origin):
+    if word.lower() in ("all", origin.lower()):
         return True
     if word.startswith("."):
-        return origin.endswith(word)
+        return by_name and origin.lower().endswith(word.lower())
     try:
         network = ipaddress.ip_network(word, strict=False)
     except ValueError:
@@ -128,35 +133,25 @@ def _addresses(host: str) -> set:
 # What sshd and the modules say
 
 
-def _refused_by_sshd(config: str | None, user: str, groups: set[str], origin: str) -> str | None:
-    """sshd's own lists come before PAM is asked (sshd_config(5))."""
-    effective = __salt__["sshd_config.effective"](config, connection=f"user={user},host={origin},addr={origin}")
-    if user == "root" and effective.get("permitrootlogin") == ["no"]:
-        return "sshd has PermitRootLogin no"
-    mine = {"users": {user, f"{user}@{origin}"}, "groups": groups}
-    for kind, names in mine.items():
-        denied, allowed = (effective.get(f"{verb}{kind}", []) for verb in ("deny", "allow"))
-        if _any_fits(denied, names):
-            return f"sshd has deny{kind} {' '.join(denied)}"
-        if allowed and not _any_fits(allowed, names):
-            return f"sshd has allow{kind} {' '.join(allowed)}"
-    return None
+def _sshd_values(config: str | None, user: str, origin: str) -> dict[str, list[str]]:
+    """What sshd's configuration comes to for this login."""
+    ask = __salt__["sshd_config.effective"]
+    return ask(config, __salt__["slurm_pam_sshd.connection"](user, origin, ask(config)))
 
 
-def _any_fits(patterns: list[str], names: set[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, word) for line in patterns for word in line.split() for name in names)
-
-
-def _answers(account: pwd.struct_passwd, access: str | None, jobs: list[int], settings: Mapping[str, Any]) -> dict:
-    """What each module that something is known of would answer, by its arguments."""
+def _answers(
+    account: pwd.struct_passwd, access: str | None, jobs: list[dict], settings: Mapping[str, Any], notes: list[str]
+) -> dict:
+    """What each module that something is known of would answer, by its arguments; what it has to add goes to notes."""
     is_root = account.pw_uid == 0
     ours = f"accessfile={settings['access']['file']}"
 
     def adopt(args: list[str]) -> str:
-        options = dict(arg.split("=", 1) for arg in args if "=" in arg)
-        if is_root or jobs:
-            return "success"
-        return "ignore" if options.get("action_no_jobs") == "ignore" else "perm_denied"
+        if is_root:
+            return "ignore"
+        answer, said = _adopted(jobs, dict(arg.split("=", 1) for arg in args if "=" in arg))
+        notes.extend(said)
+        return answer
 
     def succeed_if(args: list[str]) -> str:
         return "auth_err" if args[-3:] == ["uid", "!=", "0"] and is_root else "success"
@@ -175,6 +170,26 @@ def _answers(account: pwd.struct_passwd, access: str | None, jobs: list[int], se
         "pam_unix.so": lambda args: _expiry(account.pw_name),
     }
     return known
+
+
+def _adopted(jobs: list[dict], options: Mapping[str, str]) -> tuple[str, list[str]]:
+    """
+    What pam_slurm_adopt answers a user with these jobs, and what there is to say about it.
+
+    Of several jobs it takes the one that the connection comes from, if slurmd on the origin knows it, else it does what
+    action_unknown says (pam_sm_acct_mgmt in contribs/pam_slurm_adopt/pam_slurm_adopt.c).
+    """
+    seen, unseen = ([str(job["job"]) for job in jobs if job["extern"] is extern] for extern in (True, False))
+    notes = [f"Job {job} has no extern step, and is none to pam_slurm_adopt." for job in unseen]
+    if not seen:
+        return "ignore" if options.get("action_no_jobs") == "ignore" else "perm_denied", notes
+    if len(seen) > 1 and options.get("action_unknown") == "deny":
+        notes.append(
+            f"From a host that is not a node of one of the jobs {', '.join(seen)}, Slurm cannot tell to which of them "
+            "the login belongs, and slurm_pam:pam_slurm_adopt:action_unknown is deny."
+        )
+        return "perm_denied", notes
+    return "success", notes
 
 
 def _expiry(user: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import grp
+import itertools
 import os
 import pwd
 import re
@@ -23,12 +24,15 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 
 class Finding(NamedTuple):
-    """What was found, why it matters, and what to do about it."""
+    """What was found, why it matters, and what to do about it; the last two are empty where the first says it all."""
 
     found: str
-    why: str
-    do: str
+    why: str = ""
+    do: str = ""
     kind: str = "problems"
+
+    def text(self) -> str:
+        return ". ".join(filter(None, (self.found, self.why, self.do)))
 
 
 def findings(settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
@@ -51,9 +55,9 @@ def findings(settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """
     settings = settings or __salt__["slurm_pam.settings"]()
     told: dict[str, list[str]] = {"problems": [], "warnings": []}
-    for look in (_role, _modules, _slurm_conf, _jobs, _administrators, _sshd, _stacks, _policy):
+    for look in (_role, _modules, _slurm_conf, _jobs, _administrators, _sshd, _pam_files):
         for finding in look(settings):
-            told[finding.kind].append(f"{finding.found}. {finding.why}. {finding.do}")
+            told[finding.kind].append(finding.text())
     return told
 
 
@@ -84,9 +88,12 @@ def _slurmd() -> str | None:
     return shutil.which("slurmd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
-def _run(*words: str) -> subprocess.CompletedProcess:
-    """A child process that asks and changes nothing."""
-    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+def _run(*words: str, timeout: int = 30) -> subprocess.CompletedProcess:
+    """A child process that asks and changes nothing; one that hangs has said nothing."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"no answer within {timeout} seconds")
 
 
 # What kind of node this is
@@ -143,7 +150,7 @@ def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
     """
     paths = _module_paths(settings or __salt__["slurm_pam.settings"]())
     missing = [_not_there(module) for module, path in paths.items() if path is None]
-    return [f"{f.found}. {f.why}. {f.do}" for f in [*missing, *_unusable(filter(None, paths.values()))]]
+    return [finding.text() for finding in [*missing, *_unusable(filter(None, paths.values()))]]
 
 
 def _modules(settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -189,7 +196,8 @@ for path in sys.argv[1:]:
             print(path, "libslurm", module.slurm_api_version() >> 16, sep="\\t")
 """
 # Each release's number of the library (META in Slurm's sources); others are not compared.
-_LIBSLURM = {"20.11": 36, "21.08": 37, "22.05": 38, "23.02": 39, "23.11": 40, "24.05": 41, "24.11": 42}
+_RELEASES = ("20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11")
+_LIBSLURM = {release: number for number, release in enumerate(_RELEASES, 36)}
 
 
 def _unusable(paths: Iterator[str]) -> Iterator[Finding]:
@@ -232,6 +240,7 @@ def _slurm_conf(settings: Mapping[str, Any]) -> Iterator[Finding]:
     try:
         if slurm["manage"] == "enforce":
             __salt__["slurm_conf.plan"](wanted, slurm["conf"])
+            yield from _not_in_force(settings, wanted)
             return
         lacking = __salt__["slurm_conf.check"](wanted, slurm["conf"], timeout=2)
     except (CommandExecutionError, SaltInvocationError) as problem:
@@ -242,14 +251,39 @@ def _slurm_conf(settings: Mapping[str, Any]) -> Iterator[Finding]:
         )
         return
     for setting in lacking:
-        now = "is not set" if setting["found"] is None else f"is {setting['found']}"
-        wanted = setting["wanted"]
-        must = f"has to contain {', '.join(wanted)}" if isinstance(wanted, list) else f"has to be {wanted}"
         yield Finding(
-            f"{setting['key']} {now} ({setting['source']}), and {must}",
+            _lack(setting),
             "Without it there is nothing to put a session into",
             "Change slurm.conf on the whole cluster and restart slurmctld and every slurmd, or set "
             "slurm_pam:slurm:manage: enforce",
+        )
+
+
+def _lack(setting: Mapping[str, Any]) -> str:
+    now = "is not set" if setting["found"] is None else f"is {setting['found']}"
+    wanted = setting["wanted"]
+    must = f"has to contain {', '.join(wanted)}" if isinstance(wanted, list) else f"has to be {wanted}"
+    return f"{setting['key']} {now} ({setting['source']}), and {must}"
+
+
+# What pam_slurm_adopt needs (https://slurm.schedmd.com/pam_slurm_adopt.html)
+_ADOPTION = ("prologflags", "proctracktype", "taskplugin")
+
+
+def _not_in_force(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """The file will say it, but a job gets an extern step only where slurmctld and slurmd were started with it."""
+    if not _closes_by_steps(settings):
+        return
+    needed = {key: value for key, value in wanted.items() if key.lower() in _ADOPTION}
+    lacking = __salt__["slurm_conf.check"](needed, settings["slurm"]["conf"], timeout=2)
+    told = "; ".join(_lack(setting) for setting in lacking if setting["source"] == "scontrol show config")
+    if told:
+        yield Finding(
+            f"slurm_pam:slurm:manage is enforce, but the cluster does not run with it yet: {told}",
+            "Until slurmctld and slurmd run with it, jobs get no extern step, and their own users would be turned away",
+            "Set it in slurm.conf on the whole cluster and restart slurmctld and every slurmd first, or apply with "
+            "slurm_pam:mode: adopt until then",
+            _unless_closed(settings),
         )
 
 
@@ -258,7 +292,7 @@ def _slurm_conf(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _jobs(settings: Mapping[str, Any]) -> Iterator[Finding]:
     """pam_slurm_adopt sees a job by its extern step, which a job has that started after PrologFlags=Contain was set."""
-    if settings["module"] != "pam_slurm_adopt" or settings["mode"] == "adopt":
+    if not _closes_by_steps(settings):
         return
     unseen = [job for job in __salt__["slurm_pam.jobs"]() if not job["extern"]]
     if unseen:
@@ -268,9 +302,18 @@ def _jobs(settings: Mapping[str, Any]) -> Iterator[Finding]:
             "Started before PrologFlags=Contain was in force, they are no jobs to pam_slurm_adopt, and their own users "
             "are turned away",
             "Drain this node and apply when they have ended, or apply with slurm_pam:mode: adopt until then",
-            # On a node that is closed already, refusing would help nobody.
-            "warnings" if _is_closed(settings) else "problems",
+            _unless_closed(settings),
         )
+
+
+def _closes_by_steps(settings: Mapping[str, Any]) -> bool:
+    """Whether whoever has no extern step is turned away."""
+    return settings["module"] == "pam_slurm_adopt" and settings["mode"] != "adopt"
+
+
+def _unless_closed(settings: Mapping[str, Any]) -> str:
+    """On a node that is closed already, refusing would help nobody."""
+    return "warnings" if _is_closed(settings) else "problems"
 
 
 def _is_closed(settings: Mapping[str, Any]) -> bool:
@@ -296,13 +339,8 @@ def _administrators(settings: Mapping[str, Any]) -> Iterator[Finding]:
     elif doubtful:
         yield Finding(doubtful, "Nobody gets in by that", advice, "warnings")
     for name, group in access["groups"].items():
-        unknown = [member for member in (group or {}).get("members", []) if not _is_user(member)]
-        if unknown and group.get("local", True):
-            yield Finding(
-                f"slurm_pam:access:groups:{name}:members has {', '.join(unknown)}, and this node knows no such user",
-                f"The local group {name} could not be completed",
-                "Make the user first, or take it out of the list",
-            )
+        if group is not None and group.get("local", True):
+            yield from _not_completed(name, group)
 
 
 def _administrator_doubts(access: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
@@ -316,20 +354,29 @@ def _administrator_doubts(access: Mapping[str, Any]) -> Iterator[tuple[str, str 
 
 
 def _group_doubt(name: str, group: Mapping[str, Any]) -> str | None:
-    try:
-        known = grp.getgrnam(name)
-    except KeyError:
-        known = None
     if not group.get("local", True):
+        known = _group(name)
         if known is None:
             return "this node knows no such group"
         if not known.gr_mem:
             return None  # SSSD may be told not to list members (ignore_group_members)
-    if any(map(_is_user, [*(known.gr_mem if known else ()), *group.get("members", [])])):
+    return None if next(_members(name, group), None) else "it has no member that this node knows"
+
+
+def _members(name: str, group: Mapping[str, Any]) -> Iterator[str]:
+    """Those of a group's members that this node knows: listed, to be added, or by their primary group."""
+    known = _group(name)
+    listed = dict.fromkeys([*(known.gr_mem if known else ()), *group.get("members", [])])
+    yield from filter(_is_user, listed)
+    if known and not any(map(_is_user, listed)):
+        yield from (user.pw_name for user in pwd.getpwall() if user.pw_gid == known.gr_gid)
+
+
+def _group(name: str) -> grp.struct_group | None:
+    try:
+        return grp.getgrnam(name)
+    except KeyError:
         return None
-    if known and any(user.pw_gid == known.gr_gid for user in pwd.getpwall()):
-        return None
-    return "it has no member that this node knows"
 
 
 def _is_user(name: str) -> bool:
@@ -339,79 +386,72 @@ def _is_user(name: str) -> bool:
         return False
 
 
+def _not_completed(name: str, group: Mapping[str, Any]) -> Iterator[Finding]:
+    """What would keep a local group from being completed."""
+    members = group.get("members", [])
+    unknown = [member for member in members if not _is_user(member)]
+    if unknown:
+        yield Finding(
+            f"slurm_pam:access:groups:{name}:members has {', '.join(unknown)}, and this node knows no such user",
+            f"The local group {name} could not be completed",
+            "Make the user first, or take it out of the list",
+        )
+    known = _group(name)
+    if known is None or name in _local_groups():
+        return
+    gid = group.get("gid")
+    to_do = set(members) - set(known.gr_mem) or gid not in (None, known.gr_gid)
+    yield Finding(
+        f"slurm_pam:access:groups:{name}:local is true, but this node has the group from a directory service, and not "
+        "from /etc/group",
+        "groupmod and usermod cannot complete it"
+        if to_do
+        else "While the service does not answer, a local group of that name would be made in its place",
+        f"Set slurm_pam:access:groups:{name}:local: false, and see to its members where it comes from",
+        "problems" if to_do else "warnings",
+    )
+
+
+def _local_groups() -> set[str]:
+    with open("/etc/group", encoding="utf-8", errors="surrogateescape") as lines:
+        return {line.partition(":")[0] for line in lines}
+
+
 # sshd
+
+
+_LOOKED_AT = 20  # members of a group
 
 
 def _sshd(settings: Mapping[str, Any]) -> Iterator[Finding]:
     """What sshd will do with the options that are going to be written, or does already where they are not managed."""
-    sshd, files = settings["sshd"], {}
-    try:
-        if sshd["manage"]:
-            options = {name: value for name, value in sshd["options"].items() if value is not None}
-            files = __salt__["sshd_config.plan"](options, sshd["config"], sshd["drop_in"], tag="slurm_pam")
-            # Options that are in force already have been accepted already.
-            if files:
-                __salt__["sshd_config.check"](options, sshd["config"], files)
-        values = __salt__["sshd_config.effective"](sshd["config"], None, files)
-    except (CommandExecutionError, SaltInvocationError) as problem:
-        yield Finding(
-            f"slurm_pam:sshd:options: {problem}",
-            "With such a configuration sshd does not start again, or lets nobody in",
-            "Allowed are, there and in sshd's own files, the options of sshd_config(5) with values that sshd accepts",
-        )
-        return
-    yield from _sshd_values({name: " ".join(words) for name, words in values.items()}, settings["pam"]["service"])
+    people, others = _people(settings["access"])
+    yield from (Finding(**told) for told in __salt__["slurm_pam_sshd.findings"](settings, people, others))
 
 
-# What each method of AuthenticationMethods needs (sshd_config(5)).
-_METHODS = {
-    "publickey": "pubkeyauthentication",
-    "password": "passwordauthentication",
-    "keyboard-interactive": "kbdinteractiveauthentication",
-    "gssapi-with-mic": "gssapiauthentication",
-    "hostbased": "hostbasedauthentication",
-}
-
-
-def _sshd_values(values: Mapping[str, str], service: str) -> Iterator[Finding]:
-    """What is wrong with the values that ``sshd -T`` shows."""
-    if values.get("usepam") != "yes":
-        yield Finding(
-            f"sshd's UsePAM is {values.get('usepam', 'not known to this sshd')}",
-            "Without it sshd asks no PAM account stack, and this node stays open to everyone",
-            "Set UsePAM yes in sshd's configuration (slurm_pam:sshd:options:UsePAM: true)",
-        )
-    if values.get("pamservicename", service) != service:
-        yield Finding(
-            f"sshd's PAMServiceName is {values['pamservicename']}, and slurm_pam:pam:service is {service}",
-            f"sshd does not read /etc/pam.d/{service}",
-            "Make the two the same",
-        )
-    methods = values.get("authenticationmethods", "any")
-    if methods == "any":
-        possible = [name for name, option in _METHODS.items() if values.get(option) == "yes"]
-        ways = [[name] for name in possible]
-    else:
-        ways = [[method.partition(":")[0] for method in way.split(",")] for way in methods.split()]
-        ways = [way for way in ways if all(values.get(_METHODS.get(method), "yes") == "yes" for method in way)]
-    if not ways:
-        yield Finding(
-            f"sshd's AuthenticationMethods is {methods}, of which no way is left with the methods that are switched on",
-            "Nobody could log in at all, root and administrators included",
-            "Change AuthenticationMethods, or switch its methods on in slurm_pam:sshd:options",
-        )
-    elif any("keyboard-interactive" in way for way in ways):
-        only = all("keyboard-interactive" in way for way in ways)
-        yield Finding(
-            f"sshd lets {'everybody' if only else 'people'} in by keyboard-interactive authentication "
-            f"(AuthenticationMethods {methods})",
-            "Such a session is checked by Slurm, but stays outside its job: it has no limits, and outlives the job",
-            "Set KbdInteractiveAuthentication no, and let AuthenticationMethods do without it",
-            "warnings",
-        )
+def _people(access: Mapping[str, Any]) -> tuple[dict[str, list[str]], bool]:
+    """root and every administrator that this node knows, with their origins; and whether there may be more of them."""
+    people, others = {"root": list(access["root"])}, False
+    for name, user in access["users"].items():
+        if user is not None and _is_user(name):
+            people.setdefault(name, []).extend(user["origins"])
+    for name, group in access["groups"].items():
+        if group is not None:
+            members = list(itertools.islice(_members(name, group), _LOOKED_AT + 1))
+            # A directory service need not list them.
+            others |= len(members) > _LOOKED_AT or (not members and _group(name) is not None)
+            for member in members[:_LOOKED_AT]:
+                people.setdefault(member, []).extend(group["origins"])
+    return people, others
 
 
 # The PAM files
+
+
+def _pam_files(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """They are proven where they can be made at all, and where it is understood what has to hold."""
+    wrong = [*_stacks(settings), *_not_ours(settings), *_policy(settings)]
+    yield from wrong or _proof(settings)
 
 
 def _stacks(settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -440,6 +480,45 @@ def _stacks(settings: Mapping[str, Any]) -> Iterator[Finding]:
                 "Slurm's rules come in where it does, and would never be asked",
                 f"Say the name that stands there in slurm_pam:pam:{kind}_source, or add the line to {path}",
             )
+
+
+def _not_ours(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Files that are to be ours as a whole, where somebody else's stand."""
+    files = [file for file in __salt__["slurm_pam_plan.stacks"](settings)["files"] if set(file) & _WHOLE]
+    if settings["slurm"]["use_pam"]:
+        files.append(__salt__["slurm_pam_plan.service_file"]())
+    for path in [file["path"] for file in files if not _is_ours(file) and not settings["pam"]["replace"]]:
+        yield Finding(
+            f"{path} is there already, and this formula did not write it",
+            "What somebody put there would be lost",
+            "Move it away, or allow it to be replaced (slurm_pam:pam:replace: true)",
+        )
+
+
+_WHOLE = {"contents", "source", "link"}
+
+
+def _is_ours(file: Mapping[str, Any]) -> bool:
+    """As pam_stack.plan has it, or nothing stands there."""
+    try:
+        found = __salt__["file_transaction.read"](file["path"])
+    except CommandExecutionError:
+        return False  # a directory, say
+    if isinstance(found, str):
+        return found.startswith(__salt__["slurm_pam_plan.marker"]() + "\n")
+    return found is None or "link" in file
+
+
+_SUBSTACK = "With slurm_pam:pam:account_base: substack, nothing in the node's own rules can end the stack ahead of ours"
+
+
+def _proof(settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the files would do what they should; no package needs to be there for that."""
+    pam, marker = settings["pam"], __salt__["slurm_pam_plan.marker"]()
+    try:
+        __salt__["pam_stack.plan"](**__salt__["slurm_pam_plan.stacks"](settings), marker=marker, replace=pam["replace"])
+    except CommandExecutionError as problem:
+        yield Finding("\n".join([str(problem), *([_SUBSTACK] if pam["account_base"] == "copy" else [])]))
 
 
 # The site's own scenarios

@@ -79,8 +79,9 @@ def as_word(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-# Keywords of access.conf(5)
+# Keywords of access.conf(5), which pam_access compares without regard to case
 _ACCESS_WORDS = ("ALL", "LOCAL", "NONE", "EXCEPT")
+_NO_ACCESS_WORD = rf"(?!(?i:{'|'.join(_ACCESS_WORDS)})$)"
 
 
 def _is_origin(found: Any) -> bool:
@@ -95,7 +96,7 @@ def _is_origin(found: Any) -> bool:
     except ValueError:
         label = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
         # A name that ends in a number is a mistyped address (RFC 1123 2.1); the other words mean more to pam_access.
-        return found not in _ACCESS_WORDS and re.fullmatch(rf"\.?(?:{label}\.)*(?!\d+$){label}", found) is not None
+        return re.fullmatch(rf"{_NO_ACCESS_WORD}\.?(?:{label}\.)*(?!\d+$){label}", found) is not None
 
 
 def _is_path(found: Any) -> bool:
@@ -104,10 +105,17 @@ def _is_path(found: Any) -> bool:
 
 _FLAG = Value("true or false", lambda found: isinstance(found, bool))
 _PATH = Value("the absolute path of a file", _is_path)
-_ORIGINS = _list_of(Value("a network (192.0.2.0/24), an address, a host, a .domain or ALL", _is_origin), at_least=1)
+_ORIGINS = _list_of(
+    Value("a network (192.0.2.0/24), an address, a host, a .domain or ALL (so written)", _is_origin), at_least=1
+)
 # Words that pam_access reads as more than a name, and characters that separate its fields, are no names.
-_ACCOUNT = _matching(
-    "a user or group name", rf"(?!(?:{'|'.join(_ACCESS_WORDS)})$)[A-Za-z0-9_][A-Za-z0-9_.\\-]*(?:@[A-Za-z0-9_.-]+)?\$?"
+_PLAIN_NAME = rf"{_NO_ACCESS_WORD}[A-Za-z0-9_][A-Za-z0-9_.\\-]*"
+_RESERVED = f"{', '.join(_ACCESS_WORDS)} are keywords of pam_access, in any case"
+_ACCOUNT = _matching(f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?:@[A-Za-z0-9_.-]+)?\$?")
+_USER = _matching(
+    f"a user name ({_RESERVED}; one with @ it reads as user@host, and never finds that user: name a group of theirs in "
+    "slurm_pam:access:groups instead)",
+    rf"{_PLAIN_NAME}\$?",
 )
 _NAME = _matching("a file name in /etc/pam.d", r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.so")
@@ -155,7 +163,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "root": _ORIGINS,
         "root_only": _FLAG,
         "groups": Named(_ACCOUNT, _GROUP),
-        "users": Named(_ACCOUNT, _WHO),
+        "users": Named(_USER, _WHO),
     },
     "slurm": {
         "conf": _or_null(_PATH),

@@ -322,7 +322,8 @@ def effective(config=None, connection=None, files=None):
 
         salt '*' sshd_config.effective connection=user=root,host=h,addr=192.0.2.1
     """
-    return _values(_asked(config, files, "-T", *(["-C", connection] if connection else [])))
+    # Told nothing, sshd itself takes no Match line to hold, but stops at one with LocalPort.
+    return _values(_asked(config, files, "-T", "-C", connection or "lport=65535"))
 
 
 def test_config(config=None, files=None):

@@ -419,9 +419,6 @@ def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 # The PAM files
 
 
-_SUBSTACK = "With slurm_pam:pam:account_base: substack, nothing in the node's own rules can end the stack ahead of ours"
-
-
 def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     The node's PAM files close it to users without a job and keep administrators in; see
@@ -447,8 +444,6 @@ def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     plan = __salt__["slurm_pam_plan.stacks"](settings)
     marker = __salt__["slurm_pam_plan.marker"]()
     ret = __states__["pam_stack.managed"](name, **plan, marker=marker, replace=settings["pam"]["replace"])
-    if ret["result"] is False and settings["pam"]["account_base"] == "copy":
-        ret["comment"] += "\n" + _SUBSTACK
     if unusable and ret["result"]:
         return _refused(name, unusable)
     if unusable and ret["result"] is None:

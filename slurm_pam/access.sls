@@ -3,7 +3,7 @@
 {%- from "slurm_pam/map.jinja" import settings with context %}
 
 include:
-  - slurm_pam.ready
+  - slurm_pam.places
 {%- set groups = settings.access.groups if settings.access.groups is mapping else {} %}
 {%- for name, group in groups.items() if group is mapping and group.get("local", True) %}
 
@@ -13,7 +13,7 @@ include:
     - addusers: {{ group.get("members", []) | json }}
     - gid: {{ group.get("gid") | json }}
     - require:
-      - slurm_pam: slurm_pam-ready
+      - slurm_pam_places: slurm_pam-places-recorded
 {%- endfor %}
 
 slurm_pam-access-file-managed:
@@ -21,4 +21,4 @@ slurm_pam-access-file-managed:
     - use:
       - test: slurm_pam-settings
     - require:
-      - slurm_pam: slurm_pam-ready
+      - slurm_pam_places: slurm_pam-places-recorded

@@ -4,7 +4,7 @@
 
 # A run with test=True syncs nothing, and without the modules the other states can only fail.
 exclude:
-{%-     for part in ["ready", "packages", "access", "slurm", "sshd", "pam", "logind", "clean"] %}
+{%-     for part in ["ready", "places", "packages", "access", "slurm", "sshd", "pam", "logind", "clean"] %}
   - sls: slurm_pam.{{ part }}
 {%-     endfor %}
 

@@ -1,7 +1,6 @@
 # Comes before all that changes anything. Stops the run, with one failed state, where the settings are wrong or this node
 # must not be changed. With the setting confirm, has the node take an apply back by itself unless slurm_pam.confirm is
-# called in time. Writes down where everything is put, so that clean finds it. In mode audit, reports what the other states
-# would change, and leaves them out.
+# called in time. In mode audit, reports what the other states would change, and leaves them out.
 {%- from "slurm_pam/map.jinja" import given, partitions, settings with context %}
 {%- set auditing = salt["pillar.get"]("slurm_pam_auditing", False) %}
 
@@ -32,11 +31,10 @@ slurm_pam-ready-audited:
       - slurm_pam: slurm_pam-ready
 
 exclude:
-{%-   for part in ["packages", "access", "slurm", "sshd", "pam", "logind"] %}
+{%-   for part in ["places", "packages", "access", "slurm", "sshd", "pam", "logind"] %}
   - sls: slurm_pam.{{ part }}
 {%-   endfor %}
-{%- else %}
-{%-   if settings.confirm and not auditing %}
+{%- elif settings.confirm and not auditing %}
 
 slurm_pam-confirm-armed:
   slurm_pam_confirm.armed:
@@ -54,12 +52,4 @@ slurm_pam-confirm-awaited:
     - onchanges:
       - slurm_pam_confirm: slurm_pam-confirm-armed
     - order: last
-{%-   endif %}
-
-slurm_pam-places-recorded:
-  slurm_pam_places.recorded:
-    - use:
-      - test: slurm_pam-settings
-    - require:
-      - slurm_pam: slurm_pam-ready
 {%- endif %}

@@ -87,3 +87,68 @@ def test_with_slurm_stopped(closed):
             assert closed.ssh(user).ok is permitted
     finally:
         closed.run(["systemctl", "start", "slurmctld", "slurmd"], check=True)
+
+
+LISTS = {
+    "AllowUsers root alice@192.0.2.*": {INSIDE: True, OUTSIDE: False},
+    "AllowUsers root alice@192.0.2.0/24,!192.0.2.1": {INSIDE: False, OUTSIDE: False},
+    "AllowUsers root alice@!192.0.2.1,*": {INSIDE: False, OUTSIDE: True},
+    "AllowUsers root [a]lice": {INSIDE: False, OUTSIDE: False},
+    "AllowUsers root !bob": {INSIDE: False, OUTSIDE: False},
+    "DenyUsers al?ce@198.51.100.0/24": {INSIDE: True, OUTSIDE: False},
+    "DenyUsers alice@198.51.100.1,!192.0.2.1": {INSIDE: True, OUTSIDE: False},
+    "AllowGroups root ali*": {INSIDE: True, OUTSIDE: True},
+    "DenyGroups bob !alice": {INSIDE: True, OUTSIDE: True},
+    "Match LocalAddress 192.0.2.10\nDenyUsers alice@192.0.2.1": {INSIDE: False, OUTSIDE: True},
+    "Match Address 198.51.100.0/24\nAllowGroups root": {INSIDE: True, OUTSIDE: False},
+}
+
+
+@pytest.mark.parametrize("lines", LISTS)
+def test_lists_of_sshd_are_read_as_sshd_does(closed, lines):
+    closed.write("/etc/ssh/sshd_config.d/50-site.conf", f"{lines}\n")
+    closed.run(["systemctl", "reload", "ssh"], check=True)
+    try:
+        for origin, permitted in LISTS[lines].items():
+            assert closed.salt("slurm_pam.explain", "alice", origin)["permitted"] is permitted
+            assert closed.ssh("alice", origin=origin).ok is permitted
+    finally:
+        closed.run(["rm", "/etc/ssh/sshd_config.d/50-site.conf"], check=True)
+        closed.run(["systemctl", "reload", "ssh"], check=True)
+
+
+def test_several_jobs_that_slurm_cannot_tell_apart(closed):
+    settings(closed, access=ACCESS, pam_slurm_adopt={"action_unknown": "deny"})
+    applied(closed)
+    try:
+        assert closed.salt("slurm_pam.explain", "alice", INSIDE)["permitted"]
+        assert closed.ssh("alice").ok
+        job = closed.job("alice")
+        told = closed.salt("slurm_pam.explain", "alice", INSIDE)
+        assert (told["permitted"], len(told["jobs"])) == (False, 2), told
+        assert "cannot tell to which of them the login belongs" in told["why"]
+        refused = closed.ssh("alice")
+        assert not refused.ok and "unable to determine source job" in refused.stderr
+        closed.cancel(job)
+    finally:
+        settings(closed, access=ACCESS)
+        applied(closed)
+
+
+def test_a_job_without_an_extern_step(closed):
+    """Bob's job starts while Contain is not set."""
+    before = closed.read("/etc/slurm/slurm.conf")
+    try:
+        closed.write("/etc/slurm/slurm.conf", before.replace("PrologFlags", "#"))
+        closed.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
+        closed.until(lambda: "down" not in closed.run(["sinfo", "--noheader", "--format=%T"]).stdout, "node up")
+        job = closed.job("bob")
+    finally:
+        closed.write("/etc/slurm/slurm.conf", before)
+        closed.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
+    told = closed.salt("slurm_pam.explain", "bob", INSIDE)
+    assert (told["permitted"], told["jobs"]) == (False, [])
+    assert told["why"].endswith(f"Job {job} has no extern step, and is none to pam_slurm_adopt.")
+    assert not closed.ssh("bob").ok
+    closed.until(lambda: "down" not in closed.run(["sinfo", "--noheader", "--format=%T"]).stdout, "node up")
+    closed.cancel(job)

@@ -86,13 +86,14 @@ def test_states_without_the_modules_beside_them_are_one_failed_state(newcomer, d
     assert etc(newcomer) == before
 
 
-ACCESS = {"slurm_pam-access-group-present-hpc_admin_g", "slurm_pam-access-file-managed"}
-SSHD = {"slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"}
+PLACES = "slurm_pam-places-recorded"
+ACCESS = {PLACES, "slurm_pam-access-group-present-hpc_admin_g", "slurm_pam-access-file-managed"}
+SSHD = {PLACES, "slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"}
 PAM = {"slurm_pam-packages-installed", *ACCESS, *SSHD, "slurm_pam-pam-stacks-managed"}
 PARTS = {
     "packages": {"slurm_pam-packages-installed"},
     "access": ACCESS,
-    "slurm": set(),
+    "slurm": {PLACES},
     "sshd": SSHD,
     "pam": PAM,
     "logind": {*PAM, "slurm_pam-logind-managed"},
@@ -103,4 +104,4 @@ PARTS = {
 def test_a_state_file_alone_brings_what_it_relies_on_and_no_more(fresh_node, part):
     settings(fresh_node)
     results = applied(fresh_node, f"slurm_pam.{part}")
-    assert set(changed(results)) == {SYNC, "slurm_pam-places-recorded", *PARTS[part]}
+    assert set(changed(results)) == {SYNC, *PARTS[part]}

@@ -2,6 +2,7 @@
 
 import pytest
 from harness.formula import apply, settings
+from harness.paths import REPO
 from libpam.layouts import LAYOUTS, SLE15, in_account
 
 PAM_D = "/etc/pam.d"
@@ -53,7 +54,9 @@ def lay(prepared):
                 prepared.run(["ln", "-s", what["link"], path], check=True)
         settings(prepared, pam=layout.pam)
         before = prepared.snapshot(PAM_D)
-        ret = apply(prepared, "slurm_pam.pam")["slurm_pam-pam-stacks-managed"]
+        results = apply(prepared, "slurm_pam.pam")
+        # What is refused is refused before anything else is looked at.
+        ret = results.get("slurm_pam-pam-stacks-managed", results["slurm_pam-ready"])
         return ret, before == prepared.snapshot(PAM_D)
 
     yield apply_over
@@ -76,6 +79,13 @@ def test_refused(lay, name):
     ret, unchanged = lay(LAYOUTS[name])
     assert (ret["result"], ret["changes"], unchanged) == (False, {}, True)
     assert all(words in ret["comment"] for words in (LAYOUTS[name].at, *LAYOUTS[name].says)), ret["comment"]
+
+
+def test_the_readme_shows_a_counterexample_as_it_appears(lay):
+    ret, _ = lay(LAYOUTS["sle15 sssd, copied"])
+    words = (REPO / "README.md").read_text().split()
+    comment = ret["comment"].split()
+    assert any(words[at : at + len(comment)] == comment for at in range(len(words))), ret["comment"]
 
 
 def test_an_expired_password_opens_no_session_without_a_job(prepared, lay):

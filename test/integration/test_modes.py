@@ -101,6 +101,25 @@ def test_audit_holds_on_a_node_that_is_as_it_should_be(node):
     assert done.rc == 0, done
 
 
+def test_prove_holds_the_policy_against_the_node_as_it_is(node):
+    switch(node, "enforce")
+    prove = ["salt-call", "--local", "--out=json", "--retcode-passthrough", "slurm_pam.prove"]
+    done = node.run(prove)
+    assert done.rc == 0 and all(proof["holds"] for proof in yaml.safe_load(done.stdout)["local"]), done
+    node.run(["sed", "-i", "1i account sufficient pam_permit.so", "/etc/pam.d/sshd"], check=True)
+    try:
+        done = node.run(prove)
+        assert node.ssh("bob").ok
+    finally:
+        node.run(["sed", "-i", "1d", "/etc/pam.d/sshd"], check=True)
+    (broken,) = (proof for proof in yaml.safe_load(done.stdout)["local"] if not proof["holds"])
+    assert done.rc != 0
+    assert broken["name"] == "a user without a job is turned away"
+    decided = {"file": "/etc/pam.d/sshd", "line": 1, "rule": "account sufficient pam_permit.so"}
+    assert broken["counterexample"]["decided_by"] == decided
+    assert not node.ssh("bob").ok
+
+
 DRIFT = {
     "logind unmasked": (["systemctl", "unmask", "--now", "systemd-logind"], "slurm_pam-logind-managed"),
     "pam_systemd back": (

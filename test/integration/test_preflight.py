@@ -54,7 +54,7 @@ def refused(node, *words, **changes):
 
 def test_a_good_node_has_no_problem_and_is_warned_of_its_controller(open_node):
     assert findings(open_node) == ([], [])
-    results = open_node.salt("state.apply", "slurm_pam.ready")
+    results = open_node.salt("state.apply", "slurm_pam.ready", test=True)
     (ready,) = (result for result in results.values() if result["__id__"] == "slurm_pam-ready")
     assert (ready["result"], ready["changes"]) == (True, {})
     assert [told for told in ready["warnings"] if told.startswith(CONTROLLER)]
@@ -120,9 +120,39 @@ def test_jobs_without_an_extern_step(open_node, slurmctld):
         open_node.until(lambda: not open_node.run(["squeue", "--noheader"]).stdout, "no job")
 
 
+def test_a_slurmctld_that_hangs(open_node):
+    """The file says what it does not, and nothing waits for it without end."""
+    open_node.run(["systemctl", "kill", "--kill-whom=main", "--signal=STOP", "slurmctld"], check=True)
+    try:
+        assert findings(open_node) == ([], [])
+    finally:
+        open_node.run(["systemctl", "kill", "--kill-whom=main", "--signal=CONT", "slurmctld"], check=True)
+
+
+def test_what_enforce_writes_is_not_in_force_yet(open_node):
+    before = open_node.read("/etc/slurm/slurm.conf")
+    lacking = before.replace("PrologFlags=Contain", "PrologFlags=Alloc")
+    try:
+        with changed(open_node, {"/etc/slurm/slurm.conf": lacking}, "slurmctld", "slurmd"):
+            _idle(open_node)
+            enforce = {"slurm": {"manage": "enforce"}}
+            refused(open_node, "PrologFlags is Alloc (scontrol show config)", "restart slurmctld and every", **enforce)
+            assert findings(open_node, mode="adopt", **enforce) == ([], [])
+            # The file is right now, and what runs still is not.
+            open_node.write("/etc/slurm/slurm.conf", before)
+            refused(open_node, "slurm_pam:slurm:manage is enforce", "slurm_pam:mode: adopt until then", **enforce)
+    finally:
+        _idle(open_node)
+    assert findings(open_node, **enforce) == ([], [])
+
+
+def _idle(node):
+    node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() in (["idle"], ["mixed"]), "idle")
+
+
 def _job(node):
     """A job of alice's, once Slurm takes jobs again after its restart."""
-    node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() in (["idle"], ["mixed"]), "idle")
+    _idle(node)
     return node.job("alice")
 
 
@@ -161,6 +191,17 @@ def test_one_administrator_who_exists_is_enough(open_node):
     assert findings(open_node, access={"groups": {"admin": {"origins": ["ALL"], "local": False}}}) == ([], [])
 
 
+def test_origins_that_are_domains(open_node):
+    groups = {"admin": {"origins": [".example.org"], "local": False}}
+    told = ["slurm_pam:access:groups:admin:origins has .example.org", "UseDNS is no", "no administrator could get in"]
+    refused(open_node, *told, access={"groups": groups})
+    users = {"alice": {"origins": ["node1.example.org"]}}
+    problems, (warning,) = findings(open_node, access={"groups": groups, "users": users})
+    assert problems == [] and ".example.org" in warning and "alice" not in warning
+    # With the option that is going to be written.
+    assert findings(open_node, access={"groups": groups}, sshd={"options": {"UseDNS": True}}) == ([], [])
+
+
 SSHD = {
     "without PAM": ("UsePAM no", ["sshd's UsePAM is no", "open to everyone"]),
     "no way in": (
@@ -194,6 +235,61 @@ def test_keyboard_interactive_is_a_warning(open_node):
     assert problems == [] and "stays outside its job" in warning
 
 
+ROOT_KEY, ADMIN_KEY = "/root/.ssh/authorized_keys", "/home/admin/.ssh/authorized_keys"
+
+
+@contextlib.contextmanager
+def without(node, *paths):
+    try:
+        for path in paths:
+            node.run(["mv", path, f"{path}.away"], check=True)
+        yield
+    finally:
+        for path in paths:
+            node.run(["mv", f"{path}.away", path], check=True)
+
+
+def test_nobody_has_a_key(open_node):
+    with without(open_node, ROOT_KEY, ADMIN_KEY):
+        told = f"root (no key in {ROOT_KEY}), admin (no key in {ADMIN_KEY})"
+        refused(open_node, "Neither root nor any administrator", told, "PasswordAuthentication: true")
+        # A password is a way for admin, and none for root.
+        problems, (warning,) = findings(open_node, sshd={"options": {"PasswordAuthentication": True}})
+        assert problems == [] and f"root (no key in {ROOT_KEY})" in warning and "admin" not in warning
+        options = {"PasswordAuthentication": True, "PermitRootLogin": True}
+        assert findings(open_node, sshd={"options": options}) == ([], [])
+        options = {"AuthorizedKeysFile": "/home/%u/.ssh/authorized_keys.away"}
+        problems, (warning,) = findings(open_node, sshd={"options": options})
+        assert problems == [] and "root (no key in /home/root/" in warning
+
+
+def test_somebody_has_no_key(open_node):
+    with without(open_node, ADMIN_KEY):
+        problems, (warning,) = findings(open_node)
+        assert problems == [] and f"is left to admin (no key in {ADMIN_KEY})" in warning
+    problems, (warning,) = findings(open_node, sshd={"options": {"AllowUsers": "root bob@192.0.2.*"}})
+    assert problems == [] and "admin (sshd has allowusers root bob@192.0.2.*)" in warning
+
+
+@pytest.mark.parametrize(
+    ("match", "left"),
+    [("Match User admin LocalAddress 192.0.2.10", True), ("Match Group users", False)],
+)
+def test_a_way_in_that_only_a_match_line_leaves(open_node, match, left):
+    lines = f"{match}\nPasswordAuthentication yes\n"
+    with without(open_node, ADMIN_KEY), changed(open_node, {"/etc/ssh/sshd_config.d/50-site.conf": lines}):
+        problems, warnings = findings(open_node)
+        assert (problems, len(warnings)) == ([], 0 if left else 1)
+
+
+def test_a_match_line_that_takes_logins_out_of_their_job(open_node):
+    site = "/etc/ssh/sshd_config.d/50-site.conf"
+    lines = "Match User bob\nPasswordAuthentication yes\nChallengeResponseAuthentication yes\n"
+    with changed(open_node, {site: lines}):
+        problems, (warning,) = findings(open_node)
+    assert problems == [] and f"{site}:3 (Match User bob)" in warning and "stays outside its job" in warning
+
+
 @pytest.mark.parametrize("layout", ["debian13"], indirect=True)
 def test_another_pam_service_name(fresh_node):
     fresh_node.write("/etc/ssh/sshd_config.d/10-site.conf", "PAMServiceName other-sshd\n")
@@ -209,19 +305,44 @@ POLICY = [
 
 
 def test_a_scenario_of_the_site_that_does_not_hold_stops_the_apply(open_node):
-    settings(open_node, pam={"policy": POLICY}, logind="keep")
-    open_node.salt("state.apply", "slurm_pam.access")
-    before = open_node.snapshot("/etc/pam.d")
-    results = open_node.salt("state.apply", "slurm_pam.pam")
-    assert open_node.snapshot("/etc/pam.d") == before
+    settings(open_node, pam={"policy": POLICY})
+    before = open_node.snapshot("/etc")
+    results = open_node.salt("state.apply", "slurm_pam")
+    assert open_node.snapshot("/etc") == before
     (failed,) = (result for result in results.values() if result["result"] is False)
-    assert (failed["__id__"], failed["changes"]) == ("slurm_pam-pam-stacks-managed", {})
+    assert (failed["__id__"], failed["changes"]) == ("slurm_pam-ready", {})
     assert failed["comment"] == (
-        "The new PAM files would not do what they should. Nothing was written.\n"
+        "Nothing was changed.\n"
+        "- The new PAM files would not do what they should. Nothing was written.\n"
         "- bob: acct_mgmt of sshd must deny, but answers success. /etc/pam.d/sshd:4 (account requisite pam_nologin.so) "
         "decides: pam_nologin.so answers success there. It grants, and the following modules are asked. "
         "Give that line a control with which its answer counts, such as required."
     )
+
+
+def test_a_copy_that_leaks_is_refused_before_anything_changes(open_node):
+    account = "/etc/pam.d/common-account-pc"
+    leaking = f"account sufficient pam_localuser.so\n{open_node.read(account)}"
+    with changed(open_node, {account: leaking}):
+        problem = refused(open_node, "pam_slurm_adopt.so", "is never asked", pam={"account_base": "copy"})
+        assert problem.startswith("The new PAM files would not do what they should.")
+        assert problem.splitlines()[-1].startswith("With slurm_pam:pam:account_base: substack, ")
+        assert findings(open_node) == ([], [])
+    # The module that a package is going to bring is not needed for a proof.
+    with without(open_node, MODULE):
+        assert findings(open_node, pam={"account_base": "copy"}) == ([], [])
+
+
+def test_a_pam_file_of_somebody_else(open_node):
+    service, account = "/etc/pam.d/slurm", "/etc/pam.d/slurm-common-account-pc"
+    use_pam = {"slurm": {"use_pam": True, "manage": "enforce"}}
+    with changed(open_node, {service: "auth required pam_localuser.so\n"}):
+        refused(open_node, f"{service} is there already", "slurm_pam:pam:replace: true", **use_pam)
+        assert findings(open_node) == ([], [])
+        assert findings(open_node, pam={"replace": True}, **use_pam) == ([], [])
+    with changed(open_node, {account: "account required pam_unix.so\n"}):
+        refused(open_node, f"{account} is there already", "slurm_pam:pam:replace: true")
+    assert findings(open_node, **use_pam) == ([], [])
 
 
 WRONG = {

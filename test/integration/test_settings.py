@@ -44,7 +44,11 @@ REFUSED = {
     ),
     "no user name": (
         with_example(access={"users": {"a:b": {"origins": ["ALL"]}}}),
-        ["slurm_pam:access:users:a:b", "user or group name"],
+        ["slurm_pam:access:users:a:b", "a user name"],
+    ),
+    "a user name that pam_access reads otherwise": (
+        with_example(access={"users": {"admin@example.org": {"origins": ["ALL"]}, "all": {"origins": ["ALL"]}}}),
+        ["users:admin@example.org", "it reads as user@host", "users:all", "keywords of pam_access, in any case"],
     ),
     "relative path": (
         with_example(access={**EXAMPLE["access"], "file": "slurm-access.conf"}),

@@ -75,7 +75,12 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"access": {"root": "ALL"}}, "slurm_pam:access:root", "'ALL'", "a list"),
         ({"access": {"groups": {"a b": {"origins": ["ALL"]}}}}, "groups:a b", "'a b'", "user or group name"),
         ({"access": {"groups": {"ALL": {"origins": ["ALL"]}}}}, "groups:ALL", "'ALL'", "user or group name"),
-        ({"access": {"users": {"a:b": {"origins": ["ALL"]}}}}, "users:a:b", "'a:b'", "user or group name"),
+        ({"access": {"groups": {"all": {"origins": ["ALL"]}}}}, "groups:all", "'all'", "keywords of pam_access"),
+        ({"access": {"users": {"a:b": {"origins": ["ALL"]}}}}, "users:a:b", "'a:b'", "a user name"),
+        ({"access": {"users": {"all": {"origins": ["ALL"]}}}}, "users:all", "'all'", "keywords of pam_access"),
+        ({"access": {"users": {"Except": {"origins": ["ALL"]}}}}, "users:Except", "'Except'", "keywords of pam_access"),
+        ({"access": {"users": {"a@b": {"origins": ["ALL"]}}}}, "users:a@b", "it reads as user@host", "access:groups"),
+        ({"access": {"users": {"a": {"origins": ["all"]}}}}, "users:a:origins", "['all']", "ALL (so written)"),
         ({"access": {"groups": {"x": {"origins": ["ALL"], "members": ["(y)"]}}}}, "x:members", "(y)", "user or group"),
         ({"access": {"groups": {"x": {"origins": ["ALL"], "gid": -1}}}}, "x:gid", "-1", "a number"),
         ({"access": {**ADMINS, "file": "slurm.conf"}}, "slurm_pam:access:file", "'slurm.conf'", "absolute path"),
@@ -113,11 +118,27 @@ def test_origins_that_pam_access_understands(origin):
 
 
 @pytest.mark.parametrize(
-    "origin", ["", "10.0.0.0/33", "1.2.3.256", "EXCEPT", "a b", "-x", "node_1", 10, None, "ALL EXCEPT x"]
+    "origin",
+    [
+        *("", "10.0.0.0/33", "1.2.3.256", "a b", "-x", "node_1", 10, None, "ALL EXCEPT x"),
+        *("EXCEPT", "LOCAL", "NONE", "all", "All", "Except", "local", "none"),
+    ],
 )
 def test_origins_that_are_none(origin):
     given = {"access": {"users": {"a": {"origins": [origin]}}}}
     assert len(checks.misfits(given)) == 1
+
+
+@pytest.mark.parametrize("name", ["allan", "local1", "none.such", "x-all", "except_me"])
+def test_a_name_that_only_begins_like_a_keyword_is_a_name(name):
+    given = {"access": {"users": {name: {"origins": [f"{name.replace('_', '-')}.example.org"]}}}}
+    assert checks.misfits(given) == []
+
+
+def test_a_group_of_a_directory_may_have_an_at_sign():
+    """pam_access looks at (group) before it splits at the @."""
+    given = {"access": {"groups": {"hpc@example.org": {"origins": ["ALL"], "members": ["alice@example.org"]}}}}
+    assert checks.misfits(given) == []
 
 
 def test_nobody_but_root_has_to_be_asked_for():
