@@ -1,12 +1,13 @@
 """
 Read, edit and explain PAM configuration exactly as libpam reads it.
 
-What a stack *says*: text in, text out. Nothing here evaluates a stack or writes a file. There are four files of it:
+What a stack *says*: text in, text out. Nothing here evaluates a stack or writes a file. There are five files of it:
 
 - pam_stack: the grammar; a file's text becomes entries and, byte for byte, a text again
 - pam_stack_edit: selecting lines and changing them
 - pam_stack_expand: this node's files and libpam, and what ``pam_start`` makes of includes and substacks
 - pam_stack_views: a stack as a table and as a picture, and what is wrong with it
+- pam_stack_files: which files have to be written for a set of them to be as wanted, and whether they may be
 
 The behaviour is that of ``libpam/pam_handlers.c`` and ``libpam/pam_misc.c`` of Linux-PAM (:manpage:`pam.conf(5)`
 describes it; where the two differ the library is followed), with Debian's ``@include`` where the library has it.
@@ -15,6 +16,7 @@ Text is ``str``; bytes that are not UTF-8 are surrogate escapes, so they go out 
 """
 
 import functools
+import itertools
 import re
 import string
 
@@ -63,8 +65,7 @@ def _is_old(version):
 @functools.lru_cache(maxsize=1024)
 def _control(written, old):
     """The 32 actions of a control word, and what is wrong with it, if anything."""
-    value = _WORD.match(written)
-    word = _unescape(value)
+    word = _unescape(_WORD.search(written))
     if table := CONTROLS.get(word.translate(_LOWER)):
         return [table.get(code, table["default"]) for code in RETURN_CODES], None
     actions = dict.fromkeys(RETURN_CODES)
@@ -107,20 +108,22 @@ def _names_nothing(module):
 
 # --- grammar: from text to entries ---
 
-# The common line: a rule or an include without brackets (but for its control), escapes, continuations, NULs and odd
-# blanks, then perhaps a comment. What is not common takes the slow, exact path.
-_PLAIN = r"[^\s\[\\#\0]"
-_COMMON = re.compile(
-    rf"""(-?)([a-zA-Z]+)[ \t]+
-    (\[[^\[\]\\#\0\n=]*=[^\[\]\\#\0\n]*\]|{_PLAIN}+)[ \t]+
-    ({_PLAIN}*\w)((?:[ \t]+{_PLAIN}+)*)
-    [ \t]*(?:\#[^\n\0]*)?\n?""",
-    re.VERBOSE,
+# Each line of a text, and the words of a common one: a comment, an empty line, a rule or an @include of plain words.
+# These are printable ASCII without \ [ #; only a control may have brackets, with a = in them, so that it is no keyword.
+# A name ends in a letter, a digit or _, then perhaps .so, so it does name something. Thus libpam reads what one sees.
+# What is not common takes the slow, exact path. An empty alternative is a question mark, only faster.
+_LINES = re.compile(
+    rf"""(
+    \#.*\n | \n |
+    -? (?: ({"|".join(TYPES)}) [ \t]+ ([a-z]+ | \[[a-z0-9_ \t]*=[a-z0-9_= \t]*\]) | @include ) [ \t]+
+    ([a-zA-Z0-9_/-]* [a-zA-Z0-9_] (?:\.so|)) ([ \t] [\t !"$-Z\]-~]*|) (?:\#.*|) $ \n? |
+    .+\n?
+    )""",
+    re.VERBOSE | re.MULTILINE,
 )
-_COMMON_AT = re.compile(rf"@(?ai:include)[ \t]+({_PLAIN}*\w)[ \t]*(?:#[^\n\0]*)?\n?")
 _COMMON_LENGTH = 255  # at most four bytes a character, so below the old buffer's size
 
-_WORD = re.compile(r"[ \t\n]*(?:\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+))")
+_WORD = re.compile(r"\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+)")
 _BLANKS = " \t\n"
 _OLD_BUFFER = 1023
 
@@ -222,11 +225,6 @@ class _Line:
         return self.end
 
 
-def _written(word):
-    """A word as it stands in its line, brackets and all."""
-    return word.string[word.start(1) - 1 if word[2] is None else word.start(2) : word.end()]
-
-
 def _interpret(line, debian, conf):
     """What libpam takes a logical line for, as the fields of an entry."""
     if line.fatal:
@@ -245,7 +243,7 @@ def _interpret(line, debian, conf):
     else:
         control = next(words, None)
         keyword = "" if control is None else _unescape(control).translate(_LOWER)
-        entry["control"] = keyword if keyword in INCLUDES else control and _written(control)
+        entry["control"] = keyword if keyword in INCLUDES else control and control[0]
     includes = at_include or entry["control"] in INCLUDES
     named = next(words, None)
     named = named and _unescape(named)
@@ -271,42 +269,12 @@ def _interpret(line, debian, conf):
     return entry
 
 
-def _odd_entry(text, position, libpam, conf):
-    """The entry that starts at a position, by libpam's own way of reading: (entry, end)."""
-    libpam = libpam or __salt__["pam_stack.libpam"]()
+def _exact_entry(text, position, libpam, conf):
+    """The entry that starts at a position, by libpam's own way of reading: (its fields, end)."""
     line = _Line(text, position, _is_old(libpam["version"]))
-    whole = text[position : line.end]
     if not line.words and not line.fatal:
-        return {"kind": "comment" if whole.strip(_BLANKS) else "blank"}, line.end
+        return {"kind": "comment" if text[position : line.end].strip(_BLANKS) else "blank"}, line.end
     return _interpret(line, libpam["debian"], conf), line.end
-
-
-def _common_entry(line, number, libpam):
-    """The entry a line of the common kind is, or None."""
-    if line == "\n":
-        return {"text": line, "line": number, "kind": "blank"}
-    if line[0] == "#" and "\0" not in line:
-        return {"text": line, "line": number, "kind": "comment"}
-    if line[0] == "@":
-        if libpam["debian"] and (match := _COMMON_AT.fullmatch(line)):
-            entry = {"text": line, "line": number, "kind": "include", "type": None, "silent": False}
-            return entry | {"control": "@include", "target": match[1]}
-        return None
-    match = _COMMON.fullmatch(line)
-    if not match:
-        return None
-    silent, type_, control, named, args = match.groups()
-    entry = {"text": line, "line": number, "kind": "rule", "type": type_.lower(), "silent": silent == "-"}
-    if entry["type"] not in TYPES:
-        return None
-    if (keyword := control.translate(_LOWER)) in INCLUDES:
-        return None if "." in named else entry | {"kind": "include", "control": keyword, "target": named}
-    if not (named.endswith(".so") and named[-4:-3].isalnum()):
-        return None
-    entry["control"] = control
-    entry["module"] = named
-    entry["args"] = args.split()
-    return entry
 
 
 def parse(text, libpam=None, conf=False):
@@ -349,23 +317,58 @@ def parse(text, libpam=None, conf=False):
 
         salt-call pam_stack.parse 'account required pam_unix.so'
     """
-    entries = []
-    position, number, size = 0, 1, len(text)
-    while position < size:
-        end = text.find("\n", position) + 1 or size
-        line, entry = text[position:end], None
-        if not conf and len(line) <= _COMMON_LENGTH:
-            if line[0] == "@":
-                libpam = libpam or __salt__["pam_stack.libpam"]()
-            entry = _common_entry(line, number, libpam)
-        if entry:
-            number += 1
-        else:
-            fields, end = _odd_entry(text, position, libpam, conf)
-            entry = {"text": text[position:end], "line": number, **fields}
-            number += entry["text"].count("\n")
-        entries.append(entry)
-        position = end
+    entries, starts = [], []
+    longest = -1 if conf else _COMMON_LENGTH
+    lines = _LINES.findall(text)
+    numbered = enumerate(lines, 1)
+    for number, found in numbered:
+        line = found[0]
+        # The common kinds, built here: one more call for each line would take a tenth of the time.
+        if len(line) <= longest:
+            if line[0] == "#":
+                entries.append({"text": line, "line": number, "kind": "comment"})
+                continue
+            if line == "\n":
+                entries.append({"text": line, "line": number, "kind": "blank"})
+                continue
+            _, type_, control, name, args = found
+            if type_ and control not in INCLUDES:
+                entries.append(
+                    {
+                        "text": line,
+                        "line": number,
+                        "kind": "rule",
+                        "type": type_,
+                        "silent": line[0] == "-",
+                        "control": control,
+                        "module": name,
+                        "args": args.split(),
+                    }
+                )
+                continue
+            if name and (type_ or (libpam := libpam or __salt__["pam_stack.libpam"]())["debian"]):
+                entries.append(
+                    {
+                        "text": line,
+                        "line": number,
+                        "kind": "include",
+                        "type": type_ or None,
+                        "silent": line[0] == "-",
+                        "control": control or "@include",
+                        "target": name,
+                    }
+                )
+                continue
+        # By libpam's own steps, until an entry ends where a line does.
+        libpam = libpam or __salt__["pam_stack.libpam"]()
+        starts = starts or [0, *itertools.accumulate(len(line) for line, *_ in lines)]
+        position = starts[number - 1]
+        while position < starts[number]:
+            fields, end = _exact_entry(text, position, libpam, conf)
+            entries.append({"text": text[position:end], "line": number, **fields})
+            position = end
+            while position > starts[number]:
+                number, _ = next(numbered)
     return entries
 
 
@@ -418,12 +421,11 @@ def places(line, libpam=None):
 
         salt-call pam_stack.places 'account required pam_unix.so'
     """
+    if len(line) <= _COMMON_LENGTH and not ("\\" in line or "\0" in line or "\n" in line[:-1]):
+        # No libpam reads on from here, so offsets in what it reads are places in the text.
+        return [[word[0], *word.span()] for word in _WORD.finditer(line.partition("#")[0])]
     read = _Line(line, 0, _is_old((libpam or __salt__["pam_stack.libpam"]())["version"]))
-    return [
-        [written, read.place(word.end() - len(written)), read.place(word.end() - 1) + 1]
-        for word in read.words
-        for written in [_written(word)]
-    ]
+    return [[word[0], read.place(word.start()), read.place(word.end() - 1) + 1] for word in read.words]
 
 
 def actions(control, libpam=None):

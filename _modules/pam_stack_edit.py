@@ -5,6 +5,7 @@ These are functions of :py:mod:`pam_stack <salt.modules.pam_stack>`, whose gramm
 """
 
 import functools
+import itertools
 import re
 import string
 
@@ -130,6 +131,7 @@ def find(text, **selector):
 _TAB = 8
 _NEIGHBOURS = 3
 _COMMENT_SIGN = re.compile(r"(?m)^[ \t]*#+(?:[ \t](?=[^ \t]))?")
+_JUMP = re.compile(r"(=[ \t]*)([0-9]+)")
 _LINE_END = re.compile(r"\r?\n\Z")
 
 
@@ -222,7 +224,7 @@ class _Layout:
 
 
 class _Editor:
-    """A PAM file under change. Between any two operations ``entries`` is what the parser makes of it."""
+    """A PAM file under change. Between any two operations ``entries`` is what the parser makes of it (but ``line``)."""
 
     def __init__(self, text, libpam):
         libpam = libpam or __salt__["pam_stack.libpam"]()
@@ -256,7 +258,8 @@ class _Editor:
         return sorted({*included, *self._all({"target": target, **by_type})})
 
     def _listed(self, indexes):
-        lines = [f"\n  line {self.entries[index]['line']}: {self.entries[index]['text'].strip()}" for index in indexes]
+        numbers = [*itertools.accumulate((entry["text"].count("\n") for entry in self.entries), initial=1)]
+        lines = [f"\n  line {numbers[index]}: {self.entries[index]['text'].strip()}" for index in indexes]
         return "".join(lines) or " none"
 
     @staticmethod
@@ -271,13 +274,13 @@ class _Editor:
 
     def _neighbours(self, place, type_):
         """The texts of the few lines nearest to a place whose way of writing can be followed."""
-        plain = [
-            index
+        nearest = sorted(
+            (entry["type"] != type_, abs(index - place), index)
             for index, entry in enumerate(self.entries)
-            if entry["kind"] in ("rule", "include") and "\n" not in entry["text"][:-1] and index != place
-        ]
-        plain.sort(key=lambda index: (self.entries[index]["type"] != type_, abs(index - place)))
-        return [self.entries[index]["text"] for index in plain[:_NEIGHBOURS]]
+            if entry["kind"] in ("rule", "include") and index != place
+        )
+        texts = (self.entries[index]["text"] for _, _, index in nearest)
+        return list(itertools.islice((text for text in texts if "\n" not in text[:-1]), _NEIGHBOURS))
 
     def _settle(self, first, last, texts):
         """Put texts in the place of some entries, if libpam reads each of them, and those around, by itself."""
@@ -290,10 +293,6 @@ class _Editor:
                 f"these lines cannot be changed, libpam would take two for one:{''.join(texts)!r}"
             )
         self.entries[start:stop] = fresh
-        number = self.entries[start - 1]["line"] + self.entries[start - 1]["text"].count("\n") if start else 1
-        for entry in self.entries[start:]:
-            entry["line"] = number
-            number += entry["text"].count("\n")
 
     def _write(self, index, words):
         """Give the line at an index other words."""
@@ -327,7 +326,7 @@ class _Editor:
 
     def _refuse_change(self, before, index):
         """Refuse what changed more of a line than its newline, which belongs to a word whose bracket is not closed."""
-        if {**before, "text": None} != {**self.entries[index], "text": None}:
+        if {**before, "text": None, "line": None} != {**self.entries[index], "text": None, "line": None}:
             raise CommandExecutionError(f"this line has no end that could be changed:{self._listed([index])}")
 
     def _given(self, text):
@@ -475,9 +474,38 @@ class _Editor:
         words = self._layout(index).words
         self._write(index, [*words[:3], *change(words[3:])])
 
-    def remove(self, selector, missing=None):
+    def remove(self, selector, missing=None, jumps=None):
         for index in reversed(self._any(selector, missing)):
+            if jumps:
+                self._shorten_jumps(index)
             self._drop(index)
+
+    def _shorten_jumps(self, index):
+        """Jumps that pass over a line pass over one line less; what they land on stays."""
+        own = self.entries[index]["type"]
+        types, between, including = ((own,) if own else _TYPES), 0, None
+        for place in range(index - 1, -1, -1):
+            entry = self.entries[place]
+            if not self._matters(entry, types):
+                continue
+            if entry["kind"] == "rule":
+                self._shorten_jump(place, between, including)
+            elif entry["control"] != "substack":
+                including = place  # its lines count one by one
+            between += 1
+
+    def _shorten_jump(self, place, between, including):
+        def shortened(jump):
+            count = int(jump[2])
+            if count <= between:
+                return jump[0]
+            if including is not None:
+                lines = self._listed([place, including])
+                raise CommandExecutionError(f"it cannot be told what this jump passes over; change it first:{lines}")
+            return jump[1] + (str(count - 1) if count > 1 else "ignore")
+
+        words = self._layout(place).words
+        self._write(place, [words[0], _JUMP.sub(shortened, words[1]), *words[2:]])
 
     def comment_out(self, selector, missing=None):
         if not self._all(selector) and self._commented(selector):
@@ -535,7 +563,7 @@ _OPERATIONS = {
     "set_args": (("to",), ()),
     "add_args": (("args",), ()),
     "remove_args": (("args",), ()),
-    "remove": ((), ("missing",)),
+    "remove": ((), ("missing", "jumps")),
     "comment_out": ((), ("missing",)),
     "uncomment": ((), ()),
     "retarget": ((), ("missing",)),
@@ -557,6 +585,8 @@ def _apply(editor, change):
         )
     if options.get("missing", "ok") != "ok":
         raise SaltInvocationError(f"missing can only be ok, not {options['missing']!r}")
+    if options.get("jumps", "shorten") != "shorten":
+        raise SaltInvocationError(f"jumps can only be shorten, not {options['jumps']!r}")
     getattr(editor, name)(change[name], **options)
 
 
@@ -593,6 +623,7 @@ def edit(text, changes, libpam=None):
                                                                value of ``name`` where it stands
         ``remove_args: SELECTOR``, ``args: ARGS``              removes arguments; ``name`` also removes ``name=value``
         ``remove: SELECTOR``                                   removes every line that matches
+        ``jumps: shorten`` with it                             jumps of the lines above go on landing where they did
         ``comment_out: SELECTOR``                              comments out every line that matches
         ``uncomment: SELECTOR``                                makes the one commented line that matches a rule again
         ``retarget: {from: FILE, to: FILE, type: TYPE}``       changes the file in every ``include``, ``substack`` and

@@ -106,7 +106,7 @@ def plan_back(files: list[dict], marker: str = _MARKER) -> list[Change]:
 
     .. code-block:: bash
 
-        salt-call pam_stack.plan_back '[{path: /etc/pam.d/slurm, contents: ""}]'
+        salt-call pam_stack.plan_back '[{path: /etc/pam.d/site, contents: ""}]'
 
     .. versionadded:: 1.0.0
     """

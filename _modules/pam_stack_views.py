@@ -4,6 +4,8 @@ Look at PAM stacks: as a table, as a picture, and for what is wrong with them.
 These are functions of :py:mod:`pam_stack <salt.modules.pam_stack>`, which reads what is shown here.
 """
 
+import functools
+import itertools
 import os
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -12,6 +14,11 @@ __virtualname__ = "pam_stack"
 
 _TYPES = ("auth", "account", "password", "session")
 _OLD, _NEW = "1.5.3", "1.6.0"  # the last libpam before, and the first after, lines came to be read differently
+
+
+# For people: half as long as Salt's nested output, and what a terminal would take for a command is escaped. It is data
+# all the same, for --out=json and in Python.
+__outputter__ = {"lint": "yaml"}
 
 
 def __virtual__():  # noqa: N807
@@ -23,9 +30,15 @@ def _check(value, kind, allowed):
         raise SaltInvocationError(f"{value!r} is not a {kind}; there are {', '.join(allowed)}")
 
 
+@functools.lru_cache(maxsize=1)
 def _codes():
     """The return codes, by libpam's number."""
-    return list(__salt__["pam_stack.actions"]("required"))
+    return tuple(__salt__["pam_stack.actions"]("required"))
+
+
+def _printable(text):
+    """A text that a terminal takes no commands from."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _stacks(service, **reading):
@@ -64,8 +77,11 @@ def show(service, type=None, confdirs=None, libpam=None, files=None):
     confdirs, libpam, files
         As for :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>`.
 
-    The lines of a substack are indented. A line libpam cannot use is marked with ``!`` and the reason. A service that
-    libpam cannot start raises ``CommandExecutionError``.
+    The lines of a substack are indented. A line libpam cannot use is marked with ``!`` and the reason. Characters that
+    cannot be printed are escaped.
+
+    A service that libpam cannot start raises ``CommandExecutionError``, and an argument that is not what it may be
+    ``SaltInvocationError``.
 
     .. versionadded:: 1.0.0
 
@@ -84,12 +100,12 @@ def show(service, type=None, confdirs=None, libpam=None, files=None):
 
 def _table(type_, handlers, origin):
     rows = [
-        (
+        [
             f"{number:>4}",
-            "  " * handler["level"] + ("-" if handler["silent"] else "") + _control(handler),
-            " ".join([handler["module"] or "(no module)", *handler["args"]]),
-            _place(handler) + (f"  ! {handler['reason']}" if handler["reason"] else ""),
-        )
+            "  " * handler["level"] + ("-" if handler["silent"] else "") + _printable(_control(handler)),
+            _printable(" ".join([handler["module"] or "(no module)", *handler["args"]])),
+            _printable(_place(handler) + (f"  ! {handler['reason']}" if handler["reason"] else "")),
+        ]
         for number, handler in enumerate(handlers, 1)
     ]
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -111,7 +127,7 @@ _SHAPES = {
         "plain": "  {source} --> {target}",
         "foot": "",
         "break": "<br/>",
-        "escapes": {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;"},
+        "escapes": {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "\\": "#92;"},
     },
     "dot": {
         "head": 'digraph stack {\n  node [shape=box fontname="sans-serif"]\n  edge [fontname="sans-serif"]',
@@ -139,8 +155,12 @@ def diagram(service, type, format="mermaid", confdirs=None, libpam=None, files=N
     confdirs, libpam, files
         As for :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>`.
 
-    An arrow for ``done`` holds where nothing has failed before; a stack that has failed goes on to the next line. A
-    service that libpam cannot start raises ``CommandExecutionError``.
+    An arrow for ``done`` holds where nothing has failed before; a stack that has failed goes on to the next line.
+    Characters that cannot be printed are escaped. On the command line Salt writes the node's name above it: without
+    that line, ``salt-call pam_stack.diagram sshd account format=dot | tail -n +2 | dot -Tsvg`` draws it.
+
+    A service that libpam cannot start raises ``CommandExecutionError``, and an argument that is not what it may be
+    ``SaltInvocationError``.
 
     .. versionadded:: 1.0.0
 
@@ -148,8 +168,8 @@ def diagram(service, type, format="mermaid", confdirs=None, libpam=None, files=N
 
     .. code-block:: bash
 
-        salt-call --out=newline_values_only pam_stack.diagram sshd account
-        salt-call --out=newline_values_only pam_stack.diagram sshd auth format=dot
+        salt-call pam_stack.diagram sshd account
+        salt-call pam_stack.diagram sshd auth format=dot
     """
     _check(format, "format", _SHAPES)
     _check(type, "type", _TYPES)
@@ -157,8 +177,11 @@ def diagram(service, type, format="mermaid", confdirs=None, libpam=None, files=N
     handlers = _stacks(service, confdirs=confdirs, libpam=libpam, files=files)["types"][type]
     escapes = str.maketrans(shape["escapes"])
 
+    def escaped(text):
+        return _printable(text).translate(escapes)
+
     def line(kind, label=(), **names):
-        return shape[kind].format(label=shape["break"].join(text.translate(escapes) for text in label), **names)
+        return shape[kind].format(label=shape["break"].join(map(escaped, label)), **names)
 
     lines, level = [shape["head"], line("round", [f"{service} {type}"], name="start")], 0
     for index, handler in enumerate(handlers):
@@ -169,34 +192,26 @@ def diagram(service, type, format="mermaid", confdirs=None, libpam=None, files=N
         if index + 1 < len(handlers) and handlers[index + 1]["level"] > level:
             lines.append(line("open", [f"substack {handler['module']}"], name=f"s{index}"))
     lines += [shape["close"]] * level
-    edges = [line("plain", source="start", target=_name(handlers, 0))]
-    for index, handler in enumerate(handlers):
+    names = [*(f"n{index}" for index in range(len(handlers))), _END]
+    edges = [line("plain", source="start", target=names[0])]
+    for index, (handler, ways) in enumerate(zip(handlers, __salt__["pam_stack.ways"](handlers))):
         if handler["kind"] == "substack":
-            edges.append(line("plain", source=f"n{index}", target=_name(handlers, index + 1)))
+            edges.append(line("plain", source=names[index], target=names[index + 1]))
             continue
-        for target, labels in _arrows(handlers, index).items():
-            edges.append(line("edge", labels, source=f"n{index}", target=target))
+        for target, labels in _arrows(handler, ways).items():
+            edges.append(line("edge", labels, source=names[index], target=names[target]))
     lines.append(line("round", ["the end"], name=_END))
     return "\n".join([*lines, *edges, shape["foot"]]).rstrip("\n") + "\n"
 
 
-def _name(handlers, index):
-    return f"n{index}" if index < len(handlers) else _END
-
-
-def _arrows(handlers, index):
-    """Where a handler's answers lead: {node: one label for each action}."""
-    handler, arrows = handlers[index], {}
+def _arrows(handler, ways):
+    """Where a handler's answers lead: {index: one label for each action}."""
+    arrows = {}
     for action, codes in _by_action(handler).items():
-        if action in ("done", "die"):
-            target = _name(handlers, _after_level(handlers, index))
-        elif isinstance(action, int):
-            landing, lost = _after_jump(handlers, index, action)
-            target = _name(handlers, landing)
+        index, lost = ways[action]
+        if isinstance(action, int):
             action = f"jump {action}{', out of lines: bad' if lost else ''}"
-        else:
-            target = _name(handlers, index + 1)
-        arrows.setdefault(target, []).append(f"{codes} = {action}")
+        arrows.setdefault(index, []).append(f"{codes} = {action}")
     return arrows
 
 
@@ -215,27 +230,6 @@ def _by_action(handler):
 # --- where a stack goes: pam_dispatch.c's ways through it ---
 
 
-def _after_level(handlers, index):
-    """Where the stack goes on once a handler has ended its level."""
-    level = handlers[index]["level"]
-    index += 1
-    while index < len(handlers) and handlers[index]["level"] >= level:
-        index += 1
-    return index
-
-
-def _after_jump(handlers, index, count):
-    """Where a jump lands, and whether it runs out of lines to jump; a substack counts as one line."""
-    level = handlers[index]["level"]
-    index += 1
-    while count > 0 and index < len(handlers) and handlers[index]["level"] >= level:
-        index += 1
-        while index < len(handlers) and handlers[index]["level"] > level:
-            index += 1
-        count -= 1
-    return index, count != 0
-
-
 def _reachable(handlers, type_):
     """
     The indexes of the handlers some answers lead to, whatever the modules may answer.
@@ -243,61 +237,89 @@ def _reachable(handlers, type_):
     The state is that of pam_dispatch.c, less the status: which handler is next, and whether the stack so far has no
     impression, a good or a bad one.
     """
+    ways = __salt__["pam_stack.ways"](handlers)
+    actions = [_possible(handler) for handler in handlers]
+    # setcred and close_session go the way of the call before; an ignore then leaves no impression.
+    frozen = type_ in ("auth", "session")
+    may_ignore = [frozen and handler["kind"] == "module" and not handler["always"] for handler in handlers]
     seen, todo = set(), [(0, "undefined")]
     while todo:
         state = todo.pop()
         if state in seen or state[0] >= len(handlers):
             continue
         seen.add(state)
-        todo += _ways(handlers, *state, type_)
+        index, impression = state
+        for action in actions[index]:
+            todo += _after(action, ways[index][action], index + 1, impression, may_ignore[index])
     return {index for index, _ in seen}
 
 
-def _ways(handlers, index, impression, type_):
-    """The states that may follow a state."""
-    handler = handlers[index]
+def _possible(handler):
+    """The actions that a handler's answers can come to; a substack's own line does nothing."""
     if handler["kind"] == "substack":
-        return [(index + 1, impression)]
-    ways = []
-    for action in _by_action(handler):
-        if action == "reset":
-            ways += [(index + 1, saved) for saved in ("undefined", "good", "bad")]
-        elif action == "bad":
-            ways.append((index + 1, "bad"))
-        elif action == "die":
-            ways.append((_after_level(handlers, index), "bad"))
-        elif action in ("ok", "done"):
-            after = "bad" if impression == "bad" else "good"
-            stops = action == "done" and after == "good"
-            ways.append((_after_level(handlers, index) if stops else index + 1, after))
-            if impression == "undefined" and type_ in ("auth", "session"):
-                # setcred and close_session go the way of the call before; an ignore then leaves no impression.
-                ways.append((index + 1, impression))
-        elif isinstance(action, int):
-            landing, lost = _after_jump(handlers, index, action)
-            ways += [(landing, "bad")] if lost else [(landing, impression), (landing, "good")]
-        else:
-            ways.append((index + 1, impression))
-    return ways
+        return {"ignore"}
+    if handler["kind"] == "must_fail":
+        return {_answer(handler, "perm_denied")}
+    if handler["always"]:
+        return {_answer(handler, code) for code in handler["always"].values()}
+    return set(handler["actions"])
+
+
+def _after(action, way, following, impression, may_ignore):
+    """The states that may follow an action."""
+    index, lost = way
+    if action == "reset":
+        return [(index, saved) for saved in ("undefined", "good", "bad")]
+    if lost or action in ("bad", "die"):
+        return [(index, "bad")]
+    if isinstance(action, int):
+        return [(index, impression), (index, "good")]
+    if action == "ignore":
+        return [(index, impression)]
+    # ok, and done, which stops where nothing has failed.
+    states = [(index, "good")] if impression != "bad" else [(following, "bad")]
+    if impression == "undefined" and may_ignore:
+        states.append((following, impression))
+    return states
 
 
 # --- what is wrong ---
+
+# What to do about a file that cannot be read as libpam would, and about one that a line includes in vain.
+_REMEDIES = {
+    "unreadable": "Look at it as root, as whom libpam reads it.",
+    "special": "Put a file there, or a link to one.",
+    "large": "Put the file there that is meant.",
+    "nameless": "Name the module or the file, or remove the line.",
+    "unset": "Put the file there, or remove the line.",
+    "circle": "Break the circle: let one of the files not include the other.",
+    "long": "Break the circle, or shorten the files.",
+    "unnamed": "Name a file, or remove the line.",
+    "missing": "Put the file there, or remove the line.",
+    "deep": "Nest the files less deeply; perhaps one of them includes itself.",
+    "given up": "Correct the included file; until then the lines behind that one are not run.",
+}
 
 
 def lint(service, confdirs=None, libpam=None, files=None):
     """
     Return what is surely (``error``) or probably (``warning``) wrong with a service's files, as a list of dictionaries:
-    ``file``, ``line``, ``severity``, ``finding`` and ``remedy``.
+    ``file``, ``line`` (none where a whole file is meant, and no file where there is none), ``severity``, ``finding``
+    and ``remedy``, in the order in which libpam reads the files.
 
     It finds lines libpam cannot use, controls with an error, jumps out of the stack or into another file's lines, lines
     that no answer leads to, missing modules and files, a ``-`` that does not do what it seems to, carriage returns,
-    lines that libpam reads differently before and from 1.6.0 on, an ``ignore`` that counts as a grant, files that
-    include each other, and included files that are outside the directories libpam reads. A line with pam_deny.so that
-    nothing leads to is no finding: it stands there as a fence.
+    lines and nested files that libpam reads differently before and from 1.6.0 on, an ``ignore`` that counts as a grant,
+    files that include each other or may not be read, a service without any line, and included files that are outside
+    the directories libpam reads. It looks at every file that ``pam_start`` opens, ``other`` among them. A line with
+    pam_deny.so that nothing leads to is no finding: it stands there as a fence.
 
     confdirs, libpam, files
         As for :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>`. Modules are looked for in ``libpam``'s
         ``module_dirs``, and not at all where it has none.
+
+    The command line shows the findings as YAML; ``--out=json`` has them for programs. An argument that is not what it
+    may be raises ``SaltInvocationError``.
 
     .. versionadded:: 1.0.0
 
@@ -306,32 +328,24 @@ def lint(service, confdirs=None, libpam=None, files=None):
     .. code-block:: bash
 
         salt-call pam_stack.lint sshd
+        salt-call --out=json pam_stack.lint sshd
     """
-    libpam = libpam or __salt__["pam_stack.libpam"]()
-    confdirs = confdirs or __salt__["pam_stack.libpam"]()["confdirs"]
-    try:
-        found = __salt__["pam_stack.expand"](service, confdirs=confdirs, libpam=libpam, files=files)
-    except CommandExecutionError as error:
-        return [_finding(None, None, "error", str(error), "Break the circle, or shorten the files.")]
-    findings = []
-    if found["abort"]:
-        findings.append(
-            _finding(
-                *(found["abort"][key] for key in ("file", "line")),
-                "error",
-                f"libpam cannot start the service: {found['abort']['reason']}",
-                "Correct the line; until then every call of this service fails.",
-            )
-        )
-    handlers = [handler for stack in found["types"].values() for handler in stack]
-    paths = dict.fromkeys(
-        [handler["file"] for handler in handlers] + [path["file"] for path in findings if path["file"]]
-    )
-    for path in paths:
+    found = __salt__["pam_stack.expand"](service, confdirs=confdirs, libpam=libpam, files=files, strict=False)
+    libpam, confdirs = found["libpam"], found["confdirs"]
+    findings = [
+        _finding(refusal["file"], refusal["line"], "error", refusal["reason"], _REMEDIES[refusal["kind"]])
+        for refusal in found["refused"]
+    ]
+    findings += _start_findings(found)
+    differing = []
+    for path in found["opened"]:
         findings += _file_findings(path, libpam, files)
+        differing += _generation_findings(path, libpam, files)
+    findings += differing or _nesting_findings(service, confdirs, libpam, files)
     for type_, stack in found["types"].items():
-        findings += _stack_findings(stack, type_, confdirs, libpam)
-    return _once(findings)
+        findings += _stack_findings(stack, type_, confdirs, libpam, whole=not found["refused"])
+    order = {path: number for number, path in enumerate(found["opened"])}
+    return sorted(_once(findings), key=lambda finding: (order.get(finding["file"], -1), finding["line"] or 0))
 
 
 def _finding(file, line, severity, finding, remedy):
@@ -343,10 +357,30 @@ def _once(findings):
     return list({tuple(finding.values()): finding for finding in findings}.values())
 
 
+def _start_findings(found):
+    """What is wrong with a service as a whole."""
+    abort = found["abort"]
+    if abort:
+        yield _finding(
+            abort["file"],
+            abort["line"],
+            "error",
+            f"libpam cannot start the service: {abort['reason']}",
+            f"{'Correct the line' if abort['file'] else 'Put a file there'}; until then every call of it fails.",
+        )
+    elif not any(found["from"].values()) and not found["refused"]:
+        yield _finding(
+            found["opened"][0],
+            None,
+            "error",
+            "neither the service nor other comes to any rule, so every call of the service is denied",
+            "Put the service's lines there, or those for all services into other.",
+        )
+
+
 def _file_findings(path, libpam, files):
     """What is wrong with a file's lines, each by itself."""
-    entries = __salt__["pam_stack.read"](path, libpam=libpam, files=files)
-    for entry in entries:
+    for entry in __salt__["pam_stack.read"](path, libpam=libpam, files=files):
         line = entry["line"]
         if entry["kind"] == "invalid":
             yield _finding(
@@ -366,33 +400,79 @@ def _file_findings(path, libpam, files):
                 "a carriage return is part of a word, as in files written on Windows",
                 "Take the carriage returns out of the file.",
             )
-    other = [
-        [
-            _meaning(entry)
-            for entry in __salt__["pam_stack.read"](path, libpam={**libpam, "version": version}, files=files)
-        ]
-        for version in (_OLD, _NEW)
-    ]
-    for old, new in zip(*other):
-        if old != new:
+
+
+def _generations(libpam):
+    return [{**libpam, "version": version} for version in (_OLD, _NEW)]
+
+
+def _generation_findings(path, libpam, files):
+    """The first line of a file that the two generations of libpam take for different things, and such controls."""
+    read = [__salt__["pam_stack.read"](path, libpam=generation, files=files) for generation in _generations(libpam)]
+    for old, new in itertools.zip_longest(*read):
+        if old is None or new is None or _meaning(old) != _meaning(new):
             yield _finding(
                 path,
-                old[0],
+                (old or new)["line"],
                 "warning",
                 f"libpam up to {_OLD} reads the lines from here on differently than libpam from {_NEW} on",
-                "Let no blank or comment line follow a continued one, and keep lines below 1024 bytes.",
+                "Let no blank or comment line follow a continued one, keep lines below 1024 bytes and without NULs.",
             )
-            break
+            return
+        if old["kind"] == "rule":
+            actions = [_actions(old["control"], generation) for generation in _generations(libpam)]
+            if actions[0] != actions[1]:
+                yield _finding(
+                    path,
+                    old["line"],
+                    "warning",
+                    f"{old['control']} jumps further than libpam up to {_OLD} counts, and is an error from {_NEW} on",
+                    "Let the jump be as long as there are lines.",
+                )
 
 
 def _meaning(entry):
-    """A line's number, and what libpam makes of it."""
-    return entry["line"], {key: value for key, value in entry.items() if key not in ("text", "line")}
+    """What libpam makes of a line, and which line it is."""
+    return {key: value for key, value in entry.items() if key != "text"}
 
 
-def _stack_findings(stack, type_, confdirs, libpam):
-    """What is wrong with a stack's lines where they stand."""
-    reachable = _reachable(stack, type_)
+def _actions(control, libpam):
+    """What libpam makes of a control; none where it has an error."""
+    try:
+        return __salt__["pam_stack.actions"](control, libpam=libpam)
+    except CommandExecutionError:
+        return None
+
+
+def _nesting_findings(service, confdirs, libpam, files):
+    """The first place from which on the two generations make different stacks of the same lines."""
+    old, new = (
+        __salt__["pam_stack.expand"](service, confdirs=confdirs, libpam=generation, files=files, strict=False)
+        for generation in _generations(libpam)
+    )
+    for type_ in old["types"]:
+        for pair in itertools.zip_longest(old["types"][type_], new["types"][type_]):
+            if _effect(pair[0]) != _effect(pair[1]):
+                handler = min(filter(None, pair), key=lambda handler: handler["kind"] != "must_fail")
+                yield _finding(
+                    handler["file"],
+                    handler["line"],
+                    "warning",
+                    f"libpam up to {_OLD} makes another {type_} stack from here on than libpam from {_NEW} on",
+                    "Nest files at most 15 levels deep, and name a module or a file in each line.",
+                )
+                return
+
+
+def _effect(handler):
+    """What a handler does, whichever words say why."""
+    return handler and {key: value for key, value in handler.items() if key not in ("reason", "fault")}
+
+
+def _stack_findings(stack, type_, confdirs, libpam, whole):
+    """What is wrong with a stack's lines where they stand; where lines are missing, less what depends on the others."""
+    ways = __salt__["pam_stack.ways"](stack)
+    reachable = _reachable(stack, type_) if whole else range(len(stack))
     for index, handler in enumerate(stack):
         checks = [
             _unusable(handler),
@@ -400,8 +480,9 @@ def _stack_findings(stack, type_, confdirs, libpam):
             _silent(handler),
             _granting_ignore(handler),
             _outside(handler, confdirs),
-            *_jumps(stack, index),
         ]
+        if whole:
+            checks += _jumps(stack, handler, ways[index])
         if index not in reachable and os.path.basename(handler["module"] or "") != "pam_deny.so":
             checks.append(
                 ("warning", f"no answer leads to this line of {type_}", "Move it up, or remove it: it is never run.")
@@ -416,13 +497,9 @@ def _answer(handler, code):
 
 
 def _unusable(handler):
-    if handler["kind"] == "must_fail" and handler["control"] in ("include", "substack", "@include"):
-        return (
-            "error",
-            f"the line always answers perm_denied: {handler['reason']}",
-            "Put the file there, or remove the line.",
-        )
-    return None
+    if handler["fault"] is None:
+        return None
+    return "error", f"the line always answers perm_denied: {handler['reason']}", _REMEDIES[handler["fault"]]
 
 
 def _missing_module(handler, directories):
@@ -451,7 +528,7 @@ def _silent(handler):
 
 
 def _granting_ignore(handler):
-    if handler["kind"] != "module" or _answer(handler, "ignore") not in ("ok", "done"):
+    if handler["kind"] != "module" or handler["always"] or _answer(handler, "ignore") not in ("ok", "done"):
         return None
     return (
         "warning",
@@ -472,24 +549,23 @@ def _outside(handler, confdirs):
     )
 
 
-def _jumps(stack, index):
+def _jumps(stack, handler, ways):
     """What is wrong with where a handler's jumps go."""
-    handler = stack[index]
-    for action in {action for action in handler["actions"] if isinstance(action, int) and handler["kind"] == "module"}:
-        landing, lost = _after_jump(stack, index, action)
+    if handler["kind"] != "module":
+        return
+    for action, (index, lost) in ways.items():
+        if not isinstance(action, int):
+            continue
+        landing = stack[index] if index < len(stack) else handler
         if lost:
             yield (
                 "error",
                 f"a jump of {action} runs out of lines, which fails the stack with perm_denied",
                 "Make the jump shorter.",
             )
-        elif (
-            landing < len(stack)
-            and stack[landing]["level"] == handler["level"]
-            and stack[landing]["file"] != handler["file"]
-        ):
+        elif landing["level"] == handler["level"] and landing["file"] != handler["file"]:
             yield (
                 "warning",
-                f"a jump of {action} lands in another file, at {_place(stack[landing])}",
+                f"a jump of {action} lands in another file, at {_place(landing)}",
                 "Let it land in its own file, for example on a line with pam_permit.so, or make that file a substack.",
             )

@@ -11,6 +11,7 @@ differ the library is followed). What the stack *says* comes from ``pam_stack.ex
 Codes are libpam's names in lower case and without their prefix: ``success``, ``perm_denied``.
 """
 
+import itertools
 import os.path
 import typing
 
@@ -18,39 +19,16 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # By libpam's number (security/_pam_types.h).
 RETURN_CODES = (
-    "success",
-    "open_err",
-    "symbol_err",
-    "service_err",
-    "system_err",
-    "buf_err",
-    "perm_denied",
-    "auth_err",
-    "cred_insufficient",
-    "authinfo_unavail",
-    "user_unknown",
-    "maxtries",
-    "new_authtok_reqd",
-    "acct_expired",
-    "session_err",
-    "cred_unavail",
-    "cred_expired",
-    "cred_err",
-    "no_module_data",
-    "conv_err",
-    "authtok_err",
-    "authtok_recover_err",
-    "authtok_lock_busy",
-    "authtok_disable_aging",
-    "try_again",
-    "ignore",
-    "abort",
-    "authtok_expired",
-    "module_unknown",
-    "bad_item",
-    "conv_again",
-    "incomplete",
+    *("success", "open_err", "symbol_err", "service_err", "system_err", "buf_err", "perm_denied", "auth_err"),
+    *("cred_insufficient", "authinfo_unavail", "user_unknown", "maxtries", "new_authtok_reqd", "acct_expired"),
+    *("session_err", "cred_unavail", "cred_expired", "cred_err", "no_module_data", "conv_err", "authtok_err"),
+    *("authtok_recover_err", "authtok_lock_busy", "authtok_disable_aging", "try_again", "ignore", "abort"),
+    *("authtok_expired", "module_unknown", "bad_item", "conv_again", "incomplete"),
 )
+
+# For people: half as long as Salt's nested output, and what a terminal would take for a command is escaped. It is data
+# all the same, for --out=json and in Python.
+__outputter__ = {"decide": "yaml", "prove": "yaml"}
 
 
 class _Call(typing.NamedTuple):
@@ -143,7 +121,6 @@ class _Program(typing.NamedTuple):
 
 def _compile(service, confdirs=None, libpam=None, files=None, calls=tuple(CALLS)):
     """A service as a program that can be run and searched many times."""
-    libpam = libpam or __salt__["pam_stack.libpam"]()
     plan = __salt__["pam_stack.expand"](service, confdirs=confdirs, libpam=libpam, files=files)
     if plan["abort"]:
         return _Program(plan["abort"], {})
@@ -151,30 +128,23 @@ def _compile(service, confdirs=None, libpam=None, files=None, calls=tuple(CALLS)
     for name in calls:
         call = CALLS[name]
         handlers = [handler for handler in plan["types"][call.facility] if handler["paired"] or not call.frozen]
-        stacks[name] = _link(handlers, "counted jump" if call.frozen and not libpam["debian"] else "jump")
+        stacks[name] = _link(handlers, "counted jump" if call.frozen and not plan["libpam"]["debian"] else "jump")
     return _Program(None, stacks)
 
 
 def _link(handlers, jump):
     """Handlers as entries: each knows what its answers do and where they lead."""
-    ends, open_levels = [], []
-    for index in range(len(handlers) - 1, -1, -1):
-        while open_levels and handlers[open_levels[-1]]["level"] >= handlers[index]["level"]:
-            open_levels.pop()
-        ends.append(open_levels[-1] if open_levels else len(handlers))
-        open_levels.append(index)
-    ends.reverse()
-    entries, above = [], 0
-    for index, handler in enumerate(handlers):
-        level, marker = handler["level"], handler["kind"] == "substack"
+    entries, above, suspended = [], 0, _suspended(handlers)
+    for index, (handler, ways) in enumerate(zip(handlers, __salt__["pam_stack.ways"](handlers))):
+        level = handler["level"]
         entries.append(
             _Entry(
                 index=index,
                 rule=handler,
                 level=level,
                 enters=level > above,
-                end=ends[index],
-                moves={} if marker else _moves(handlers, index, ends[index], jump),
+                end=ways["done"][0],
+                moves={} if handler["kind"] == "substack" else _moves(handler, ways, jump, suspended),
                 fixed="perm_denied" if handler["kind"] == "must_fail" else None,
             )
         )
@@ -182,23 +152,14 @@ def _link(handlers, jump):
     return tuple(entries)
 
 
-def _moves(handlers, index, end, jump):
+def _moves(handler, ways, jump, suspended):
     """Where each answer of a rule leads: {code: (effect, next index)}."""
-    actions = handlers[index]["actions"]
-    moves_of = {action: (action, end if action in ("done", "die") else index + 1) for action in set(actions)}
-    if jumps := [action for action in moves_of if isinstance(action, int)]:
-        # A nested substack counts as one place, together with what is in it.
-        level = handlers[index]["level"]
-        places = [place for place in range(index + 1, end) if handlers[place]["level"] == level] + [end]
-        for distance in jumps:
-            if distance < 0:
-                moves_of[distance] = ("lost jump", index + 1)
-            elif distance < len(places):
-                moves_of[distance] = (jump, places[distance])
-            else:
-                moves_of[distance] = ("lost jump", end)
-    moves = {code: moves_of[action] for code, action in zip(RETURN_CODES, actions)}
-    moves["incomplete"] = ("suspend", _suspended(handlers))
+    moves_of = {
+        action: (("lost jump" if lost else jump) if isinstance(action, int) else action, index)
+        for action, (index, lost) in ways.items()
+    }
+    moves = {code: moves_of[action] for code, action in zip(RETURN_CODES, handler["actions"])}
+    moves["incomplete"] = ("suspend", suspended)
     return moves
 
 
@@ -476,7 +437,7 @@ class _Given:
         return rule["kind"] == "module" and self._match(rule) is not None
 
     def unmatched(self, stack):
-        """The keys that name no rule of a stack."""
+        """The keys that answer for no rule of a stack."""
         used = {self._match(entry.rule) for entry in stack if entry.rule["kind"] == "module"}
         return [" ".join(words) for words in self._answers if words not in used]
 
@@ -526,6 +487,11 @@ def _call_names(calls, where="calls"):
 
 
 # --- words for people -------------------------------------------------------------------------------------------------
+
+
+def _printable(text):
+    """A text that a terminal takes no commands from."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _place(rule):
@@ -632,21 +598,19 @@ def decide(service, calls, results, confdirs=None, libpam=None, files=None):
         accessfile=/etc/x"`` names the rules that have this argument, and the key with most words wins. From Python
         also a function ``(rule, call) -> code``.
 
-    confdirs
-        The directories with PAM files, first one first; this node's by default.
+    confdirs, libpam, files
+        The directories with PAM files, the libpam to be, and files that are not yet there, as for
+        :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>`; this node's by default.
 
-    libpam
-        The libpam to be, such as ``{"version": "1.5.2", "debian": true}``; this node's by default.
-
-    files
-        Files that are not yet there: ``{absolute path: text, or None for a file to be gone}``.
+    Modules are not looked for: one that is not on the disk answers ``module_unknown``, which ``results`` has to say.
 
     Returns a list with, for each call, a dictionary with ``call``, ``code`` and ``trace``: the lines that ran, each
     with ``file``, ``line``, ``rule``, ``answer``, ``action``, the state it left (``impression`` and ``status``) and
     ``why``, a sentence. Where the service cannot even be started, the list is one step with the call ``start`` and the
-    code ``abort``.
+    code ``abort``. The command line shows it as YAML; :py:func:`trace` says the same as a text to be read.
 
-    Raises SaltInvocationError where a module is asked that ``results`` does not name, or on a bad call or code.
+    Raises SaltInvocationError where a module is asked that ``results`` does not name, or on a bad argument, call or
+    code, and CommandExecutionError where :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>` does.
 
     Source: ``_pam_dispatch_aux`` in ``libpam/pam_dispatch.c``; :manpage:`pam.conf(5)`.
 
@@ -657,6 +621,7 @@ def decide(service, calls, results, confdirs=None, libpam=None, files=None):
     .. code-block:: bash
 
         salt-call pam_verdict.decide login acct_mgmt '{pam_nologin.so: success, pam_unix.so: acct_expired}'
+        salt-call --out=json pam_verdict.decide sshd acct_mgmt results='{pam_nologin.so: perm_denied}'
     """
     calls, answer = _call_names(calls), _answering(results)
     program = _compile(service, confdirs, libpam, files, calls)
@@ -674,7 +639,7 @@ def trace(service, calls, results, confdirs=None, libpam=None, files=None):
     """
     Return :py:func:`decide`'s answer as text to be read: line by line what each module answered and what came of it.
 
-    The arguments and errors are those of :py:func:`decide`.
+    The arguments and errors are those of :py:func:`decide`. Characters that cannot be printed are escaped.
 
     .. versionadded:: 1.0.0
 
@@ -693,7 +658,7 @@ def trace(service, calls, results, confdirs=None, libpam=None, files=None):
             lines.append(f"      {told}{step['why']}")
         if not made["trace"]:
             lines.append("  No module was asked.")
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -720,7 +685,8 @@ def outcomes(service, call, given=None, confdirs=None, libpam=None, files=None):
     confdirs, libpam, files
         As in :py:func:`decide`.
 
-    Raises SaltInvocationError on a bad call or code.
+    Raises SaltInvocationError on a bad argument, call or code, and CommandExecutionError where
+    :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>` does.
 
     .. versionadded:: 1.0.0
 
@@ -737,20 +703,6 @@ def outcomes(service, call, given=None, confdirs=None, libpam=None, files=None):
 
 
 # --- prove ------------------------------------------------------------------------------------------------------------
-
-# These modules have one answer and nothing to configure (modules/pam_permit, modules/pam_deny).
-_CONSTANT = {
-    "pam_permit.so": dict.fromkeys(PASSES, ("success",)),
-    "pam_deny.so": {
-        "authenticate": ("auth_err",),
-        "setcred": ("cred_err",),
-        "acct_mgmt": ("auth_err",),
-        "open_session": ("session_err",),
-        "close_session": ("session_err",),
-        "prechauthtok": ("authtok_err",),
-        "chauthtok": ("authtok_err",),
-    },
-}
 
 # After acct_mgmt, an application lets a user in who changes the expired password: no denial, and no plain permit.
 _LETS_IN = {"acct_mgmt": {"success", "new_authtok_reqd"}}
@@ -839,13 +791,28 @@ def prove(policy, confdirs=None, libpam=None, files=None):
     confdirs, libpam, files
         As in :py:func:`decide`; ``files`` is how a policy is proven for files before they are written.
 
-    Returns a list of dictionaries with ``name``, ``holds``, ``expect`` and ``counterexample``, which is None where the
-    scenario holds, and otherwise a case that breaks it: ``call``; ``answers``, what the modules answer in it, one by
-    one (``call``, ``file``, ``line``, ``rule``, ``answer``); the ``code`` that the call then returns, or ``reached``;
-    ``decided_by``, the line that decided (``file``, ``line``, ``rule``; None where there is none); and ``why``, in
-    words, with what to do. It is a short one, and a run of the stack has confirmed it.
+    Returns a list of dictionaries:
 
-    Raises SaltInvocationError on a bad policy, naming the scenario and the key.
+    ``name``, ``expect``
+        as in the scenario
+    ``holds``
+        whether the stack keeps it
+    ``unmatched``
+        the keys of ``given`` that answer for no rule in the stacks of its calls. What is said under such a key had no
+        part in the proof: the module is not there, or the key is mistyped, and then a permit was proven with the module
+        that was meant succeeding. It is no violation by itself.
+    ``counterexample``
+        None where the scenario holds, and otherwise a case that breaks it: ``call``; ``answers``, what the modules
+        answer in it, one by one (``call``, ``file``, ``line``, ``rule``, ``answer``); the ``code`` that the call then
+        returns, or ``reached``; ``decided_by``, the line that decided (``file``, ``line``, ``rule``; None where there
+        is none); and ``why``, in words, with what to do. It is a short one, and a run of the stack has confirmed it.
+
+    The modules themselves are not looked at. One that is not on the disk answers ``module_unknown``, whatever is
+    ``given`` of it: a permit with it may be proven and nobody get in. :py:func:`pam_stack.lint
+    <salt.modules.pam_stack.lint>` finds such a line.
+
+    Raises SaltInvocationError on a bad policy, naming the scenario and the key, and CommandExecutionError where
+    :py:func:`pam_stack.expand <salt.modules.pam_stack.expand>` does.
 
     .. versionadded:: 1.0.0
 
@@ -869,9 +836,16 @@ def prove(policy, confdirs=None, libpam=None, files=None):
                 "holds": counterexample is None,
                 "expect": scenario.expect,
                 "counterexample": counterexample,
+                "unmatched": _unmatched(program, scenario),
             }
         )
     return proofs
+
+
+def _unmatched(program, scenario):
+    """The keys of a scenario's given that answer for no rule that any of its calls could come to."""
+    stacks = (program.stacks.get(call, ()) for call in scenario.calls)
+    return scenario.given.unmatched(itertools.chain.from_iterable(stacks))
 
 
 def _counterexample(program, scenario, call):
@@ -880,8 +854,8 @@ def _counterexample(program, scenario, call):
     goal = _Given({scenario.module: "any"}, scenario.name).names if scenario.module else None
 
     def choose(entry, pass_):
-        constant = _CONSTANT.get(os.path.basename(entry.rule["module"]), {})
-        return scenario.given.find(entry.rule, pass_) or constant.get(pass_, expectation.others)
+        always = entry.rule["always"].get(pass_)
+        return scenario.given.find(entry.rule, pass_) or ((always,) if always else expectation.others)
 
     possible = _possible(program, call, choose, goal and (lambda entry: goal(entry.rule)))
     ways = [(code, answers) for code, answers in possible.items() if expectation.violates(call, code)]

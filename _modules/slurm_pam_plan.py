@@ -137,7 +137,8 @@ def _session(pam: Mapping[str, Any]) -> dict:
     return {
         "source": pam["session_source"],
         "changes": [
-            {"remove": {"type": "session", "module": module}, "missing": "ok"} for module in pam["session_remove"]
+            {"remove": {"type": "session", "module": module}, "missing": "ok", "jumps": "shorten"}
+            for module in pam["session_remove"]
         ],
     }
 

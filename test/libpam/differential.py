@@ -3,6 +3,7 @@
 
 differential.py --seed 1 --count 1000000            this machine's libpam
 differential.py --seed 1 --count 1000 --root DIR    the libpam of another system's root directory
+differential.py --seed 1 --count 1000 --conf        this machine's libpam, where there is a pam.conf and no pam.d
 """
 
 import argparse
@@ -27,6 +28,16 @@ DRIVER = pathlib.Path(__file__).parent / "driver.py"
 CONFDIRS = ["/etc/pam.d", "/usr/lib/pam.d"]
 CALLS = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
 COMMAND = (sys.executable, str(DRIVER))
+# The driver where there is neither /etc/pam.d nor /usr/lib/pam.d, so that libpam reads /etc/pam.conf: an empty /etc,
+# and a /usr/lib less one directory, which a device 0/0 hides in an overlay. Both are the command's alone. Needs root.
+CONF, NOWHERE = "/etc/pam.conf", "/etc/nowhere.d"
+CONF_COMMAND = (
+    *("unshare", "--mount", "sh", "-ec"),
+    "mount -t tmpfs none /mnt; cp /etc/ld.so.cache /mnt; mkdir /mnt/upper /mnt/work; mknod /mnt/upper/pam.d c 0 0;"
+    " mount -t overlay none -o lowerdir=/usr/lib,upperdir=/mnt/upper,workdir=/mnt/work /usr/lib;"
+    ' mount -t tmpfs -o mode=777 none /etc; cp /mnt/ld.so.cache /etc; exec "$0" "$@"',
+    *COMMAND,
+)
 BATCH = 2000
 
 
@@ -187,6 +198,20 @@ class Generator:
         return {"files": files, "service": service, "calls": list(calls)}
 
 
+class ConfGenerator(Generator):
+    """The same with a pam.conf. Each case has all files, since those of the one before are still there."""
+
+    def __init__(self, seed):
+        super().__init__(seed, ["/etc"])
+
+    def case(self):
+        case = super().case()
+        services = (SERVICE, SERVICE, SERVICE, "other", "other", "Svc", "svc2", "[svc]", "#svc")
+        lines = (f"{self.pick(*services)}{self.pick(' ', ' ', chr(9))}{self.line(0)}" for _ in range(12))
+        included = {f"/etc/{name}": case["files"].get(f"/etc/{name}", "") for name in INCLUDED}
+        return {**case, "files": {**included, CONF: "".join(lines)}}
+
+
 # --- both answers -----------------------------------------------------------------------------------------------------
 
 
@@ -219,12 +244,13 @@ def overlay(case):
 
 def model(case, libpam):
     """pam_verdict's answers in the same form."""
+    confdirs = [NOWHERE] if CONF in case["files"] else CONFDIRS
     try:
         made = verdict.decide(
-            case["service"], case["calls"], pam_debug, confdirs=CONFDIRS, libpam=libpam, files=overlay(case)
+            case["service"], case["calls"], pam_debug, confdirs=confdirs, libpam=libpam, files=overlay(case)
         )
     except salt.exceptions.CommandExecutionError as error:
-        return [f"refused: {error}"]
+        return [f"refused as {getattr(error, 'kind', 'a fault')}: {error}"]
     return [f"no start: {made[0]['trace'][0]['why']}"] if made[0]["call"] == "start" else [m["code"] for m in made]
 
 
@@ -237,13 +263,20 @@ def undefined(ours):
     return "memory it never set" in ours[0]
 
 
+def endless(libpams, ours):
+    """libpam crashes or hangs on files that include each other without end; pam_stack says where, and gives up."""
+    return "died" in libpams[0] and kind_of(ours) in ("refused as circle", "refused as long") and "/" in ours[0]
+
+
 def same(libpams, ours):
-    return libpams == ours or kind_of(libpams) == kind_of(ours) != "answered" or undefined(ours)
+    alike = libpams == ours or kind_of(libpams) == kind_of(ours) != "answered"
+    return alike or undefined(ours) or endless(libpams, ours)
 
 
 def compare(seed, count, libpam=None, command=COMMAND, found=print):
     """Ask both about `count` configurations: (how libpam answered, how many disagreements); found(...) is told each."""
-    generator, tally, different = Generator(seed, roots_of(command)), collections.Counter(), 0
+    generator = ConfGenerator(seed) if command is CONF_COMMAND else Generator(seed, roots_of(command))
+    tally, different = collections.Counter(), 0
     for start in range(0, count, BATCH):
         cases = [generator.case() for _ in range(min(BATCH, count - start))]
         for case, libpams in itertools.zip_longest(cases, real(cases, command)):
@@ -259,9 +292,9 @@ def compare(seed, count, libpam=None, command=COMMAND, found=print):
     return tally, different
 
 
-def lacking():
+def lacking(command=COMMAND):
     """Why this machine's libpam cannot be asked, or None."""
-    tried = subprocess.run(COMMAND, input="", capture_output=True, text=True, check=False)
+    tried = subprocess.run(command, input="", capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         return tried.stderr.strip().rpartition("\n")[2]
     if not any(os.path.exists(f"{directory}/pam_debug.so") for directory in stack.libpam()["module_dirs"]):
@@ -278,9 +311,10 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--root", type=pathlib.Path, help="another system's root directory, with python3 in it")
+    parser.add_argument("--conf", action="store_true", help="with a pam.conf, as where there is no pam.d; needs root")
     parser.add_argument("--libpam", type=json.loads, help='such as {"version": "1.7.0", "debian": true}')
     options = parser.parse_args()
-    command = COMMAND
+    command = CONF_COMMAND if options.conf else COMMAND
     if options.root:
         shutil.copy(DRIVER, options.root / "tmp")
         # The driver's own mount namespace needs a mount at its /.

@@ -317,7 +317,7 @@ MISTAKES = [
               at="common-account:1", says=(JUMPS,)),
     # what account_base: copy lets through
     SLE15_SSSD.but("copied", pam=COPY, at=f"{COPIED_AS}:7",
-                   says=("pam_localuser.so answers success", "account_base: substack")),
+                   says=("pam_localuser.so answers success",)),
     DEBIAN12.but("copied", pam=COPY, at="slurm-common-account:2", says=("pam_unix.so answers new_authtok_reqd",)),
     SLE15.but("homed, copied", in_account("sufficient pam_systemd_home.so", UNIX), COPY, at=f"{COPIED_AS}:2"),
     SLE15.but("pam_permit, copied", in_account("sufficient pam_permit.so"), COPY, at=f"{COPIED_AS}:2"),
@@ -341,6 +341,9 @@ MISTAKES = [
     SLE15.but("pam_systemd twice", in_session(SYSTEMD, UNIX, "required pam_systemd.so kill-session-processes=1")),
     SLE15.but("jump over pam_systemd", in_session("[success=1 default=ignore] pam_succeed_if.so service = cron quiet",
                                                   SYSTEMD, UNIX)),
+    SLE15.but("jump over pam_systemd at the end of a substack",
+              in_session("[success=1 default=ignore] pam_succeed_if.so uid = 0 quiet", SYSTEMD)
+              | in_sshd("session     include     common-session", "session     substack    common-session")),
     SLE15.but("common-session twice", in_sshd("session     optional    pam_key", "session include common-session\n#")),
     SLE15.but("continued line", in_sshd("account     include ", "account     \\\n include ")),
     SLE15.but("pam_access that only refuses", before_ours("required pam_access.so")),

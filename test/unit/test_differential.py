@@ -10,12 +10,22 @@ SEEDS = range(4)
 EACH = 5000
 
 
-@pytest.fixture(scope="module")
-def libpam():
+def asked(command):
     """This machine's libpam, or why there is nothing to ask."""
-    if lacking := differential.lacking():
+    if lacking := differential.lacking(command):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"libpam cannot be asked: {lacking}")
     return stack.libpam()
+
+
+@pytest.fixture(scope="module")
+def libpam():
+    return asked(differential.COMMAND)
+
+
+@pytest.fixture(scope="module")
+def conf_libpam():
+    """The same where it reads /etc/pam.conf."""
+    return asked(differential.CONF_COMMAND)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -24,6 +34,15 @@ def test_random_configurations(libpam, seed):
     tally, count = differential.compare(seed, EACH, libpam, found=lambda *told, **_: disagreements.append(told))
     assert count == 0, disagreements[:3]
     assert tally["answered"] > EACH / 2
+
+
+def test_random_configurations_with_a_pam_conf(conf_libpam):
+    disagreements = []
+    tally, count = differential.compare(
+        0, 2000, conf_libpam, differential.CONF_COMMAND, found=lambda *told, **_: disagreements.append(told)
+    )
+    assert count == 0, disagreements[:3]
+    assert tally["answered"] > 1000
 
 
 def files(svc, **others):
@@ -77,6 +96,18 @@ CASES = {
     "a nameless module in the service's own file": files("account required ?\n"),
     "include without a file": files("account include\n"),
     "a line past the old buffer": files(f"account required {YES} {'x' * 1100} acct=perm_denied\n"),
+    # The old libpam dies of these, and we say where the circle is.
+    "files that include each other": files("account include inc-a\n", inc_a="account include svc\n"),
+    "files that include each other across directories": {
+        **files("account include inc-a\n", inc_a="account include /usr/lib/pam.d/inc-b\n"),
+        "/usr/lib/pam.d/inc-b": f"account required {YES}\naccount include inc-a\n",
+    },
+    "files that include each other many times over": files(
+        "account substack inc-a\n" * 3, inc_a="account substack svc\n" * 3
+    ),
+    "a file that includes itself in a substack": files(
+        "account include inc-a\n", inc_a="account substack /etc/pam.d/svc\naccount include inc-a\n"
+    ),
 }
 
 
@@ -85,6 +116,47 @@ def test_named(libpam, name):
     case = {"files": CASES[name], "service": "svc", "calls": [*differential.CALLS, "authenticate"]}
     (libpams,) = differential.real([case])
     assert differential.same(libpams, differential.model(case, libpam))
+
+
+DIED = ["no start: {'died': 11}"]
+
+
+def test_what_counts_as_the_same():
+    case = {"files": {**CASES["files that include each other"]}, "service": "svc", "calls": ["acct_mgmt"]}
+    ours = differential.model(case, OLD)
+    assert "/etc/pam.d/svc:1 includes inc-a 65 levels deep" in ours[0]
+    assert differential.same(DIED, ours)
+    # An answer of libpam's is one to be given, and a file that cannot be read is no circle.
+    assert not differential.same(["success"], ours)
+    assert not differential.same(["no start: {'start': 26}"], ours)
+    case["files"]["/etc/pam.d/inc-a"] = {"link": "/dev/null"}
+    assert not differential.same(DIED, differential.model(case, OLD))
+
+
+CONF_CASES = {
+    "its lines are the service's": (f"svc account required {YES}\nother account required {NO}\n", "success"),
+    "other's are the fallback of each type": (f"svc auth required {YES}\nOther account required {YES}\n", "success"),
+    "a service in brackets and capitals": (f"[SVC] account required {NO}\n", "perm_denied"),
+    "another service's lines": (f"svc2 account required {NO}\nsvc account required {YES}\n", "success"),
+    "a bad line of another service": (f"svc2 foo\nsvc account required {YES}\n", "success"),
+    "a nameless module of another service": (f"svc2 account required ?\nsvc account required {YES}\n", "success"),
+    "a service alone": (f"svc\nsvc account required {YES}\n", "success"),
+    "a continued service": (f"sv\\\nc account required {YES}\nother account required {NO}\n", "perm_denied"),
+    "an included file has no services": (f"svc account include /etc/inc-a\nsvc account required {NO}\n", "success"),
+    "a relative include": (f"svc account include inc-a\nsvc account sufficient {YES}\n", "perm_denied"),
+    "@include is for Debian's services too": ("svc @include /etc/inc-a\n", "success"),
+    "no line of the service or other": (f"svc2 account required {YES}\n", "perm_denied"),
+}
+
+
+@pytest.mark.parametrize("name", CONF_CASES)
+def test_named_with_a_pam_conf(conf_libpam, name):
+    conf, code = CONF_CASES[name]
+    case = {"files": {differential.CONF: conf, "/etc/inc-a": f"account sufficient {YES}\n"}, "service": "svc"}
+    case["calls"] = ["acct_mgmt", "open_session", "authenticate"]
+    (libpams,) = differential.real([case], differential.CONF_COMMAND)
+    assert libpams == differential.model(case, conf_libpam)
+    assert libpams[0] == code
 
 
 # libpam before 1.6.0 goes on with memory it never set, so there is no right answer and none is given.

@@ -244,6 +244,17 @@ def test_errors_list_the_lines():
         pam_stack.edit(STACK, [{"set_control": {"type": "password"}, "to": "required"}], OLD)
 
 
+def test_errors_count_lines_as_changes_before_left_them():
+    text = "# c\nauth required a.so \\\n  x\nauth required b.so\nauth required c.so\n"
+    changes = [
+        {"insert": "auth required d.so", "at": "first"},
+        {"remove": {"module": "b.so"}},
+        {"remove": {"module": "gone.so"}},
+    ]
+    with pytest.raises(CommandExecutionError, match=r"\n  line 2: .*d\.so\n  line 3: .*\n.*\n  line 5: .*c\.so\Z"):
+        pam_stack.edit(text, changes, OLD)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -262,7 +273,7 @@ def test_errors_list_the_lines():
         ({"remove": {"name": "x"}}, "'name' is no way to select a line; there are type, control"),
         ({"remove": {"type": ["auth"]}}, "type must be a word"),
         ({"remove": NOLOGIN, "missing": "fine"}, "missing can only be ok"),
-        ({"remove": NOLOGIN, "at": "first"}, "remove takes missing, not at"),
+        ({"remove": NOLOGIN, "at": "first"}, "remove takes missing, jumps, not at"),
         ({"set_args": NOLOGIN}, "set_args needs to"),
         ({"set_args": NOLOGIN, "to": ["#"]}, "cannot be written"),
         ({"set_args": NOLOGIN, "to": 3}, "arguments are a list"),
@@ -382,3 +393,44 @@ def test_lines_that_no_change_means_stay(text, change, libpam):
     # The last line may gain or lose its newline.
     left = iter([entry["text"].rstrip("\r\n") for entry in pam_stack.parse(after, libpam)])
     assert all(other.rstrip("\r\n") in left for other in others)
+
+
+GONE = {"remove": {"module": "gone.so"}, "missing": "ok", "jumps": "shorten"}
+
+
+@pytest.mark.parametrize(
+    ("above", "after"),
+    [
+        ("[success=1 default=ignore] a.so", "[success=ignore default=ignore] a.so"),
+        ("[success=2 default=ignore] a.so", "[success=1 default=ignore] a.so"),
+        ("[success=2 default=1] a.so x=3", "[success=1 default=ignore] a.so x=3"),
+        ("[success = 12  default=bad] a.so", "[success = 11  default=bad] a.so"),
+        ("required a.so", "required a.so"),
+        # It lands on the line that goes, and then on the next one.
+        ("[success=1] a.so\nsession required b.so", "[success=1] a.so\nsession required b.so"),
+        ("[success=2] a.so\nsession substack b", "[success=1] a.so\nsession substack b"),
+        ("[success=2] a.so\nauth required b.so", "[success=1] a.so\nauth required b.so"),
+    ],
+)
+def test_jumps_land_where_they_did(above, after):
+    text = f"session {above}\nsession optional gone.so\nsession required c.so\nsession required d.so\n"
+    assert edit(text, GONE) == f"session {after}\nsession required c.so\nsession required d.so\n"
+
+
+def test_a_jump_over_two_that_go():
+    text = "auth [success=3 default=ignore] a.so\nauth optional gone.so\nauth optional gone.so x\nauth required b.so\n"
+    assert edit(text, GONE) == "auth [success=1 default=ignore] a.so\nauth required b.so\n"
+
+
+def test_a_jump_over_the_lines_of_another_file_is_not_guessed():
+    text = "auth [success=3] a.so\nauth include b\nauth optional gone.so\n"
+    with pytest.raises(
+        CommandExecutionError, match=r"what this jump passes over; change it first:\n  line 1: .*\n  line 2"
+    ):
+        pam_stack.edit(text, [GONE], OLD)
+    assert edit(text.replace("3", "1"), GONE) == "auth [success=1] a.so\nauth include b\n"
+
+
+def test_jumps_takes_one_word():
+    with pytest.raises(SaltInvocationError, match="jumps can only be shorten, not True"):
+        pam_stack.edit(STACK, [{**GONE, "jumps": True}], OLD)

@@ -7,17 +7,17 @@ import resource
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from salt.exceptions import CommandExecutionError
-from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS, expansion, grammar, pam_stack
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, MODULES, NEW, OLD, TEXTS, expansion, grammar, pam_stack
 
 DIRECTORIES = ["/nowhere/etc/pam.d", "/nowhere/usr/etc/pam.d"]
 ETC, VENDOR = DIRECTORIES
 
 
-def expand(service, libpam=OLD, confdirs=DIRECTORIES, **files):
+def expand(service, libpam=OLD, confdirs=DIRECTORIES, strict=True, **files):
     """What expand makes of files: ``etc_sshd`` is sshd in the first directory, ``usr_sshd`` in the second."""
     paths = {(ETC if name.startswith("etc_") else VENDOR) + "/" + name[4:]: text for name, text in files.items()}
-    return pam_stack.expand(service, confdirs=confdirs, libpam=libpam, files=paths)
+    return pam_stack.expand(service, confdirs=confdirs, libpam=libpam, files=paths, strict=strict)
 
 
 def brief(handlers):
@@ -56,12 +56,38 @@ def test_includes_substacks_and_where_they_come_from():
         ],
         "module": "a.so",
         "args": ["x"],
+        "always": {},
         "file": f"{ETC}/sshd",
         "line": 1,
         "reason": None,
+        "fault": None,
         "paired": True,
     }
     assert last["silent"] is True
+
+
+def test_what_was_read_is_said():
+    found = expand("x", etc_x="auth include y\nauth include none\n", etc_y="account required a.so\n", etc_other="")
+    assert found["opened"] == [f"{ETC}/x", f"{ETC}/y", f"{ETC}/other"]
+    assert (found["confdirs"], found["libpam"], found["refused"]) == (DIRECTORIES, OLD, [])
+    assert expand("x", etc_x="auth include y\n", etc_y="auth \\")["opened"] == [f"{ETC}/x", f"{ETC}/y"]
+    assert expand("x", etc_x="auth \\")["opened"] == [f"{ETC}/x"]
+
+
+def test_modules_with_one_answer():
+    text = "".join(f"{type_} required {module}\n" for type_ in grammar.TYPES for module in ("pam_deny.so", "/x/y.so"))
+    found = expand("x", etc_x=text + "auth required /lib/security/pam_permit.so\nauth sufficient\n")
+    assert [[handler["always"] for handler in found["types"][type_]] for type_ in grammar.TYPES] == [
+        [
+            {"authenticate": "auth_err", "setcred": "cred_err"},
+            {},
+            {"authenticate": "success", "setcred": "success"},
+            {},
+        ],
+        [{"acct_mgmt": "auth_err"}, {}],
+        [{"prechauthtok": "authtok_err", "chauthtok": "authtok_err"}, {}],
+        [{"open_session": "session_err", "close_session": "session_err"}, {}],
+    ]
 
 
 def test_other_is_the_fallback_of_each_type():
@@ -188,6 +214,79 @@ def test_the_old_libpam_counts_no_includes():
         expand("x", OLD, etc_x="auth include x\n")
 
 
+@pytest.mark.parametrize(
+    "fault, libpam, files",
+    [
+        ("unnamed", OLD, {"etc_x": "auth include\n"}),
+        ("missing", OLD, {"etc_x": "auth include none\n"}),
+        ("deep", NEW, {"etc_x": "auth include x\n"}),
+        ("given up", OLD, {"etc_x": "auth include y\n", "etc_y": "auth \\\n"}),
+        (None, OLD, {"etc_x": "auth required\n"}),
+    ],
+)
+def test_what_is_wrong_with_an_included_file(fault, libpam, files):
+    (handler,) = expand("x", libpam, **files)["types"]["auth"]
+    assert (handler["kind"], handler["fault"]) == ("must_fail", fault)
+
+
+@pytest.mark.parametrize(
+    "kind, place, libpam, files",
+    [
+        ("circle", "x:1", OLD, {"etc_x": "auth include x\n"}),
+        ("nameless", "y:2", OLD, {"etc_x": "auth include y\n", "etc_y": "#\nauth required ?\n"}),
+        ("unset", "y:1", DEBIAN_OLD, {"etc_x": "auth include y\n", "etc_y": "@include none\n"}),
+        ("long", "x:20001", OLD, {"etc_x": "auth required a.so\n" * 20000 + "auth required a.so"}),
+        ("long", "x:None", OLD, {"etc_x": "#\n" * 20001}),
+        ("special", "null:None", OLD, {"etc_x": "auth include /dev/null\n"}),
+    ],
+)
+def test_a_refusal_says_where_and_of_which_kind(kind, place, libpam, files):
+    files["etc_other"] = "account required o.so\n"
+    with pytest.raises(CommandExecutionError) as raised:
+        expand("x", libpam, **files)
+    told = raised.value
+    assert (told.kind, f"{os.path.basename(told.file)}:{told.line}") == (kind, place)
+    found = expand("x", libpam, strict=False, **files)
+    assert found["refused"] == [{"file": told.file, "line": told.line, "kind": kind, "reason": str(told)}]
+    # What is not concerned is read nevertheless, but for where there would be no end to it.
+    assert bool(found["types"]["account"]) == (kind != "long")
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(expansion, "_bytes", refuse)
+    (tmp_path / "y").write_text("")
+    files = {f"{ETC}/x": f"auth include {tmp_path}/y\nauth required a.so\n", f"{ETC}/other": ""}
+    with pytest.raises(CommandExecutionError, match="y cannot be read: Permission denied; libpam runs as root"):
+        pam_stack.expand("x", [ETC], OLD, files)
+    found = pam_stack.expand("x", [ETC], OLD, files, strict=False)
+    assert [refused["kind"] for refused in found["refused"]] == ["unreadable"]
+    assert brief(found["types"]["auth"]) == [(0, "module", "a.so", "x:2")]
+    assert found["opened"] == [f"{ETC}/x", f"{ETC}/other"]
+
+
+@pytest.mark.parametrize("text", ["a\n", "#\n", "\n", "a \\\n", "auth required a.so\n"])
+def test_a_file_of_too_many_lines_is_not_even_parsed(text, monkeypatch):
+    parsed = []
+    parse = lambda text, *_: parsed.append(text) or []  # noqa: E731
+    monkeypatch.setitem(MODULES.salt, "pam_stack.parse", parse)
+    with pytest.raises(CommandExecutionError, match="x expands to more than 20000 lines"):
+        expand("x", etc_x="auth include y\n", etc_y="", etc_other=text * (1024 * 1024 // len(text)))
+    assert sum(map(len, parsed)) < 100
+
+
+def test_many_long_files_are_not_all_parsed(monkeypatch):
+    parsed = []
+    parse = lambda text, *rest: parsed.append(text) or grammar.parse(text, *rest)  # noqa: E731
+    monkeypatch.setitem(MODULES.salt, "pam_stack.parse", parse)
+    files = {f"etc_x{number}": "#\n" * 6000 + f"auth include x{number + 1}\n" for number in range(50)}
+    with pytest.raises(CommandExecutionError, match=r"x0 expands to more than 20000 lines \(at .*/x3\)"):
+        expand("x0", **files)
+    assert len(parsed) == 3
+
+
 @pytest.mark.parametrize("libpam", [OLD, NEW, DEBIAN_OLD, DEBIAN_NEW])
 @pytest.mark.parametrize("lines", [2, 10, 5000])
 def test_an_include_bomb_ends_in_an_error(libpam, lines):
@@ -222,6 +321,47 @@ def test_files_over_those_that_are_there(tmp_path):
         auth({f"{confdir}/x": "auth include p\n"})
 
 
+def test_links_lead_where_the_kernel_goes(tmp_path):
+    """A relative link is followed from where its directory really is."""
+    for directory in ("real/deep/pam.d", "real/deep/site", "etc/site"):
+        (tmp_path / directory).mkdir(parents=True)
+    confdir = tmp_path / "etc/pam.d"
+    confdir.symlink_to(tmp_path / "real/deep/pam.d")
+    (confdir / "x").symlink_to("../site/x")
+    (tmp_path / "real/deep/site/x").write_text("auth required kernel.so\n")
+    (tmp_path / "etc/site/x").write_text("auth required lexical.so\n")
+
+    def auth(files=None):
+        found = pam_stack.expand("x", confdirs=[str(confdir)], libpam=OLD, files=files)
+        return brief(found["types"]["auth"])
+
+    assert (confdir / "x").read_text() == "auth required kernel.so\n"
+    assert auth() == [(0, "module", "kernel.so", "x:1")]
+    # A file that is not yet written may be named by either way to it.
+    for path in ("real/deep/site/x", "real/deep/pam.d/x", "etc/pam.d/x", "etc/pam.d/../site/x"):
+        assert auth({f"{tmp_path}/{path}": "auth required over.so"}) == [(0, "module", "over.so", "x:1")]
+    assert auth({f"{tmp_path}/etc/site/x": "auth required over.so"}) == [(0, "module", "kernel.so", "x:1")]
+    link = {f"{confdir}/x": {"link": "../site/y"}, f"{tmp_path}/real/deep/site/y": "auth required y.so"}
+    assert auth(link) == [(0, "module", "y.so", "x:1")]
+
+
+@pytest.mark.parametrize("name", ["\0", "\ud800", "x" * 5000, "../x", "y/../x", "//x"])
+def test_names_that_no_file_has(name):
+    """libpam opens nothing by them; a file laid over may have any."""
+    files = {f"{ETC}/x": f"auth include /nowhere/{name}/y\n"}
+    assert pam_stack.expand("x", [ETC], NEW, files)["types"]["auth"][0]["kind"] == "must_fail"
+    files[f"/nowhere/{name}/y"] = "auth required a.so"
+    if "\0" not in name:  # which ends the line
+        assert brief(pam_stack.expand("x", [ETC], NEW, files)["types"]["auth"]) == [(0, "module", "a.so", "y:1")]
+
+
+def test_a_file_that_comes_in_pieces(tmp_path, monkeypatch):
+    (tmp_path / "x").write_text("auth required a.so\n" * 100)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, count: read(descriptor, min(count, 10)))
+    assert len(pam_stack.read(f"{tmp_path}/x", OLD)) == 100
+
+
 def test_pam_conf_where_no_directory_is(tmp_path):
     conf = {str(tmp_path / "pam.conf"): "x auth required a.so\ny auth required b.so\nOTHER auth required o.so\n"}
     confdirs = [str(tmp_path / "pam.d")]
@@ -248,6 +388,116 @@ def test_whatever_is_in_the_files(texts, libpam):
             assert len(handler["actions"]) == 32
             assert (handler["reason"] is not None) or handler["kind"] != "must_fail"
             assert handler["line"] <= files[handler["file"]].count("\n") + 1
+
+
+# --- what the caller says ---
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"service": 3}, "service: 3 is not a text"),
+        ({"service": None}, "service: None is not a text"),
+        ({"confdirs": 3}, "confdirs: 3 is not an absolute path or a list of them"),
+        ({"confdirs": "etc"}, "confdirs: 'etc' is not an absolute path or a list of them"),
+        ({"confdirs": ["/etc/pam.d", 3]}, r"confdirs: \['/etc/pam.d', 3\] is not an absolute path or a list of them"),
+        ({"libpam": "1.7.0"}, "libpam: '1.7.0' is not a dictionary such as"),
+        ({"libpam": {"version": 1.7}}, "libpam: version: 1.7 is not a text such as 1.5.2"),
+        ({"libpam": {"version": "new"}}, "libpam: version: 'new' is not a text such as 1.5.2"),
+        ({"libpam": {"debian": "no"}}, "libpam: debian: 'no' is not true or false"),
+        ({"libpam": {"verison": "1.7.0"}}, "libpam: verison: no such key; allowed are version, debian, confdirs, "),
+        ({"libpam": {"confdirs": {}}}, "libpam: confdirs: {} is not an absolute path or a list of them"),
+        ({"files": ["/etc/pam.d/x"]}, r"files: \['/etc/pam.d/x'\] is not a dictionary of absolute paths"),
+        ({"files": {"x": ""}}, "files: 'x' is not an absolute path"),
+        ({"files": {3: ""}}, "files: 3 is not an absolute path"),
+        ({"files": {"/x": 3}}, "files: /x: 3 is not a text, null or a link such as"),
+        ({"files": {"/x": {"lnik": "y"}}}, "files: /x: {'lnik': 'y'} is not a text, null or a link such as"),
+    ],
+)
+def test_a_bad_argument_is_named(arguments, message):
+    with pytest.raises(SaltInvocationError, match=f"^{message}"):
+        pam_stack.expand(**{"service": "x", "confdirs": [ETC], "libpam": OLD, "files": {}, **arguments})
+    if "service" not in arguments and "confdirs" not in arguments:
+        with pytest.raises(SaltInvocationError, match=f"^{message}"):
+            pam_stack.read("/dev/null", **arguments)
+
+
+def test_a_path_that_is_none_is_named():
+    with pytest.raises(SaltInvocationError, match=r"^path: 3 is not a text such as /etc/pam\.d/sshd"):
+        pam_stack.read(3)
+
+
+HERE = {"version": "1.5.2", "debian": True, "confdirs": [ETC], "module_dirs": ["/nowhere/security"]}
+THERE = {"version": "1.7.0", "debian": False, "confdirs": VENDOR, "module_dirs": ["/elsewhere/security"]}
+
+
+@pytest.mark.parametrize(
+    "arguments, confdirs, libpam",
+    [
+        ({}, [ETC], HERE),
+        ({"libpam": {}}, [ETC], HERE),
+        ({"libpam": {"version": "1.7.0"}}, [ETC], {"version": "1.7.0", "debian": True}),
+        ({"libpam": {"debian": False}}, [ETC], {"version": "1.5.2", "debian": False}),
+        ({"libpam": THERE}, [VENDOR], {**THERE, "confdirs": [VENDOR]}),
+        ({"libpam": THERE, "confdirs": ETC}, [ETC], {**THERE, "confdirs": [VENDOR]}),
+        ({"libpam": OLD, "confdirs": (VENDOR, ETC)}, [VENDOR, ETC], OLD),
+    ],
+)
+def test_what_is_not_said_is_this_nodes(arguments, confdirs, libpam, monkeypatch):
+    monkeypatch.setattr(expansion, "_node_libpam", lambda: HERE)
+    files = {f"{directory}/x": f"auth required {directory}/m.so\n" for directory in DIRECTORIES}
+    found = pam_stack.expand("x", files=files, **arguments)
+    assert (found["confdirs"], found["libpam"]) == (confdirs, libpam)
+    assert found["types"]["auth"][0]["module"] == f"{confdirs[0]}/m.so"
+
+
+def test_another_nodes_libpam_needs_none_here(monkeypatch):
+    monkeypatch.delattr(expansion, "_node_libpam")
+    assert pam_stack.expand("x", libpam=THERE, files={f"{VENDOR}/x": ""})["confdirs"] == [VENDOR]
+    assert pam_stack.expand("x", [ETC], OLD, files={f"{ETC}/x": ""})["libpam"] == OLD
+
+
+# --- where actions lead ---
+
+
+def test_ways():
+    levels = [0, 0, 1, 1, 2, 1, 0, 0]
+    handlers = [{"level": level, "actions": ["ok", 1, 2, -3]} for level in levels]
+    found = pam_stack.ways(handlers)
+    assert found[0] == {
+        **{action: [1, False] for action in ("ignore", "ok", "bad", "reset")},
+        **{action: [8, False] for action in ("done", "die")},
+        1: [6, False],
+        2: [7, False],
+        -3: [1, True],
+    }
+    assert [lead["done"][0] for lead in found] == [8, 8, 6, 6, 5, 6, 8, 8]
+    assert [lead[1] for lead in found] == [
+        *([6, False], [7, False], [5, False], [6, False]),
+        *([5, True], [6, True], [8, False], [8, True]),
+    ]
+    assert [lead[2] for lead in found[:3]] == [[7, False], [8, False], [6, False]]
+    assert pam_stack.ways([]) == []
+
+
+class Counted(dict):
+    """A handler that counts how often it is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key):
+        Counted.looks += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("action", [2, 900, "die"])
+def test_ways_are_found_without_walking_them(action):
+    Counted.looks = 0
+    pam_stack.ways([Counted(level=0, actions=[action] * 32) for _ in range(1000)])
+    assert Counted.looks <= 3000
+
+
+# --- this node's libpam ---
 
 
 def test_this_nodes_libpam():
@@ -281,3 +531,16 @@ def test_a_libpam_is_known_by_its_binary(tmp_path, parts, expected):
     found = expansion._examine(str(path), 0)
     assert (found["version"], found["debian"], found["confdirs"]) == expected
     assert found["module_dirs"][-1] == str(tmp_path / "security")
+
+
+@pytest.mark.parametrize("machine, name", [("ppc64le", "powerpc64le-linux-gnu"), ("armv7l", "arm-linux-gnueabihf")])
+def test_a_libpam_where_debian_has_another_word_for_the_processor(tmp_path, monkeypatch, machine, name):
+    directory = tmp_path / "lib" / name
+    directory.mkdir(parents=True)
+    (directory / "libpam.so.0").write_bytes(b"\x7fELF\0/etc/pam.d/%s\0")
+    monkeypatch.setattr(expansion, "_TOPS", [str(tmp_path)])
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "x", "6", "#1", machine)))
+    assert pam_stack.libpam()["module_dirs"] == [f"{directory}/security"]
+    (directory / "libpam.so.0").unlink()
+    with pytest.raises(CommandExecutionError, match=rf"there is no libpam.so.0 in {tmp_path}/lib/{machine}-linux-gnu"):
+        pam_stack.libpam()

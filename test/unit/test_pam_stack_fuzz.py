@@ -1,5 +1,6 @@
 """
-pam_stack under random input: nothing crashes, nothing hangs, no byte is lost.
+pam_stack and pam_verdict under random input: nothing crashes, nothing hangs, no byte is lost, and what a stack decides
+is among what it can decide.
 
 The test takes a short run. A long one, with another seed, is ``python test/unit/test_pam_stack_fuzz.py SEED INPUTS``.
 """
@@ -11,9 +12,14 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from harness.source import Modules
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, NEW, OLD, PIECES, grammar, pam_stack
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, NEW, OLD, PIECES
 
+MODULES = Modules("pam_stack", "pam_verdict")
+pam_stack, pam_verdict = MODULES["pam_stack"], MODULES["pam_verdict"]
+TYPES = MODULES.files["pam_stack"].TYPES
+CODES, CALLS = MODULES.files["pam_verdict"].RETURN_CODES, tuple(MODULES.files["pam_verdict"].CALLS)
 ETC = "/nowhere/pam.d"
 LIBPAMS = (OLD, NEW, DEBIAN_OLD, DEBIAN_NEW)
 LINES = (
@@ -66,7 +72,7 @@ def change_of(chance):
 
 
 def one_input(chance):
-    """One input through parse, edit and expand; whether the edit was made."""
+    """One input through parse, edit, expand, decide and outcomes; whether the edit was made."""
     text, libpam, change = text_of(chance), chance.choice(LIBPAMS), change_of(chance)
     conf = chance.random() < 0.1
     entries = pam_stack.parse(text, libpam, conf)
@@ -82,13 +88,34 @@ def one_input(chance):
     if chance.random() < 0.98:  # else files that include themselves take nearly all of the time
         included, deeper = included.replace("common-auth", "deeper"), deeper.replace("common-auth", "none")
     files = {f"{ETC}/x": text, f"{ETC}/common-auth": included, f"{ETC}/deeper": deeper, "/etc/pam.d/x": text}
+    reading = {"confdirs": [ETC], "libpam": libpam, "files": files}
     try:
-        found = pam_stack.expand("x", confdirs=[ETC], libpam=libpam, files=files)
+        found = pam_stack.expand("x", **reading)
     except CommandExecutionError as error:
         assert "/pam.d/" in str(error), error
     else:
-        assert set(found["types"]) == set(grammar.TYPES)
+        assert set(found["types"]) == set(TYPES)
+        decide(chance, reading)
     return once is not None
+
+
+def decide(chance, reading):
+    """Calls whose modules answer at random, each to each call the same: the first is one of its outcomes."""
+    told = {}
+
+    def answer(rule, call):
+        known = chance.choice(CODES if chance.random() < 0.2 else ("success", "ignore", "auth_err", "new_authtok_reqd"))
+        return told.setdefault(rule["module"], {}).setdefault(call, known)
+
+    calls = [chance.choice(CALLS) for _ in range(chance.randint(1, 4))]
+    made = pam_verdict.decide("x", calls[0], answer, **reading)
+    # A key of several words, or one that also names a path, would say something of other rules.
+    plain = all("/" not in module and module.split() == [module] for module in told)
+    possible = pam_verdict.outcomes("x", calls[0], told if plain else {}, **reading)
+    assert made[0]["code"] in possible, (made, possible)
+    made = pam_verdict.decide("x", calls, answer, **reading)
+    assert made[0]["call"] == "start" or [step["call"] for step in made] == calls
+    assert all(step["code"] in CODES for step in made)
 
 
 def fuzz(seed, inputs):

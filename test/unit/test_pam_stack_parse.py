@@ -43,6 +43,18 @@ def test_the_common_path_reads_as_the_exact_one(text, libpam):
     assert fast == exact
 
 
+@given(TEXTS, LIBPAMS)
+def test_the_common_path_finds_places_as_the_exact_one(text, libpam):
+    lines = [entry["text"] for entry in pam_stack.parse(text, libpam)]
+    fast = [pam_stack.places(line, libpam) for line in lines]
+    longest, grammar._COMMON_LENGTH = grammar._COMMON_LENGTH, -1
+    try:
+        exact = [pam_stack.places(line, libpam) for line in lines]
+    finally:
+        grammar._COMMON_LENGTH = longest
+    assert fast == exact
+
+
 def meaning(text, libpam=OLD, conf=False):
     """Each entry in short: the lines it spans, its kind, and what was read from it."""
     keys = ("service", "type", "control", "module", "target", "args")
@@ -103,6 +115,16 @@ CASES = {
     "two dashes": ("--auth required a.so\n", [(1, "invalid", "required", "a.so")]),
     "a dash alone": ("- required a.so\n", [(1, "invalid", "required", "a.so")]),
     "a dash and a blank": ("- auth required a.so\n", [(1, "invalid", "auth", "required", ["a.so"])]),
+    "a module whose suffix goes on": ("auth required a.so.1 x\n", [(1, "rule", "auth", "required", "a.so.1", ["x"])]),
+    "a module that goes on in another script": ("auth required a.so\xe9\n", [(1, *RULE[1:4], "a.so\xe9")]),
+    "an include of a module's name": ("auth include a.so x\n", [(1, "include", "auth", "include", "a.so")]),
+    "an include in brackets, in lower case": ("auth [include] x\n", [(1, "include", "auth", "include", "x")]),
+    "a comment after arguments": ("auth required a.so x y#z w\n", [(*RULE, ["x", "y"])]),
+    "a NUL in comments": ("# \0 \\\nauth required a.so # \0 \\\n", [(1, "comment"), RULE]),
+    "a keyword that is a pair": ("auth [include=] a.so\n", [(1, "rule", "auth", "[include=]", "a.so")]),
+    "a carriage return within a word": ("auth required a.so x\ry\n", [(*RULE, ["x\ry"])]),
+    "blanks before the type": (" \tauth required a.so\n", [RULE]),
+    "a comment without a newline": ("# auth required a.so", [(0, "comment")]),
     "a file that ends in a continuation": ("auth required a.so\nauth x \\\n", [RULE, (1, "invalid")]),
 }
 
@@ -173,11 +195,38 @@ def test_a_line_that_fills_the_old_buffer_never_ends():
     assert [entry["kind"] for entry in pam_stack.parse(text, NEW)] == ["rule"]
 
 
+@pytest.mark.parametrize("start", ["", "auth", "auth required", "auth [", "auth required a.so", "@include", "#", "\\"])
+def test_time_grows_with_the_text_and_not_with_its_square(start):
+    for text in (f"{start}{' ' * 2**20}\n", f"{start} {'a' * 2**20}\xe9\n"):
+        (entry,) = pam_stack.parse(text, DEBIAN_NEW)
+        assert pam_stack.places(entry["text"], DEBIAN_NEW) is not None
+
+
 def test_at_include_is_debians():
     for text in ("@include common-auth\n", "-@INCLUDE common-auth x\n"):
         assert meaning(text, DEBIAN_OLD) == [(1, "include", "@include", "common-auth")]
         assert meaning(text, OLD)[0][1] == "invalid"
     assert meaning("@include\n", DEBIAN_OLD) == [(1, "invalid", "@include")]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("auth required a.so x\n", {"silent": False, "args": ["x"]}),
+        ("-auth required a.so\n", {"silent": True, "args": []}),
+        ("-auth required a.so [x]\n", {"silent": True, "args": ["x"]}),
+        ("-auth include x\n", {"silent": True, "type": "auth"}),
+        ("@include x\n", {"silent": False, "type": None}),
+        ("-@include x\n", {"silent": True, "type": None}),
+    ],
+)
+def test_what_else_an_entry_has(text, expected):
+    (entry,) = pam_stack.parse(text, DEBIAN_OLD)
+    assert {key: entry[key] for key in expected} == expected
+
+
+def test_a_rule_without_a_service_is_none_in_pam_conf():
+    assert meaning("auth required a.so x\n", conf=True) == [(1, "invalid", "auth", "a.so", "x")]
 
 
 def test_pam_conf_has_a_service_column():
@@ -324,11 +373,16 @@ def test_words_and_where_they_are():
     assert pam_stack.places(line, OLD) == [["auth", 0, 4], ["[a=b   c]", 5, 15], ["x.so", 16, 20]]
 
 
+def test_places_are_those_of_one_line():
+    assert pam_stack.places("auth\nrequired", OLD) == pam_stack.places("auth\nrequired", NEW) == [["auth", 0, 4]]
+
+
 @given(TEXTS, LIBPAMS)
 def test_words_stand_where_they_are_said_to(text, libpam):
     for entry in pam_stack.parse(text, libpam):
         places = pam_stack.places(entry["text"], libpam)
         ends = [0, *(end for _, _, end in places)]
         assert all(before <= start < end for before, (_, start, end) in zip(ends, places))
-        if "\n" not in entry["text"][:-1]:
+        # A continuation is a blank, also one that the file ends in.
+        if "\n" not in entry["text"][:-1] and entry.get("fatal") != "unfinished":
             assert [entry["text"][start:end] for _, start, end in places] == [word for word, _, _ in places]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from libpam import differential
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+SALT = differential.MODULES.salt
 grammar, verdict = (differential.MODULES.files[name] for name in ("pam_stack", "pam_verdict"))
 CONFDIRS = ["/nowhere/pam.d"]
 UPSTREAM, DEBIAN = {"version": "1.5.2", "debian": False}, {"version": "1.5.2", "debian": True}
@@ -29,6 +30,16 @@ def codes(*args, **kwargs):
 
 def account(*lines):
     return "".join(f"account {line}\n" for line in lines)
+
+
+def test_what_is_always_answered_are_codes_that_a_call_can_give():
+    constant = differential.MODULES.files["pam_stack_expand"]._CONSTANT
+    for by_type in constant.values():
+        for type_, answers in by_type.items():
+            assert set(answers.values()) <= set(verdict.RETURN_CODES)
+            assert list(answers) == [
+                p for call in verdict.CALLS.values() if call.facility == type_ for p in call.passes
+            ]
 
 
 def test_both_modules_have_libpams_codes():
@@ -207,6 +218,14 @@ def test_trace_is_the_same_as_text():
     ]
 
 
+def test_no_command_of_a_file_reaches_the_terminal():
+    text = verdict.trace("svc", "acct_mgmt", ANSWERS, CONFDIRS, UPSTREAM, overlay(
+        svc=account("sufficient pam_err.so \x1b[2J\r\udc9b", "include gone\x1b")
+    ))  # fmt: skip
+    assert "pam_err.so \\x1b[2J\\r\\udc9b" in text
+    assert text.replace("\n", "").isprintable()
+
+
 # --- what the caller says ----------------------------------------------------------------------------------------
 
 
@@ -374,7 +393,7 @@ def test_any_text_is_decided(svc, sub1, libpam):
             "svc", list(verdict.CALLS), lambda rule, call: "ignore", CONFDIRS, libpam, overlay(svc=svc, sub1=sub1)
         )  # fmt: skip
     except CommandExecutionError as error:
-        assert "svc" in str(error)
+        assert any(name in str(error) for name in ("svc", "sub1"))
     else:
         assert all(step["code"] in verdict.RETURN_CODES for step in made)
 
@@ -398,6 +417,65 @@ def test_200_rules_with_unknown_answers():
     files = overlay(svc=account(*(f"{controls[n % 4]} pam_{n}.so" for n in range(200))))
     found = verdict.outcomes("svc", "acct_mgmt", {}, confdirs=CONFDIRS, libpam=UPSTREAM, files=files)
     assert set(verdict.RETURN_CODES) - set(found) <= {"ignore"}
+
+
+class Counted(dict):
+    """A handler that counts how often it is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key):
+        Counted.looks += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("jump", [2, 900])
+def test_jumps_are_linked_without_walking_them(jump, monkeypatch):
+    expand = SALT["pam_stack.expand"]
+
+    def counted(*args, **kwargs):
+        found = expand(*args, **kwargs)
+        return {**found, "types": {type_: list(map(Counted, stack)) for type_, stack in found["types"].items()}}
+
+    monkeypatch.setitem(SALT, "pam_stack.expand", counted)
+    Counted.looks = 0
+    verdict._compile(
+        "svc", CONFDIRS, UPSTREAM, overlay(svc=account(f"[success={jump}] pam_a.so") * 1000), ["acct_mgmt"]
+    )
+    assert Counted.looks < 20_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda **reading: verdict.decide("svc", "acct_mgmt", {}, **reading),
+        lambda **reading: verdict.outcomes("svc", "acct_mgmt", {}, **reading),
+        lambda **reading: verdict.prove([{**GOOD}], **reading),
+    ],
+    ids=["decide", "outcomes", "prove"],
+)
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"libpam": "1.7.0"}, "^libpam: '1.7.0' is not a dictionary"),
+        ({"libpam": {"version": "1.7.0", "Debian": True}}, "^libpam: Debian: no such key"),
+        ({"confdirs": "etc/pam.d"}, "^confdirs: 'etc/pam.d' is not an absolute path"),
+        ({"files": []}, r"^files: \[\] is not a dictionary"),
+    ],
+)
+def test_a_bad_argument_is_named(ask, arguments, message):
+    with pytest.raises(SaltInvocationError, match=message):
+        ask(**{"confdirs": CONFDIRS, "libpam": UPSTREAM, "files": {}, **arguments})
+
+
+def test_a_libpam_of_which_only_the_version_is_said(monkeypatch):
+    node = {"version": "1.5.2", "debian": True, "confdirs": CONFDIRS, "module_dirs": []}
+    monkeypatch.setattr(differential.MODULES.files["pam_stack_expand"], "_node_libpam", lambda: node)
+    files = overlay(
+        svc="@include base\n", base="session [success=1 default=bad] pam_yes.so\nsession required pam_no.so\n"
+    )
+    made = verdict.decide("svc", "open_session,close_session", ANSWERS, libpam={"version": "1.7.0"}, files=files)
+    assert [step["code"] for step in made] == ["perm_denied", "perm_denied"]
 
 
 def test_an_include_bomb_is_an_error():
@@ -440,10 +518,36 @@ def prove(scenarios, svc=MINE, base=BASE, **others):
 
 def test_a_sound_stack_keeps_the_policy():
     assert prove([NOBODY, ADMIN, USER]) == [
-        {"name": "nobody", "holds": True, "expect": "deny", "counterexample": None},
-        {"name": "admin", "holds": True, "expect": "permit", "counterexample": None},
-        {"name": "user", "holds": True, "expect": "permit", "counterexample": None},
+        {"name": "nobody", "holds": True, "expect": "deny", "counterexample": None, "unmatched": []},
+        {"name": "admin", "holds": True, "expect": "permit", "counterexample": None, "unmatched": []},
+        {"name": "user", "holds": True, "expect": "permit", "counterexample": None, "unmatched": []},
     ]
+
+
+def unmatched(given, svc=MINE, call="acct_mgmt", expect="permit", **others):
+    (proof,) = prove([{"name": "x", "given": given, "call": call, "expect": expect}], svc, **others)
+    return proof["holds"], proof["unmatched"]
+
+
+def test_a_mistyped_key_is_told():
+    assert unmatched({"pam_access.so": "perm_denied", "pam_gate.so": "failure"}) == (False, [])
+    assert unmatched({"pam_access.so": "perm_denied", "pam_gtae.so": "failure"}) == (True, ["pam_gtae.so"])
+    # In MINE pam_access has accessfile=/x; the answer under the longer key is the one that is used.
+    given = {"pam_access.so": "success", "pam_access.so accessfile=/y": "failure", "pam_unix.so": "success"}
+    assert unmatched(given) == (True, ["pam_access.so accessfile=/y"])
+    given = {"pam_access.so": "failure", "pam_access.so accessfile=/x": "success"}
+    assert unmatched(given) == (True, ["pam_access.so"])
+
+
+def test_unmatched_is_told_of_all_calls_that_were_asked_for():
+    svc = MINE + "session required pam_limits.so\n"
+    given = {"pam_gate.so": "success", "pam_limits.so": "success", "pam_none.so": "success"}
+    assert unmatched(given, svc, ["acct_mgmt", "open_session"]) == (True, ["pam_none.so"])
+    assert unmatched(given, svc, ["acct_mgmt"]) == (True, ["pam_limits.so", "pam_none.so"])
+    assert unmatched(given, svc, ["open_session"]) == (True, ["pam_gate.so", "pam_none.so"])
+    # A line that libpam cannot use asks no module, and a service that does not start has no line.
+    assert unmatched({"pam_a.so": "any"}, "foo required pam_a.so\n", "authenticate", "deny") == (True, ["pam_a.so"])
+    assert unmatched({"pam_a.so": "any"}, "account required .so\n", expect="deny") == (True, ["pam_a.so"])
 
 
 SVC, BASE_FILE = f"{CONFDIRS[0]}/svc", f"{CONFDIRS[0]}/base"
