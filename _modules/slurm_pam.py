@@ -17,6 +17,9 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+# On a command line, where nothing else is asked for: each rule and each proof as one block.
+__outputter__ = {"prove": "yaml", "explain": "yaml"}
+
 # What this node's settings are
 
 

@@ -1,10 +1,12 @@
 """audit, adopt and enforce on a node with a live job and an open session; switching harms neither."""
 
 import contextlib
+import textwrap
 
 import pytest
 import yaml
 from harness.formula import DENIED, EXAMPLE, applied, apply, changed, settings
+from harness.paths import REPO
 from harness.session import session
 
 
@@ -101,11 +103,21 @@ def test_audit_holds_on_a_node_that_is_as_it_should_be(node):
     assert done.rc == 0, done
 
 
+PROOF = """\
+- counterexample: null
+  expect: deny
+  holds: true
+  name: a user without a job is turned away
+"""
+
+
 def test_prove_holds_the_policy_against_the_node_as_it_is(node):
     switch(node, "enforce")
     prove = ["salt-call", "--local", "--out=json", "--retcode-passthrough", "slurm_pam.prove"]
     done = node.run(prove)
     assert done.rc == 0 and all(proof["holds"] for proof in yaml.safe_load(done.stdout)["local"]), done
+    shown = node.run([word for word in prove if word != "--out=json"]).stdout
+    assert PROOF in shown and textwrap.indent(PROOF, "    ") in (REPO / "README.md").read_text()
     node.run(["sed", "-i", "1i account sufficient pam_permit.so", "/etc/pam.d/sshd"], check=True)
     try:
         done = node.run(prove)
