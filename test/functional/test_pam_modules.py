@@ -1,6 +1,7 @@
 """pam_stack and pam_verdict as Salt loads them, several files under one name, and as its command line shows them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,16 @@ def test_a_refusal_says_where(modules, reading):
     assert (told.kind, told.file, told.line) == ("circle", f"{reading['confdirs']}/common", 1)
     findings = modules.pam_stack.lint("sshd", **reading, files=files)
     assert (told.file, 1, str(told)) in [(each["file"], each["line"], each["finding"]) for each in findings]
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="no graphviz here")
+@pytest.mark.parametrize("facility", ["auth", "account", "session"])
+def test_graphviz_draws_the_diagram(modules, reading, facility):
+    text = modules.pam_stack.diagram("sshd", facility, "dot", **reading)
+    drawn = subprocess.run(["dot", "-Tsvg"], input=text, capture_output=True, text=True, check=True)
+    assert drawn.stderr == ""
+    pictured = drawn.stdout.replace("&#45;", "-")
+    assert "</svg>" in pictured and "sshd" in pictured and "the end" in pictured
 
 
 def test_diagram(modules, reading):

@@ -30,7 +30,7 @@ NODE_PACKAGES = (
 # Salt needs timelib, which comes as source only.
 BUILD_PACKAGES = ("gcc", "libc6-dev", "python3-dev")
 # Programs that functional tests call; as services they are of no use here and stay off.
-PROGRAMS = ("openssh-server", "slurmctld")
+PROGRAMS = ("graphviz", "openssh-server", "slurmctld")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 VENVS = {
@@ -68,7 +68,7 @@ def install_programs() -> None:
     with _no_service_starts():
         install_packages(tuple(missing))
     units = {"openssh-server": ["ssh.service", "ssh.socket"], "slurmctld": ["slurmctld.service", "munge.service"]}
-    run(["systemctl", "disable", "--quiet", *(unit for name in missing for unit in units[name])], check=False)
+    run(["systemctl", "disable", "--quiet", *(unit for name in missing for unit in units.get(name, ()))], check=False)
 
 
 @contextlib.contextmanager
