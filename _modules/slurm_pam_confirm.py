@@ -3,8 +3,8 @@ Confirm an apply, or have the node take it back by itself.
 
 Before an apply changes anything, the files that it may write are copied to ``/var/lib/slurm_pam/confirm``, beside a
 small program that brings them back, and a transient systemd timer is started that runs it. Neither needs Salt, its
-master or its cache. Confirming ends the timer and removes the copies. The file ``until`` is the last to come and the first
-to go: where it is not there, nothing waits, and the program does nothing.
+master or its cache. Confirming ends the timer and removes the copies. The file ``until`` is the last to come and the
+first to go: where it is not there, nothing waits, and the program does nothing.
 
 .. versionadded:: 1.0.0
 """
@@ -26,9 +26,10 @@ DIRECTORY = "/var/lib/slurm_pam/confirm"
 # Two, so that an apply's timer can be started before that of an earlier apply is stopped.
 UNITS = ("slurm_pam-take-back", "slurm_pam-take-back-2")
 _BUSY = (
-    "The last apply is being taken back just now, which takes some seconds (systemctl status 'slurm_pam-take-back*' shows "
-    "it). Do this again when that has ended"
+    "The last apply is being taken back just now, which takes some seconds. Do this again when it has ended: "
+    "systemctl status 'slurm_pam-take-back*' shows it"
 )
+_MEND = f"Mend what is in the way (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/take-back again on the node"
 _MASKED = ("systemd-logind.service", "systemd-logind-varlink.socket")
 _PROGRAM = """\
 #!/bin/sh
@@ -82,19 +83,20 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
 
     .. versionadded:: 1.0.0
     """
+    _make_directory()
     with _undisturbed():
         earlier = pending() is not None
-        if not earlier:
-            _make_empty()
-        _keep(settings)
-        until = time.time() + seconds
         try:
+            if not earlier:
+                _empty()
+            _keep(settings)
+            until = time.time() + seconds
             _start_timer(seconds)
-        except CommandExecutionError:
+            _write("until", f"{until:.0f}\n")
+        except (CommandExecutionError, OSError):
             if not earlier:
                 _remove()
             raise
-        _write("until", f"{until:.0f}\n")
     return until
 
 
@@ -133,11 +135,12 @@ def taken_back() -> float | None:
 
 def status() -> dict[str, Any]:
     """
-    How it stands with the last apply: ``{"state": "waiting", "at": 1767225600.0}``, the time being in seconds since 1970.
+    How it stands with the last apply: ``{"state": "waiting", "at": 1767225600.0}``, in seconds since 1970.
 
     state
         ``waiting`` to be confirmed, or else taken back then; ``without a timer``: it waits, but will not be taken back
-        by itself, as after a reboot; ``being taken back`` just now; ``taken back`` then; or ``nothing`` of all this.
+        by itself, as after a reboot; ``being taken back`` just now; ``taking back failed``, so that not all is as it
+        was; ``taken back`` then; or ``nothing`` of all this.
 
     CLI Example:
 
@@ -152,7 +155,9 @@ def status() -> dict[str, Any]:
         return {"state": "nothing" if back is None else "taken back", "at": back}
     if _active("service"):
         return {"state": "being taken back", "at": until}
-    return {"state": "waiting" if _active("timer") else "without a timer", "at": until}
+    if _active("timer"):
+        return {"state": "waiting", "at": until}
+    return {"state": "taking back failed" if "failed" in _states("service") else "without a timer", "at": until}
 
 
 def disarm() -> None:
@@ -172,6 +177,8 @@ def disarm() -> None:
     with _undisturbed():
         if taken_back() is not None:
             raise CommandExecutionError("Too late: the last apply was taken back. Apply again")
+        if status()["state"] == "taking back failed":
+            raise CommandExecutionError(f"Too late: the last apply was to be taken back, and not all could be. {_MEND}")
         _remove()
 
 
@@ -207,14 +214,11 @@ def take_back() -> str:
     """
     if pending() is None and taken_back() is None:
         raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was not to be")
-    program = os.path.join(DIRECTORY, "take-back")
     # The timer goes on meanwhile: should this process die here, the node still goes back.
-    done = _run("/bin/sh", program, timeout=300)
+    done = _run("/bin/sh", os.path.join(DIRECTORY, "take-back"), timeout=300)
     if done.returncode != 0:
-        raise CommandExecutionError(
-            f"Not all could be taken back: {done.stderr.strip() or f'exit status {done.returncode}'}. "
-            f"Mend that, and run {program} on the node; it may be run again and again"
-        )
+        reason = done.stderr.strip() or f"exit status {done.returncode}"
+        raise CommandExecutionError(f"Not all could be taken back: {reason}. {_MEND}")
     _stop(*UNITS)
     return "This node is as it was before the last apply"
 
@@ -231,10 +235,11 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandExecutionError(_BUSY) from None
         yield
-    except BlockingIOError:
-        raise CommandExecutionError(_BUSY) from None
     finally:
         os.close(directory)
 
@@ -260,17 +265,28 @@ def _stop(*units: str) -> None:
 
 
 def _active(kind: str, *units: str) -> bool:
-    states = _run("systemctl", "is-active", *(f"{unit}.{kind}" for unit in units or UNITS)).stdout.split()
-    return "active" in states or "activating" in states
+    return not {"active", "activating"}.isdisjoint(_states(kind, *units))
+
+
+def _states(kind: str, *units: str) -> list[str]:
+    return _run("systemctl", "is-active", *(f"{unit}.{kind}" for unit in units or UNITS)).stdout.split()
 
 
 # What is kept for taking back
 
 
-def _make_empty() -> None:
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
+def _make_directory() -> None:
     os.makedirs(os.path.dirname(DIRECTORY), mode=0o700, exist_ok=True)
-    os.mkdir(DIRECTORY, 0o700)
+    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
+
+
+def _empty() -> None:
+    """First that which tells that something waits: what is left of a removal that was cut short is nothing."""
+    for name in ("until", "taken-back", "paths", "units", "take-back"):
+        path = os.path.join(DIRECTORY, name)
+        if os.path.exists(path):
+            os.unlink(path)
+    shutil.rmtree(os.path.join(DIRECTORY, "before"), ignore_errors=True)
 
 
 def _keep(settings: Mapping[str, Any]) -> None:
@@ -286,10 +302,7 @@ def _keep(settings: Mapping[str, Any]) -> None:
 
 def _remove() -> None:
     _stop(*UNITS)
-    # First that which tells that something waits: what is left of a removal that was cut short is nothing.
-    for path in (os.path.join(DIRECTORY, "until"), os.path.join(DIRECTORY, "taken-back")):
-        if os.path.exists(path):
-            os.unlink(path)
+    _empty()
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
         os.rmdir(os.path.dirname(DIRECTORY))

@@ -10,20 +10,22 @@ so that a node which does not come through its verification is taken back, by th
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import logging
 import math
 import os
-import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import salt.client
 import salt.utils.event
+from salt.exceptions import SaltException
+
+log = logging.getLogger(__name__)
 
 # What a node can be in a report, and whether the rollout is through with it
 STATES = {
@@ -36,9 +38,27 @@ STATES = {
     "done": True,
     "unchanged": True,
 }
-_PERMIT, _DENY = "permit", "deny"
+_ARMED = "slurm_pam-confirm-armed"
+# What slurm_pam_confirm.status says of a node that an apply has changed and nobody has confirmed.
+_UNCONFIRMED = ("waiting", "without a timer", "being taken back", "taking back failed")
 # Seconds that a minion may take to give a sign of life; one that is busy is slow, and not dead.
 _PATIENCE = 20
+# Seconds for what changes nothing; a minion that gives signs of life and no answer would be waited for without end.
+_LOOKING = 300
+# The parts of the seconds to confirm by which a batch has to be applied and verified. What is left is for confirming:
+# a node that hangs costs the others of its batch nothing.
+_APPLIED, _VERIFIED = 0.6, 0.9
+
+
+class Order(NamedTuple):
+    """What was asked for; see :py:func:`rollout`."""
+
+    nodes: str
+    canary: str | None
+    batch: int | str
+    partitions: Mapping[str, str]
+    confirm: int
+    probes: list[Mapping[str, str]]
 
 
 class Answer(NamedTuple):
@@ -50,6 +70,7 @@ class Answer(NamedTuple):
 
 Ask = Callable[..., dict[str, Answer]]
 Tell = Callable[[str, str, str], None]
+Record = dict[str, dict[str, str]]
 
 
 def rollout(
@@ -62,24 +83,23 @@ def rollout(
     **unknown: Any,
 ) -> dict[str, Any]:
     """
-    Close the nodes, a few at a time. Stops at the first node where something is not as it should be, and names it.
+    Close the nodes, a few at a time. Stops at the first batch where something is not as it should be, and names it.
     Called again, it goes on where it stopped.
 
     nodes
-        Which ones, as a compound target.
+        Which ones, as a compound target. The minions themselves decide whether they match it.
     canary
         The node to try it on before all others; the first one where none is named.
     batch
-        How many at a time: a number, or a percentage of the partition or, without partitions, of all nodes.
+        How many at a time: a number, or a percentage of the partition or, without partitions, of all nodes that answer.
     partitions
         ``{name: compound target}``: they are done in this order, and nodes that are in none of them last.
     confirm
-        Seconds after which a node takes an apply back that the rollout did not confirm. Applying and verifying one
-        batch has to be done by then.
+        Seconds after which a node takes an apply back that the rollout did not confirm. A batch has to be applied when
+        six tenths of them are over, and verified when nine tenths are; a node that is not by then is taken back.
     probes
         Real logins for the verification, made from the master: ``{command: "ssh alice@{node} true", expect: deny,
-        says: "no active jobs"}``. The command is run without a shell; ``expect`` is ``permit`` (exit status 0) or
-        ``deny``; ``says`` is a text that its output has to contain.
+        says: "no active jobs"}``; see :py:func:`slurm_pam_logins.failing <salt.runners.slurm_pam_logins.failing>`.
 
     Returns ``{"result": bool, "summary": str, "nodes": {name: {"state", "reason"}}}``. While it runs, it says on
     standard error what happens, and fires events with the tag ``slurm_pam/rollout/<node>``.
@@ -92,34 +112,17 @@ def rollout(
 
     .. versionadded:: 1.0.0
     """
-    partitions, probes = partitions or {}, probes or []
+    order = Order(nodes or "", canary, batch, partitions or {}, confirm, probes or [])
     # Salt itself adds arguments whose names begin so.
     strange = [name for name in unknown if not name.startswith("__")]
-    if wrong := _misused(strange, nodes, batch, partitions, confirm, probes):
+    if wrong := _misused(order, strange):
         return _ended({}, wrong)
-    with _alone() as free, salt.client.get_local_client(mopts=__opts__) as client:
+    with _alone() as free:
         if not free:
             return _ended({}, "Another rollout is running on this master. Nothing was done")
-        ask = _asker(client)
-        names = sorted(client.gather_minions(nodes, "compound"))
-        members = {name: client.gather_minions(target, "compound") for name, target in partitions.items()}
-        if not names:
-            return _ended({}, f"No accepted minion matches {nodes}. Nothing was done")
-        if canary is not None and canary not in names:
-            return _ended({}, f"The canary {canary} is not among the nodes {nodes}. Nothing was done")
-        record = _resumed(names, _load())
-        tell = _teller(record)
-        ready = _audited(names, record, ask, tell)
-        if any(node["state"] == "refused" for node in record.values()):
-            return _ended(record, "Stopped before anything was changed")
-        if canary is not None and record[canary]["state"] == "unreachable":
-            return _ended(record, "Stopped before anything was changed: the canary does not answer")
-        for label, chosen in batches(ready, canary, batch, members):
-            _say(f"{label}: {', '.join(chosen)}")
-            _batch(chosen, confirm, probes, ask, tell)
-            if not all(STATES[record[name]["state"]] for name in chosen):
-                return _ended(record, f"Stopped at {label}")
-        return _ended(record, "All nodes that answer are closed")
+        with salt.client.get_local_client(mopts=__opts__) as client:
+            named = client.gather_minions(order.nodes, "compound")
+            return _carried_out(order, sorted(named), _asker(client))
 
 
 def report() -> dict[str, Any]:
@@ -134,7 +137,10 @@ def report() -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    record = _load()
+    try:
+        record = _load()
+    except ValueError as problem:
+        return _ended({}, str(problem))
     return _ended(record, "The last rollout" if record else "There was no rollout yet, or it was forgotten")
 
 
@@ -159,7 +165,11 @@ def forget() -> str:
 
 
 def batches(
-    names: list[str], canary: str | None, size: int | str, partitions: Mapping[str, list[str]]
+    names: list[str],
+    canary: str | None,
+    size: int | str,
+    partitions: Mapping[str, Iterable[str]],
+    nodes: Iterable[str] = (),
 ) -> list[tuple[str, list[str]]]:
     """
     Who is done with whom, in order: ``[(label, [node, ...]), ...]``.
@@ -172,6 +182,8 @@ def batches(
         A number of nodes, or a percentage of each partition, of which at least one node.
     partitions
         The members of each; a node goes with the first that has it.
+    nodes
+        Those that are done already, or of all: a percentage counts them as well.
 
     CLI Example:
 
@@ -182,17 +194,14 @@ def batches(
     .. versionadded:: 1.0.0
     """
     first = [canary] if canary in names else names[:1] if canary is None else []
-    left = [name for name in names if name not in first]
-    groups = []
-    for label, members in partitions.items():
-        groups.append((label, [name for name in left if name in members]))
-        left = [name for name in left if name not in members]
-    groups.append(("others" if partitions else "nodes", left))
+    left, everyone = [name for name in names if name not in first], {*names, *nodes}
     plan = [("canary", first)] if first else []
-    for label, group in groups:
-        count = _count(size, len(group))
+    for label, members in [*partitions.items(), ("others" if partitions else "nodes", list(everyone))]:
+        group = [name for name in left if name in members]
+        count = _count(size, len(everyone & set(members)))
         parts = [group[start : start + count] for start in range(0, len(group), count)]
         plan += [(f"{label}, batch {number} of {len(parts)}", part) for number, part in enumerate(parts, 1)]
+        left, everyone = [name for name in left if name not in members], everyone - set(members)
     return plan
 
 
@@ -201,194 +210,388 @@ def _count(size: int | str, of: int) -> int:
     return max(1, math.ceil(of * int(text[:-1]) / 100) if text.endswith("%") else int(text))
 
 
-def _misused(strange: list[str], nodes: Any, batch: Any, partitions: Any, confirm: Any, probes: Any) -> str:
+def _misused(order: Order, strange: list[str]) -> str:
     """What is wrong with the arguments, or nothing."""
+    batch, confirm, partitions = order.batch, order.confirm, order.partitions
     number = str(batch).removesuffix("%")
     if strange:
-        return f"{strange[0]} is no argument; there are nodes, canary, batch, partitions, confirm and probes"
-    if not isinstance(nodes, str) or not nodes.strip():
+        return f"{strange[0]} is no argument; there are {', '.join(Order._fields)}"
+    if not isinstance(order.nodes, str) or not order.nodes.strip():
         return "nodes is missing: a compound target such as 'cn* or gpu*'"
-    if not number.isdigit() or not int(number) or (number != str(batch) and int(number) > 100):
+    if not number.isdecimal() or not int(number) or (number != str(batch) and int(number) > 100):
         return f"batch is {batch!r}; allowed is a number from 1, or a percentage such as 10%"
     if not isinstance(partitions, Mapping) or not all(isinstance(target, str) for target in partitions.values()):
         return f"partitions is {partitions!r}; it has to be a mapping of names to compound targets"
     if not isinstance(confirm, int) or isinstance(confirm, bool) or confirm < 1:
         return f"confirm is {confirm!r}; allowed is a number of seconds from 1"
-    for probe in probes:
-        if not isinstance(probe, Mapping) or not probe.get("command") or set(probe) - {"command", "expect", "says"}:
-            return f"A probe is {probe!r}; it has to be a mapping with command, and at most expect and says besides"
-        if probe.get("expect", _PERMIT) not in (_PERMIT, _DENY):
-            return f"A probe's expect is {probe['expect']!r}; allowed is permit or deny"
-    return ""
+    return __salt__["slurm_pam_logins.misused"](order.probes)
 
 
-def _resumed(names: list[str], earlier: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What is known of each node from an earlier rollout that did not come to its end."""
-    if all(STATES[node["state"]] for node in earlier.values()):
-        earlier = {}
-    return {name: dict(earlier.get(name, {"state": "waiting", "reason": ""})) for name in names}
+def _resumed(names: list[str], earlier: Record) -> Record:
+    """What is known of each node. Of an earlier rollout that came to its end, nothing is to be gone on with."""
+    if all(STATES[earlier[name]["state"]] for name in names if name in earlier):
+        earlier = {name: node for name, node in earlier.items() if name not in names}
+    fresh = {name: {"state": "waiting", "reason": ""} for name in names}
+    return {**fresh, **{name: dict(node) for name, node in earlier.items()}}
 
 
-# What a minion's answer means
+# What a minion's answer means. What is wrong is a text; an answer that makes no sense is wrong.
+
+
+def _said(answer: Answer) -> str:
+    """An answer that is none: Salt has the error as a text, or as a list of texts."""
+    value = answer.value
+    text = "\n".join(map(str, value)) if isinstance(value, list) else value
+    return text if isinstance(text, str) and text.strip() else f"the minion answered {value!r}, which makes no sense"
+
+
+def _findings(audit: Answer) -> list[dict] | None:
+    """Those of an audit; None where it is none."""
+    value = audit.value if isinstance(audit.value, dict) else {}
+    findings = value.get("findings")
+    sound = isinstance(value.get("holds"), bool) and isinstance(findings, list)
+    return findings if sound and all(isinstance(finding, dict) for finding in findings) else None
+
+
+def _listed(findings: list[dict]) -> str:
+    return "; ".join(f"{finding.get('subject')}: {finding.get('found')}" for finding in findings)
 
 
 def _blocked(audit: Answer) -> str:
     """What stands in the way of an apply."""
-    if not isinstance(audit.value, dict) or "findings" not in audit.value:
-        return str(audit.value)
-    failed = [finding for finding in audit.value["findings"] if finding["result"] is False]
-    return "; ".join(f"{finding['subject']}: {finding['found']}" for finding in failed)
+    findings = _findings(audit)
+    if findings is None:
+        return f"its audit: {_said(audit)}"
+    return _listed([finding for finding in findings if finding.get("result") is False])
+
+
+def _unfit(preflight: Answer) -> str:
+    """The same, of what an audit only mentions."""
+    problems = preflight.value.get("problems") if isinstance(preflight.value, dict) else None
+    if not isinstance(problems, list):
+        return f"its preflight: {_said(preflight)}"
+    return "; ".join(map(str, problems))
 
 
 def _not_applied(apply: Answer) -> str:
     """The first state that failed."""
-    if not isinstance(apply.value, dict):
-        return "\n".join(apply.value) if isinstance(apply.value, list) else str(apply.value)
-    failed = [state for state in apply.value.values() if state["result"] is False]
-    failed.sort(key=lambda state: state["__run_num__"])
-    return f"{failed[0]['__id__']}: {failed[0]['comment']}" if failed else ""
+    states = _applied_states(apply)
+    if not states:
+        return _said(apply)
+    failed = sorted((state for state in states if state["result"] is False), key=lambda state: state["__run_num__"])
+    if failed:
+        return f"{failed[0]['__id__']}: {failed[0]['comment']}"
+    if not any(state["__id__"] == _ARMED for state in states):
+        return (
+            f"the apply was without {_ARMED}, so that nothing of it can be taken back. Either slurm_pam:mode is audit "
+            "there, or the settings of a partition say confirm: 0; salt NODE slurm_pam.settings origins=True tells"
+        )
+    return ""
+
+
+def _applied_states(apply: Answer) -> list[dict]:
+    states = list(apply.value.values()) if isinstance(apply.value, dict) else []
+    needed = {"__id__", "__run_num__", "result", "comment"}
+    return states if all(isinstance(state, dict) and needed <= set(state) for state in states) else []
+
+
+def _armed(apply: Answer) -> bool:
+    """Whether an apply was going to change its node."""
+    return any(state["__id__"] == _ARMED and state.get("changes") for state in _applied_states(apply))
 
 
 def _not_verified(audit: Answer) -> str:
-    if not isinstance(audit.value, dict) or "holds" not in audit.value:
-        return str(audit.value)
-    found = [f"{finding['subject']}: {finding['found']}" for finding in audit.value["findings"]]
-    return "" if audit.value["holds"] else "after the apply: " + "; ".join(found)
+    findings = _findings(audit)
+    if findings is None:
+        return f"the audit after the apply: {_said(audit)}"
+    return "" if audit.value["holds"] else f"after the apply: {_listed(findings) or 'its audit does not hold'}"
+
+
+def _not_well(answer: Answer) -> str:
+    return "" if answer.well else _said(answer)
+
+
+def _unclear(status: Answer) -> str:
+    known = isinstance(status.value, dict) and "state" in status.value
+    return "" if known else f"slurm_pam_confirm.status: {_said(status)}"
+
+
+def _unconfirmed(status: Answer) -> bool:
+    return not _unclear(status) and status.value["state"] in _UNCONFIRMED
 
 
 # What is done
 
 
-def _audited(names: list[str], record: dict, ask: Ask, tell: Tell) -> list[str]:
+def _carried_out(order: Order, named: list[str], ask: Ask) -> dict[str, Any]:
+    """All of it; ``named`` are the nodes that the master's cache knows."""
+    names, record = [], {}
+
+    def ended(summary: str) -> dict[str, Any]:
+        return _ended({name: record[name] for name in names}, summary)
+
+    try:
+        earlier = _load()
+        reachable, silent = _nodes(order.nodes, named, ask)
+        if not reachable and not silent:
+            return ended(f"No accepted minion matches {order.nodes}. Nothing was done")
+        if order.canary not in (None, *reachable, *silent):
+            return ended(f"The canary {order.canary} is not among the nodes {order.nodes}. Nothing was done")
+        names = sorted(reachable + silent)
+        record = _resumed(names, earlier)
+        tell = _teller(record)
+        for name in silent:
+            tell(name, "unreachable", _silent(record[name], "test.ping"))
+        ready = _audited(reachable, record, ask, tell)
+        members = {label: _matching(target, reachable, ask) for label, target in order.partitions.items()}
+    except (SaltException, ValueError) as problem:
+        return ended(f"Stopped before this run changed anything: {problem}")
+    if any(record[name]["state"] == "refused" for name in names):
+        return ended("Stopped before this run changed anything")
+    if order.canary is not None and record[order.canary]["state"] == "unreachable":
+        return ended("Stopped before this run changed anything: the canary does not answer")
+    for label, chosen in batches(ready, order.canary, order.batch, members, reachable):
+        _say(f"{label}: {', '.join(chosen)}")
+        try:
+            _batch(chosen, order, ask, tell)
+        except Exception as problem:
+            log.exception("slurm_pam.rollout")
+            _broken_off(chosen, problem, order.confirm, record, tell)
+        if not all(STATES[record[name]["state"]] for name in chosen):
+            return ended(f"Stopped at {label}")
+    return ended("All nodes that answer are closed")
+
+
+def _nodes(target: str, named: list[str], ask: Ask) -> tuple[list[str], list[str]]:
+    """The nodes that answer, and those that do not. The master's cache may be old; it only says whom to wait for."""
+    alive = set(ask(named, _LOOKING, "test.ping"))
+    silent = sorted(set(named) - alive)
+    # Each call would wait for them anew.
+    but = f" and not L@{','.join(silent)}" if silent else ""
+    reachable = set(ask(f"( {target} ){but}", _LOOKING, "test.ping"))
+    # They do not match any more, or were too busy a moment ago.
+    reachable |= _matching(target, alive - reachable, ask)
+    for name in sorted(alive - reachable):
+        _say(f"  {name:20} does not match {target} any more, and is left out")
+    return sorted(reachable), sorted(set(silent) - reachable)
+
+
+def _matching(target: str, names: Iterable[str], ask: Ask) -> set[str]:
+    names = ",".join(sorted(names))
+    return set(ask(f"L@{names} and ( {target} )", _LOOKING, "test.ping")) if names else set()
+
+
+def _silent(known: Mapping[str, str], function: str) -> str:
+    """What is to be said of a node whose minion does not answer."""
+    if known["state"] == "unreachable":
+        return known["reason"]
+    told = f"its minion does not answer ({function}); this run did nothing there"
+    if known["state"] in ("waiting", "refused"):
+        return told
+    return f"{told}. An earlier run left it {known['state']}{known['reason'] and ': '}{known['reason']}"
+
+
+def _audited(names: list[str], record: Record, ask: Ask, tell: Tell) -> list[str]:
     """Look at every node, change nothing; the nodes that are to be done."""
+
+    def hear(asked: Iterable[str], function: str) -> dict[str, Answer]:
+        asked = sorted(asked)
+        answers = ask(asked, _LOOKING, function)
+        for name in asked:
+            if name not in answers:
+                tell(name, "unreachable", _silent(record[name], function))
+        return answers
+
     _say(f"{len(names)} nodes. Bringing them the formula's modules")
-    there = ask(names, "saltutil.sync_all")
-    for name in names:
-        if name not in there:
-            tell(name, "unreachable", "the minion does not answer; nothing was done")
+    there = hear(names, "saltutil.sync_all")
     _say("Auditing them; this changes nothing")
+    audits = hear(there, "slurm_pam.audit")
+    standing = hear(audits, "slurm_pam_confirm.status")
+    # Those that are as they should be had their preflight as a part of the audit.
+    doubtful = [name for name in standing if not (_blocked(audits[name]) or audits[name].value["holds"])]
+    fit = hear(doubtful, "slurm_pam.preflight")
     todo = []
-    audits = ask(sorted(there), "slurm_pam.audit")
-    for name in sorted(set(there) - set(audits)):
-        tell(name, "unreachable", "the minion does not answer any more; nothing was done")
-    for name, audit in sorted(audits.items()):
-        if problem := _blocked(audit):
-            tell(name, "refused", problem)
-        elif audit.value["holds"] and record[name]["state"] in ("waiting", "unreachable", "refused"):
-            tell(name, "unchanged", "it was as it should be before")
-        elif not (audit.value["holds"] and STATES[record[name]["state"]]):
-            tell(name, "waiting", audit.value["summary"])
+    for name in sorted(set(standing) - set(doubtful) | set(fit)):
+        state, reason = _found(record[name], audits[name], standing[name], fit.get(name))
+        tell(name, state, reason)
+        if state == "waiting":
             todo.append(name)
     return todo
 
 
-def _batch(names: list[str], confirm: int, probes: list[Mapping[str, str]], ask: Ask, tell: Tell) -> None:
-    """Apply, verify, confirm; a node that does not come through is taken back."""
-    for name in names:
-        tell(name, "applying", "")
-    problems: dict[str, str] = {}
+def _found(known: Mapping[str, str], audit: Answer, status: Answer, preflight: Answer | None) -> tuple[str, str]:
+    """The state of a node before its turn, and the reason."""
+    problem = _blocked(audit) or _unclear(status) or (preflight and _unfit(preflight))
+    if problem:
+        return "refused", problem
+    if not audit.value["holds"]:
+        return "waiting", str(audit.value.get("summary", ""))
+    if _unconfirmed(status):
+        return "waiting", "it is as it should be, but waits to be confirmed"
+    if STATES[known["state"]]:
+        return known["state"], known["reason"]
+    if known["state"] in ("waiting", "refused"):
+        return "unchanged", "it was as it should be before"
+    return "waiting", f"it is as it should be, but an earlier run left it {known['state']} and did not verify it"
 
-    def hear(function: str, meaning: Callable[[Answer], str], *words: Any, **keywords: Any) -> dict[str, Answer]:
-        """Ask the nodes that have no problem yet."""
-        asked = [name for name in names if name not in problems]
-        answers = ask(asked, function, *words, **keywords)
+
+def _batch(names: list[str], order: Order, ask: Ask, tell: Tell) -> None:
+    """Apply, verify, confirm; a node that does not come through is taken back."""
+    before = ask(names, _LOOKING, "slurm_pam_confirm.status")
+    for name in names:
+        if name in before:
+            tell(name, "applying", "")
+        else:
+            tell(name, "unreachable", "its minion does not answer any more; this run changed nothing there")
+    problems: dict[str, str] = {}
+    begun = time.monotonic()
+
+    def well() -> list[str]:
+        return [name for name in names if name in before and name not in problems]
+
+    def hear(
+        asked: list[str], part: float, function: str, meaning: Callable[[Answer], str], *words: Any, **keywords: Any
+    ):
+        """Ask until a part of the seconds to confirm is over, and note the problems."""
+        until = begun + part * order.confirm
+        answers = ask(asked, max(5, until - time.monotonic()), function, *words, **keywords)
+        late = time.monotonic() >= until
         for name in asked:
-            problem = meaning(answers[name]) if name in answers else f"no answer to {function}"
+            problem = meaning(answers[name]) if name in answers else _no_answer(function, late, until - begun)
             if problem:
                 problems[name] = problem
         return answers
 
-    hear("state.apply", _not_applied, "slurm_pam", pillar={"slurm_pam": {"confirm": confirm}})
-    hear("slurm_pam.audit", _not_verified)
-    for name in names:
-        if name not in problems and (problem := _probed(name, probes)):
-            problems[name] = problem
-    waiting = hear("slurm_pam_confirm.pending", lambda answer: "" if answer.well else str(answer.value))
-    idle = [name for name in names if name in waiting and name not in problems and waiting[name].value is None]
-    for name in idle:
-        tell(name, "done", "nothing was to be changed")
-    names = [name for name in names if name not in idle]
-    hear("slurm_pam.confirm", lambda answer: "" if answer.well else str(answer.value))
-    for name in names:
-        if name not in problems:
-            tell(name, "done", "")
-    if problems:
-        _taken_back(problems, confirm, ask, tell)
+    pillar = {"slurm_pam": {"confirm": order.confirm}}
+    applied = hear(well(), _APPLIED, "state.apply", _not_applied, "slurm_pam", pillar=pillar)
+    hear(well(), _VERIFIED, "slurm_pam.audit", _not_verified)
+    left = begun + _VERIFIED * order.confirm - time.monotonic()
+    problems |= __salt__["slurm_pam_logins.failing"](well(), order.probes, left)
+    verified = well()
+    idle = [name for name in verified if not _armed(applied[name]) and not _unconfirmed(before[name])]
+    hear([name for name in verified if name not in idle], 1, "slurm_pam.confirm", _not_well)
+    for name in well():
+        tell(name, "done", "nothing was to be changed" if name in idle else "")
+    cases = {
+        name: Case(problem, name in verified, name in applied, before[name], None, None)
+        for name, problem in problems.items()
+    }
+    if cases:
+        _wound_up(cases, order.confirm, ask, tell)
 
 
-def _taken_back(problems: Mapping[str, str], confirm: int, ask: Ask, tell: Tell) -> None:
-    waiting = ask(sorted(problems), "slurm_pam_confirm.pending")
-    changed = sorted(name for name, answer in waiting.items() if answer.well and answer.value is not None)
-    answers = ask(changed, "slurm_pam_confirm.take_back")
-    for name, problem in sorted(problems.items()):
-        if name not in waiting:
-            tell(name, "failed", f"{problem}. The minion is gone: the node takes back by itself within {confirm} s")
-        elif name not in changed:
-            tell(name, "failed", f"{problem}. There was nothing to take back")
-        elif name in answers and answers[name].well:
-            tell(name, "taken back", problem)
-        else:
+def _no_answer(function: str, late: bool, seconds: float) -> str:
+    why = f" within {seconds:.0f} s; it may still be at it" if late else ", nor a sign that it is still at it"
+    return f"no answer to {function}{why}"
+
+
+class Case(NamedTuple):
+    """A node that did not come through, and what is known of it."""
+
+    problem: str
+    verified: bool  # so that only its confirmation went wrong
+    applied: bool  # whether the apply was answered
+    before: Answer  # slurm_pam_confirm.status before the apply
+    now: Answer | None
+    back: Answer | None  # slurm_pam_confirm.take_back
+
+
+def _wound_up(cases: Mapping[str, Case], confirm: int, ask: Ask, tell: Tell) -> None:
+    """Take back what did not come through."""
+    now = ask(sorted(cases), _LOOKING, "slurm_pam_confirm.status")
+    changed = [name for name, status in sorted(now.items()) if _unconfirmed(status)]
+    back = ask(changed, _LOOKING, "slurm_pam_confirm.take_back")
+    for name, case in sorted(cases.items()):
+        tell(name, *_became(case._replace(now=now.get(name), back=back.get(name)), confirm))
+
+
+def _became(case: Case, confirm: int) -> tuple[str, str]:
+    """The state of such a node, and the reason."""
+    itself = f"the node takes back by itself within {confirm} s what was changed"
+    if case.now is None and case.verified:
+        return (
+            "failed",
+            f"{case.problem}. It was verified before its minion went away: unless it was confirmed, {itself}",
+        )
+    if case.now is None:
+        return "failed", f"{case.problem}. The minion is gone: {itself}"
+    if problem := _unclear(case.now):
+        return "failed", f"{case.problem}. How it stands cannot be told ({problem}): unless it was confirmed, {itself}"
+    if _unconfirmed(case.now) and case.back is None:
+        return "failed", f"{case.problem}. There was no answer to slurm_pam_confirm.take_back: {itself}"
+    if _unconfirmed(case.now) and not case.back.well:
+        return "failed", f"{case.problem}. Taking back failed: {_said(case.back)}"
+    if _unconfirmed(case.now):
+        return "taken back", case.problem
+    # What was taken back before this run has its own time.
+    if case.now.value["state"] == "taken back" and case.now.value != case.before.value:
+        return "taken back", case.problem
+    if case.verified:
+        return "done", f"verified; it was confirmed already ({case.problem})"
+    if not case.applied:
+        return "failed", f"{case.problem}. Nothing is there to be taken back yet; what it may still change, {itself}"
+    return "failed", f"{case.problem}. There was nothing to take back"
+
+
+def _broken_off(names: list[str], problem: Exception, confirm: int, record: Record, tell: Tell) -> None:
+    """Something in the rollout itself went wrong."""
+    told = f"the rollout broke off: {type(problem).__name__}: {problem}"
+    for name in names:
+        if record[name]["state"] == "waiting":
+            tell(name, "failed", f"{told}. This run changed nothing there")
+        elif record[name]["state"] == "applying":
             tell(
-                name, "failed", f"{problem}. Taking back failed: {answers.get(name, Answer(False, 'no answer')).value}"
+                name,
+                "failed",
+                f"{told}. Unless it was confirmed, it takes the change back by itself within {confirm} s",
             )
-
-
-def _probed(node: str, probes: list[Mapping[str, str]]) -> str:
-    """The first login that does not end as it should."""
-    for probe in probes:
-        words = [word.replace("{node}", node) for word in shlex.split(probe["command"])]
-        expect, says = probe.get("expect", _PERMIT), probe.get("says", "")
-        try:
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=60,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as problem:
-            return f"{shlex.join(words)}: {problem}"
-        told = (done.stdout + done.stderr).strip()
-        if (done.returncode == 0) != (expect == _PERMIT) or says not in told:
-            wanted = f"{expect}, saying {says!r}" if says else expect
-            return f"{shlex.join(words)}: expected {wanted}, but exit status {done.returncode}: {told}"
-    return ""
 
 
 # Salt, files and the person who watches
 
 
 def _asker(client: Any) -> Ask:
-    def ask(names: list[str], function: str, *words: Any, **keywords: Any) -> dict[str, Answer]:
-        """The answers of the minions that gave one."""
+    def ask(whom: str | list[str], seconds: float, function: str, *words: Any, **keywords: Any) -> dict[str, Answer]:
+        """The answers that come in time, of the minions in a list or of those that a compound target matches."""
         answers: dict[str, Answer] = {}
-        if names:
-            patience = {"timeout": _PATIENCE, "gather_job_timeout": _PATIENCE}
-            for answer in client.cmd_iter(names, function, words, tgt_type="list", kwarg=keywords, **patience):
-                for name, returned in answer.items():
-                    if "ret" in returned:
+        if not whom:
+            return answers
+        until = time.monotonic() + seconds
+        how = {"tgt_type": "list" if isinstance(whom, list) else "compound", "kwarg": keywords}
+        patience = {"timeout": _PATIENCE, "gather_job_timeout": _PATIENCE}
+        # The client says on standard output what this runner's answer is not to begin with.
+        with contextlib.redirect_stdout(sys.stderr):
+            for answer in client.cmd_iter_no_block(whom, function, words, **how, **patience):
+                for name, returned in (answer or {}).items():
+                    if isinstance(returned, dict) and "ret" in returned:
                         answers[name] = Answer(not returned.get("retcode"), returned["ret"])
+                if time.monotonic() > until:
+                    break
+                if not answer:
+                    time.sleep(0.01)
         return answers
 
     return ask
 
 
-def _teller(record: dict[str, dict[str, str]]) -> Tell:
+def _teller(record: Record) -> Tell:
     def tell(name: str, state: str, reason: str) -> None:
-        """Note what became of a node: on disk, for the person who watches, and on the event bus."""
+        """Note what became of a node: for the person who watches, on the event bus, and on disk."""
         record[name] = {"state": state, "reason": reason}
-        _save(record)
         _say(f"  {name:20} {state:12} {reason}".rstrip())
-        with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
-            bus.fire_event(dict(record[name]), f"slurm_pam/rollout/{name}")
+        _fire(f"slurm_pam/rollout/{name}", record[name])
+        _save(record)
 
     return tell
 
 
 def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _fire(tag: str, data: Mapping[str, str]) -> None:
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+        bus.fire_event(dict(data), tag)
 
 
 def _ended(record: Mapping[str, Mapping[str, str]], summary: str) -> dict[str, Any]:
@@ -413,22 +616,33 @@ def _file() -> str:
     return os.path.join(_directory(), "rollout.json")
 
 
-def _load() -> dict[str, dict[str, str]]:
+def _load() -> Record:
     try:
         with open(_file(), encoding="utf-8") as file:
-            return json.load(file)
+            record = json.load(file)
+        sound = all(node["state"] in STATES and isinstance(node["reason"], str) for node in record.values())
+        if not sound:
+            raise ValueError("it is no record of a rollout")
     except FileNotFoundError:
         return {}
+    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        raise ValueError(
+            f"{_file()}, where the last rollout stands, cannot be read: {problem}. "
+            "salt-run slurm_pam.forget removes it; the next rollout then begins with its canary"
+        ) from problem
+    return record
 
 
 def _save(record: Mapping[str, Any]) -> None:
     new = f"{_file()}.new"
     with open(new, "w", encoding="utf-8") as file:
         json.dump(record, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(new, _file())
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone() -> Iterator[bool]:
     """Whether this is the only rollout; the lock goes with its process."""
     with open(os.path.join(_directory(), "rollout.lock"), "w", encoding="utf-8") as lock:

@@ -41,20 +41,19 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "This apply changes nothing that is to be confirmed"}
     try:
-        before = __salt__["slurm_pam_confirm.pending"]()
+        before = __salt__["slurm_pam_confirm.status"]()
         if not _changes(given):
-            if before:
-                ret["comment"] += f"; an earlier one {_waits(before)}"
+            ret["comment"] += _earlier(before)
             return ret
-        change = {"old": "not armed" if before is None else f"at {_clock(before)}", "new": f"in {seconds} s"}
+        old = f"at {_clock(before['at'])}" if _earlier(before) else "not armed"
         if __opts__["test"]:
             ret.update(result=None, comment=f"Would be taken back after {seconds} s unless confirmed")
         else:
-            until = __salt__["slurm_pam_confirm.arm"](seconds, settings)
-            ret["comment"] = f"This apply {_waits(until)}"
-        ret["changes"] = {"taken back unless confirmed": change}
+            ret["comment"] = f"This apply {_waits('waiting', __salt__['slurm_pam_confirm.arm'](seconds, settings))}"
+        ret["changes"] = {"taken back unless confirmed": {"old": old, "new": f"in {seconds} s"}}
     except (CommandExecutionError, OSError) as problem:
-        ret.update(result=False, comment=f"Nothing was changed, since it could not be taken back: {problem}")
+        comment = f"Nothing was changed, since it could not be taken back: {problem}"
+        ret.update(result=False, comment=comment + _earlier(__salt__["slurm_pam_confirm.status"]()))
     return ret
 
 
@@ -78,11 +77,11 @@ def awaited(name: str) -> dict[str, Any]:
     ret = {"name": name, "result": True, "changes": {}, "comment": "Would wait for slurm_pam.confirm"}
     if __opts__["test"]:
         return ret
-    until = __salt__["slurm_pam_confirm.pending"]()
-    if until is not None:
-        ret["comment"] = f"This apply {_waits(until)}"
+    now = __salt__["slurm_pam_confirm.status"]()
+    if now["state"] in ("waiting", "without a timer"):
+        ret["comment"] = f"This apply {_waits(**now)}"
         return ret
-    ret.update(result=False, comment="The time to confirm was over before this apply was. ")
+    ret.update(result=False, comment="This apply was taken back before it ended, or has to be: its time is over. ")
     try:
         ret["comment"] += f"{__salt__['slurm_pam_confirm.take_back']()}. Set slurm_pam:confirm to more seconds"
     except CommandExecutionError as problem:
@@ -105,14 +104,16 @@ def disarmed(name: str) -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing waits to be confirmed"}
-    until = __salt__["slurm_pam_confirm.pending"]()
-    if until is None and __salt__["slurm_pam_confirm.taken_back"]() is None:
+    if __salt__["slurm_pam_confirm.status"]()["state"] == "nothing":
         return ret
     ret["changes"] = {"take-back": {"old": "there", "new": "removed"}}
     if __opts__["test"]:
         ret.update(result=None, comment="What is kept for taking back an apply would be removed")
         return ret
-    __salt__["slurm_pam_confirm.disarm"]()
+    try:
+        __salt__["slurm_pam_confirm.forget"]()
+    except CommandExecutionError as problem:
+        return {**ret, "result": False, "changes": {}, "comment": str(problem)}
     ret["comment"] = "What was kept for taking back an apply is removed"
     return ret
 
@@ -127,13 +128,24 @@ def _changes(given: Any) -> bool:
     return any(result["result"] is None or result["changes"] for result in results.values())
 
 
-def _waits(until: float) -> str:
-    if until < time.time():
+def _earlier(status: Mapping[str, Any]) -> str:
+    return "" if status["state"] in ("nothing", "taken back") else f"; an earlier one {_waits(**status)}"
+
+
+def _waits(state: str, at: float) -> str:
+    if state == "being taken back":
+        return "is being taken back just now"
+    if state == "taking back failed":
         return (
-            f"was to be taken back at {_clock(until)}, but its timer is gone, as after a reboot. Keep it with "
+            f"was to be taken back at {_clock(at)}, and not all of it could be. "
+            "salt-call slurm_pam_confirm.take_back tries it again, and says what is in the way"
+        )
+    if state == "without a timer":
+        return (
+            f"was to be taken back at {_clock(at)}, but its timer is gone, as after a reboot. Keep it with "
             "salt-call slurm_pam.confirm, or take it back with salt-call slurm_pam_confirm.take_back"
         )
-    return f"is taken back at {_clock(until)}, unless confirmed before: salt-call slurm_pam.confirm"
+    return f"is taken back at {_clock(at)}, unless confirmed before: salt-call slurm_pam.confirm"
 
 
 def _clock(seconds: float) -> str:

@@ -7,12 +7,24 @@ from harness.formula import EXAMPLE, applied, apply, changed, etc, failed, setti
 STATE = "/var/lib/slurm_pam/confirm"
 
 
+def timers(node):
+    """The take-backs that are to come."""
+    words = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "slurm_pam-take-back*.timer"]
+    return [line.split()[0] for line in node.run(words).stdout.splitlines()]
+
+
 def armed(node):
-    return node.run(["systemctl", "is-active", "--quiet", "slurm_pam-take-back.timer"]).ok
+    return bool(timers(node))
 
 
 def taken_back(node):
     return node.run(["test", "-e", f"{STATE}/taken-back"]).ok
+
+
+def fake(node, path, script):
+    """A program of that name ahead of the node's own."""
+    node.write(path, f"#!/bin/sh\n{script}\n")
+    node.run(["chmod", "755", path], check=True)
 
 
 def logind(node):
@@ -23,7 +35,7 @@ def test_without_the_setting_nothing_is_armed(fresh_node):
     settings(fresh_node, confirm=0)
     applied(fresh_node)
     assert not armed(fresh_node)
-    assert not fresh_node.run(["test", "-e", "/var/lib/slurm_pam"]).ok
+    assert not fresh_node.run(["test", "-e", STATE]).ok
 
 
 def test_a_first_apply_is_taken_back_whole(fresh_node):
@@ -34,6 +46,8 @@ def test_a_first_apply_is_taken_back_whole(fresh_node):
     before = etc(node)
     results = applied(node)
     assert "slurm_pam.confirm" in results["slurm_pam-confirm-awaited"]["comment"]
+    # Last of all, or what comes after it could come when the time is over.
+    assert list(results)[-1] == "slurm_pam-confirm-awaited"
     assert armed(node) and logind(node) == "inactive"
     assert not node.ssh("alice").ok
     assert etc(node) != before
@@ -51,7 +65,7 @@ def test_a_dry_run_and_a_node_that_is_as_it_should_be_arm_nothing(node):
     applied(node)
     assert node.salt("slurm_pam.confirm") == "Confirmed: this node stays as it is"
     assert not armed(node)
-    assert not node.run(["test", "-e", "/var/lib/slurm_pam"]).ok
+    assert not node.run(["test", "-e", STATE]).ok
     assert changed(applied(node)) == []
     assert not armed(node)
     settings(node, confirm=300, logind="stop", sshd={"options": {"X11Forwarding": False}})
@@ -104,8 +118,7 @@ def test_sshd_file_is_the_first_to_come_back(node):
 def test_an_apply_that_takes_longer_than_it_may_is_taken_back_whole(node):
     settings(node, confirm=2, sshd={"options": {"X11Forwarding": False}})
     before = etc(node)
-    node.write("/usr/local/sbin/sshd", '#!/bin/sh\nsleep 2; exec /usr/sbin/sshd "$@"\n')
-    node.run(["chmod", "755", "/usr/local/sbin/sshd"], check=True)
+    fake(node, "/usr/local/sbin/sshd", 'sleep 2; exec /usr/sbin/sshd "$@"')
     results = apply(node)
     node.run(["rm", "/usr/local/sbin/sshd"], check=True)
     assert "Set slurm_pam:confirm to more seconds" in results["slurm_pam-confirm-awaited"]["comment"]
@@ -115,13 +128,70 @@ def test_an_apply_that_takes_longer_than_it_may_is_taken_back_whole(node):
 def test_what_cannot_be_taken_back_is_not_begun(node):
     settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
     before = etc(node)
-    node.write("/usr/local/bin/systemd-run", "#!/bin/sh\necho no bus >&2; exit 1\n")
-    node.run(["chmod", "755", "/usr/local/bin/systemd-run"], check=True)
+    fake(node, "/usr/local/bin/systemd-run", "echo no bus >&2; exit 1")
     (comment,) = failed(apply(node)).values()
     node.run(["rm", "/usr/local/bin/systemd-run"], check=True)
     assert "Nothing was changed" in comment and "no bus" in comment
     assert etc(node) == before
-    assert not node.run(["test", "-e", "/var/lib/slurm_pam"]).ok
+    assert not node.run(["test", "-e", STATE]).ok
+    settings(node, confirm=300)
+
+
+def test_an_earlier_apply_keeps_its_timer_where_a_new_one_cannot_be_started(node):
+    settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
+    before = etc(node)
+    applied(node)
+    once, timer = etc(node), timers(node)
+    settings(node, confirm=300, sshd={"options": {"X11Forwarding": False, "AllowTcpForwarding": False}})
+    fake(node, "/usr/local/bin/systemd-run", "echo no bus >&2; exit 1")
+    (comment,) = failed(apply(node)).values()
+    node.run(["rm", "/usr/local/bin/systemd-run"], check=True)
+    assert "no bus" in comment and "an earlier one is taken back at" in comment
+    assert etc(node) == once
+    assert timers(node) == timer
+    applied(node)
+    assert len(timers(node)) == 1 and timers(node) != timer
+    node.salt("slurm_pam_confirm.take_back")
+    assert etc(node) == before
+    assert not armed(node)
+    settings(node, confirm=300)
+
+
+def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
+    """One of its units takes its time."""
+    settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
+    node.write("/etc/systemd/system/slow.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 15\n")
+    before = etc(node)
+    applied(node)
+    node.write(f"{STATE}/units", node.read(f"{STATE}/units") + "start slow.service\n")
+    node.run(["systemctl", "start", "--no-block", timers(node)[0].replace(".timer", ".service")], check=True)
+    node.until(lambda: node.run(["systemctl", "is-active", "slow"]).stdout.strip() == "activating", "take-back", 30)
+    told = node.run(["salt-call", "--local", "slurm_pam.confirm"])
+    assert not told.ok and "is being taken back just now" in told.stdout + told.stderr
+    assert node.salt("slurm_pam_confirm.status")["state"] == "being taken back"
+    assert "is being taken back just now" in failed(apply(node))["slurm_pam-confirm-armed"]
+    node.until(lambda: taken_back(node), "take-back", 60)
+    assert etc(node) == before
+    settings(node, confirm=300)
+
+
+def test_a_take_back_that_fails_says_what_to_do(node):
+    """A directory is where a file was. The timer does not do better, and by then it is too late to confirm."""
+    settings(node, confirm=30, sshd={"options": {"X11Forwarding": False}})
+    before = etc(node)
+    applied(node)
+    (path,) = (path for path in node.read(f"{STATE}/paths").splitlines() if path.endswith("/00-slurm_pam.conf"))
+    node.run(["sh", "-c", f"rm {path}; mkdir {path}"], check=True)
+    told = node.run(["salt-call", "--local", "slurm_pam_confirm.take_back"])
+    assert not told.ok and "Not all could be taken back" in told.stdout + told.stderr
+    assert f"run {STATE}/take-back again" in " ".join((told.stdout + told.stderr).split())
+    node.until(lambda: not armed(node), "timer", 60)
+    assert node.salt("slurm_pam_confirm.status")["state"] == "taking back failed"
+    told = node.run(["salt-call", "--local", "slurm_pam.confirm"])
+    assert not told.ok and "Too late" in told.stdout + told.stderr
+    node.run(["rmdir", path], check=True)
+    node.run(["sh", f"{STATE}/take-back"], check=True)
+    assert etc(node) == before
     settings(node, confirm=300)
 
 
@@ -130,8 +200,7 @@ def test_a_timer_that_is_gone_is_told(node):
     settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
     before = etc(node)
     applied(node)
-    node.run(["systemctl", "stop", "slurm_pam-take-back.timer"], check=True)
-    node.write(f"{STATE}/until", "1\n")
+    node.run(["systemctl", "stop", *timers(node)], check=True)
     told = applied(node)["slurm_pam-confirm-armed"]["comment"]
     assert "its timer is gone" in told and "slurm_pam_confirm.take_back" in told
     node.salt("slurm_pam_confirm.take_back")

@@ -78,6 +78,8 @@ class Reader:
             done = self.cluster.nodes[node].ssh(prompt[:-1], words or "true")
         elif line == "systemctl restart salt-master":
             self.cluster.master.restart()
+            # Nobody types so fast that the minions are not back.
+            self.cluster.master.accept(*(self.cluster.nodes.keys() - WITHOUT_MINION))
             return ""
         else:
             done = self.cluster.master.shell(line, timeout=600)
@@ -86,12 +88,14 @@ class Reader:
 
     @staticmethod
     def missing(output, told):
-        position = 0
+        # Salt pads numbers to the width of the longest.
+        output, position = re.sub(" +", " ", output), 0
         for line in told:
-            found = output.find(line.strip(), position)
+            wanted = re.sub(" +", " ", line.strip())
+            found = output.find(wanted, position)
             if found < 0:
                 return line
-            position = found + len(line.strip())
+            position = found + len(wanted)
         return ""
 
 

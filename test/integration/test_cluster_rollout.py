@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 from harness.cluster import Cluster
-from harness.formula import EXAMPLE
+from harness.formula import EXAMPLE, etc
 
 HOSTS = ["head", "cn1", "cn2", "cn3", "gpu1"]
 PARTITIONS = {"batch": ["head", "cn1", "cn2", "cn3"], "gpu": ["gpu1"]}
@@ -115,6 +115,94 @@ def test_a_node_that_cannot_be_closed_stops_it_before_anything_is_changed(opened
     assert became(state) == {"cn1": "waiting", "cn2": "waiting", "cn3": "refused", "gpu1": "waiting"}, state["changes"]
     assert "/etc/pam.d/sshd" in reason(state, "cn3") and "pam_permit" in reason(state, "cn3")
     assert closed(opened) == []
+
+
+def test_a_node_without_slurmd_stops_it_before_anything_is_changed(opened):
+    """An audit tells it beside what an apply would change; to a rollout it is a reason not to begin."""
+    before = {name: etc(opened.nodes[name]) for name in TARGETS}
+    opened.nodes["cn3"].run(["systemctl", "disable", "--now", "slurmd"], check=True)
+    state, _ = rollout(opened)
+    opened.nodes["cn3"].run(["systemctl", "enable", "--now", "slurmd"], check=True)
+    assert became(state) == {"cn1": "waiting", "cn2": "waiting", "cn3": "refused", "gpu1": "waiting"}, state["changes"]
+    assert "this node does not run slurmd" in reason(state, "cn3")
+    assert {name: etc(opened.nodes[name]) for name in TARGETS} == before
+
+
+def test_a_node_that_still_waits_to_be_confirmed_is_verified_and_confirmed(opened):
+    opened.master.salt("cn2", "state.apply", "slurm_pam", 'pillar={"slurm_pam": {"confirm": 250}}')
+    assert opened.master.salt("cn2", "slurm_pam_confirm.status")["cn2"]["state"] == "waiting"
+    state, _ = rollout(opened, batch=5)
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
+    told = opened.master.salt("cn* or gpu*", "slurm_pam_confirm.status").values()
+    assert [status["state"] for status in told] == ["nothing"] * len(TARGETS)
+
+
+def test_a_node_that_took_itself_back_is_not_called_done(opened):
+    """Its timer is over just when everything has been verified."""
+    probe = {
+        "command": "sh -c 'test {node} != cn2 || ssh -o BatchMode=yes root@cn2 sh /var/lib/slurm_pam/confirm/take-back'"
+    }
+    state, _ = rollout(opened, probes=[*PROBES, probe])
+    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "waiting", "gpu1": "waiting"}, state["changes"]
+    assert "Too late" in reason(state, "cn2")
+    assert closed(opened) == ["cn1"]
+
+
+def fake(node, path, script):
+    """A program of that name ahead of the node's own, for its minion."""
+    node.write(path, f"#!/bin/sh\n{script}\n")
+    node.run(["chmod", "755", path], check=True)
+
+
+def test_what_goes_wrong_on_a_node_is_taken_back_there(opened):
+    """One apply fails, one node is not as it should be afterwards, and one cannot be taken back; a fourth is well."""
+    wrapper, own = "/usr/local/bin/systemctl", 'exec /usr/bin/systemctl "$@"'
+    confirm = "/var/lib/slurm_pam/confirm"
+    # slurm_pam.logind is the last that an apply does, and the first that needs this verb.
+    masking = 'case "$*" in *mask*systemd-logind*)'
+    drift = "echo account required pam_permit.so >> /etc/pam.d/slurm-common-account-pc"
+    broken = f"echo 'echo the disk is full >&2; exit 1' > {confirm}/take-back; exit 1"
+    fake(opened.nodes["cn2"], wrapper, f"{masking} exit 1;; esac\n{own}")
+    fake(opened.nodes["cn3"], wrapper, f"{masking} {drift};; esac\n{own}")
+    fake(opened.nodes["gpu1"], wrapper, f"{masking} {broken};; esac\n{own}")
+    before = {name: etc(opened.nodes[name]) for name in ("cn2", "cn3")}
+    state, _ = rollout(opened, batch=5, confirm=120)
+    for name in ("cn2", "cn3", "gpu1"):
+        opened.nodes[name].run(["rm", wrapper], check=True)
+    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "taken back", "gpu1": "failed"}, state[
+        "changes"
+    ]
+    assert "slurm_pam-logind-managed: " in reason(state, "cn2")
+    assert "after the apply: slurm_pam-pam-stacks-managed" in reason(state, "cn3")
+    assert "Taking back failed: " in reason(state, "gpu1") and "the disk is full" in reason(state, "gpu1")
+    assert {name: etc(opened.nodes[name]) for name in ("cn2", "cn3")} == before
+    assert closed(opened) == ["cn1", "gpu1"]
+    state, _ = rollout(opened, batch=5)
+    assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
+
+
+def test_an_apply_that_hangs_does_not_hold_the_rollout(opened):
+    """The others of its batch are done; the node is as it was, also when the apply goes on at last."""
+    hanging = opened.nodes["cn2"]
+    before = etc(hanging)
+    hang = "while [ -e /root/hang ]; do sleep 1; done"
+    fake(
+        hanging,
+        "/usr/local/bin/systemctl",
+        f'case "$*" in *mask*systemd-logind*) {hang};; esac\nexec /usr/bin/systemctl "$@"',
+    )
+    hanging.write("/root/hang", "")
+    start = time.monotonic()
+    state, _ = rollout(opened, batch=5, confirm=100)
+    took = time.monotonic() - start
+    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "done", "gpu1": "done"}, state["changes"]
+    assert "no answer to state.apply within 60 s; it may still be at it" in reason(state, "cn2")
+    assert took < 240
+    assert hanging.ssh("alice").ok
+    hanging.run(["rm", "/root/hang"], check=True)
+    hanging.until(lambda: not opened.master.salt("cn2", "state.running")["cn2"], "apply ended", 90)
+    hanging.run(["rm", "/usr/local/bin/systemctl"], check=True)
+    assert etc(hanging) == before
 
 
 def test_a_dead_minion_is_left_out_and_named(opened):

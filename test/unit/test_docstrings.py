@@ -10,7 +10,8 @@ import salt.utils.args
 from harness.source import load
 
 ROOT = pathlib.Path(__file__).parents[2]
-KINDS = {"_modules": "execution", "_states": "state"}
+KINDS = {"_modules": "execution", "_states": "state", "_runners": "runner"}
+COMMANDS = {"execution": ("salt", "salt-call"), "state": ("salt", "salt-call"), "runner": ("salt-run",)}
 REQUISITES = {"require", "require_in", "watch", "watch_in", "onchanges", "order", "onlyif", "unless"}
 
 
@@ -51,7 +52,7 @@ def test_documented(kind, name, function):
     docstring = inspect.getdoc(function)
     assert docstring, "there is no docstring"
     assert re.search(r"^\.\. versionadded:: \d+\.\d+\.\d+$", docstring, re.MULTILINE), "it does not say since when"
-    if kind == "execution":
+    if kind != "state":
         assert re.search(r"CLI Example:\n\n\.\. code-block:: bash\n\n    salt", docstring), "there is no CLI example"
 
 
@@ -62,7 +63,7 @@ def test_examples_can_be_called(kind, name, function):
         called = next(
             (index for index, word in enumerate(words) if re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", word)), None
         )
-        assert called is not None and words[0] in ("salt", "salt-call"), words
+        assert called is not None and words[0] in COMMANDS[kind], words
         assert words[called] == f"{name}.{function.__name__}"
         positional, keywords = [], {}
         for value in salt.utils.args.parse_input(words[called + 1 :]):
@@ -89,4 +90,4 @@ def test_state_examples_take_these_arguments(kind, name, function):
 
 
 def test_there_are_functions():
-    assert {"parse", "edit", "expand", "show"} <= {parameter.values[2].__name__ for parameter in FUNCTIONS}
+    assert {"parse", "edit", "expand", "show", "rollout"} <= {parameter.values[2].__name__ for parameter in FUNCTIONS}
