@@ -229,6 +229,12 @@ def children(node: Node) -> list[str]:
 # A master with many minions
 
 
+def many_minions() -> int:
+    """As many as this machine holds, with half a GiB for each node and a dozen nodes for each processor."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return max(3, min(int(memory * 0.7 / 0.5), 12 * (os.cpu_count() or 1)))
+
+
 def cluster(count: int) -> dict[str, float]:
     hosts = [f"n{number}" for number in range(count)]
     with Cluster.boot(hosts, hosts, {"all": hosts}) as booted:
@@ -334,7 +340,7 @@ def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, na
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--minions", type=int, default=24)
+    parser.add_argument("--minions", type=int, default=many_minions(), help="%(default)s on this machine")
     arguments = parser.parse_args()
     host.install_packages()
     interrupt_on_signals()
@@ -344,7 +350,8 @@ def main() -> None:
         node = nodes.pop("formula")
         node.run(["salt-call", *APPLY, "slurm_pam"], check=True)
         low = node.salt("state.show_low_sls", "slurm_pam")
-        nothing(node, len(low), len({chunk["__sls__"] for chunk in low}) + 1)
+        # init and modules are files without a state of their own.
+        nothing(node, len(low), len({chunk["__sls__"] for chunk in low}) + 2)
         with progress.step("rendering"):
             rows, render = rendering(node, 3 * arguments.rounds)
         with progress.step("applies that change nothing"):
