@@ -514,9 +514,12 @@ _SUBSTACK = "With slurm_pam:pam:account_base: substack, nothing in the node's ow
 
 def _proof(settings: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether the files would do what they should; no package needs to be there for that."""
-    pam, marker = settings["pam"], __salt__["slurm_pam_plan.marker"]()
+    pam, stacks = settings["pam"], __salt__["slurm_pam_plan.stacks"](settings)
+    own = {"marker": __salt__["slurm_pam_plan.marker"](), "replace": pam["replace"]}
     try:
-        __salt__["pam_stack.plan"](**__salt__["slurm_pam_plan.stacks"](settings), marker=marker, replace=pam["replace"])
+        # Where nothing is to be written, the state that would write proves what is there; once is enough.
+        if any(change["before"] != change["after"] for change in __salt__["pam_stack.plan"](stacks["files"], **own)):
+            __salt__["pam_stack.plan"](**stacks, **own)
     except CommandExecutionError as problem:
         yield Finding("\n".join([str(problem), *([_SUBSTACK] if pam["account_base"] == "copy" else [])]))
 

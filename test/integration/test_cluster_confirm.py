@@ -41,7 +41,7 @@ def test_without_the_setting_nothing_is_armed(fresh_node):
 def test_a_first_apply_is_taken_back_whole(fresh_node):
     """The minion has never synced, and the file that was odd before is as odd afterwards."""
     node = fresh_node
-    settings(node, confirm=15)
+    settings(node, confirm=40)
     node.run(["chmod", "640", "/etc/pam.d/sshd"], check=True)
     before = etc(node)
     results = applied(node)

@@ -270,20 +270,35 @@ UNPROVEN = "The new PAM files would not do what they should. Nothing was written
 def test_a_proof_that_fails_is_told_as_it_is(preflight, files, base):
     asked = []
 
-    def plan(files, policy, marker, replace):
+    def plan(files, policy=None, marker=None, replace=None):
         asked.append((files, policy, marker, replace))
-        raise CommandExecutionError(UNPROVEN)
+        if policy:
+            raise CommandExecutionError(UNPROVEN)
+        return [{"path": "/x", "before": "", "after": "a"}]
 
     preflight.__salt__["pam_stack.plan"] = plan
     preflight._stacks = preflight._policy = lambda settings: []
     settings = {"pam": {**PAM, "account_base": base}, "slurm": {"use_pam": False}}
     (finding,) = preflight._pam_files(settings)
-    assert asked == [(FILES, ["some"], MARKER, False)]
+    assert asked == [(FILES, None, MARKER, False), (FILES, ["some"], MARKER, False)]
     assert finding.kind == "problems"
     hint = (
         "\nWith slurm_pam:pam:account_base: substack, nothing in the node's own rules can end the stack ahead of ours"
     )
     assert finding.text() == UNPROVEN + (hint if base == "copy" else "")
+
+
+def test_where_nothing_is_to_be_written_nothing_is_proven_ahead(preflight, files):
+    asked = []
+
+    def plan(files, policy=None, **_):
+        asked.append(policy)
+        return [{"path": "/x", "before": "a", "after": "a"}]
+
+    preflight.__salt__["pam_stack.plan"] = plan
+    preflight._stacks = preflight._policy = lambda settings: []
+    assert list(preflight._pam_files({"pam": {**PAM, "account_base": "copy"}, "slurm": {"use_pam": False}})) == []
+    assert asked == [None]
 
 
 @pytest.mark.parametrize("look", ["_stacks", "_not_ours", "_policy"])
