@@ -277,7 +277,8 @@ def target_lines(measured):
         if found:
             told = "reached" if min(found) >= target else "missed"
             times = " and ".join(f"{ratio:.1f}" for ratio in found)
-            yield f"- Target: {beginning}, {target} times as fast as {subject.__doc__}: {told}, {times} times"
+            wanted = "as fast as" if target == 1 else f"{target} times as fast as"
+            yield f"- Target: {beginning} {wanted} {subject.__doc__}: {told}, {times} times"
 
 
 def report(subjects, missing):
