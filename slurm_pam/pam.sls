@@ -12,7 +12,7 @@ slurm_pam-pam-stacks-managed:
     - use:
       - test: slurm_pam-settings
     - require:
-      - sls: slurm_pam.ready
+      - slurm_pam: slurm_pam-ready
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
       - sls: slurm_pam.slurm
