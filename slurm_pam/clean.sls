@@ -25,6 +25,7 @@ slurm_pam-clean-confirm-disarmed:
   slurm_pam_confirm.disarmed:
     - require:
       - slurm_pam: slurm_pam-clean-ready
+    - failhard: True
 
 slurm_pam-clean-logind-restored:
   slurm_pam.logind_restored:
