@@ -26,7 +26,7 @@ class Modules:
     def __init__(self, *names: str) -> None:
         self.salt = {}
         self.files = {}
-        for path in sorted((REPO / "_modules").glob("*.py")):
+        for path in sorted((REPO / "_modules").glob("[!_]*.py")):
             module = load(f"_modules/{path.name}", __salt__=self.salt)
             name = getattr(module, "__virtualname__", path.stem)
             if name in names:
