@@ -2,9 +2,13 @@
 
 import importlib.util
 import inspect
+import sys
 from types import ModuleType, SimpleNamespace
 
 from harness.paths import REPO
+
+# As the loader does: a face imports the library by its name, and so may a test.
+sys.path.insert(0, str(REPO / "_modules"))
 
 
 def load(path: str, **dunders: object) -> ModuleType:
