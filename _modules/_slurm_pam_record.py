@@ -1,10 +1,8 @@
 """
-Where on this node the formula has put what, so that it is found again after the settings have changed.
+What was applied to this node, so that it is found again after the settings have changed.
 
 An apply writes it down before it changes anything, and ``slurm_pam.clean`` takes back what stands there, whatever the
 settings say by then.
-
-.. versionadded:: 1.0.0
 """
 
 from __future__ import annotations
@@ -15,9 +13,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import _slurm_pam_wanted
+import file_transaction
 from salt.exceptions import CommandExecutionError
 
-PATH = "/var/lib/slurm_pam/places.json"
 # Settings that say where something of ours stands, or what stood in its place.
 _PLACES = (
     ("access", "file"),
@@ -39,49 +38,27 @@ _DEEDS = {
 _WAS_MASKED = "systemd-logind was masked"
 
 
-def path() -> str:
-    """
-    The file in which it is written down.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_places.path
-
-    .. versionadded:: 1.0.0
-    """
-    return PATH
-
-
 def recorded() -> dict[str, Any]:
     """
     What is written down: ``{"slurm_pam:access:file": "/etc/security/slurm-access.conf", ...}``, and whether
     systemd-logind was masked before the first apply. Empty where nothing was applied, or all of it was taken back.
 
     Raises CommandExecutionError where the file cannot be understood.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_places.recorded
-
-    .. versionadded:: 1.0.0
     """
-    text = __salt__["file_transaction.read"](PATH)
+    path = _slurm_pam_wanted.RECORD
+    text = file_transaction.read(path)
     if text is None:
         return {}
     try:
-        places = json.loads(text)
-        if not isinstance(places, dict):
+        found = json.loads(text)
+        if not isinstance(found, dict):
             raise ValueError("it is no mapping")
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError) as error:
         raise CommandExecutionError(
-            f"{PATH}, where the formula keeps what it has put where, cannot be read: {problem}. "
+            f"{path}, where the formula keeps what it has put where, cannot be read: {error}. "
             "Remove it, and look through README's list of what is changed on a node"
-        ) from problem
-    return places
+        ) from error
+    return found
 
 
 def record(settings: Mapping[str, Any]) -> str:
@@ -90,22 +67,13 @@ def record(settings: Mapping[str, Any]) -> str:
 
     settings
         The merged settings of the formula.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_places.record '{...}'
-
-    .. versionadded:: 1.0.0
     """
     before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: _is_masked()}
     deeds = {
         _key(way): max(before.get(_key(way), order[0]), _value(settings, way), key=order.index)
         for way, order in _DEEDS.items()
     }
-    places = {**before, **deeds}
-    return json.dumps(places, indent=1, sort_keys=True) + "\n"
+    return json.dumps({**before, **deeds}, indent=1, sort_keys=True) + "\n"
 
 
 def moved(settings: Mapping[str, Any]) -> list[str]:
@@ -115,14 +83,6 @@ def moved(settings: Mapping[str, Any]) -> list[str]:
 
     settings
         The merged settings of the formula.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_places.moved '{...}'
-
-    .. versionadded:: 1.0.0
     """
     before = recorded()
     return [
@@ -135,44 +95,24 @@ def moved(settings: Mapping[str, Any]) -> list[str]:
 
 def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The settings with the places that were used, and with as much as was done, for taking it back.
+    The settings with the places that were used, and with as much as was done, for taking it back. Where systemd-logind
+    was masked before the first apply, nothing was done to it.
 
     settings
         The merged settings of the formula.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_places.applied '{...}'
-
-    .. versionadded:: 1.0.0
     """
     before, settings = recorded(), copy.deepcopy(dict(settings))
     for *sections, name in (*_PLACES, *_DEEDS):
         section = _value(settings, sections)
         section[name] = before.get(_key((*sections, name)), section[name])
+    if before.get(_WAS_MASKED):
+        settings["logind"] = "keep"
     return settings
-
-
-def logind_was_masked() -> bool:
-    """
-    Whether systemd-logind was masked before the formula was first applied here.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_places.logind_was_masked
-
-    .. versionadded:: 1.0.0
-    """
-    return bool(recorded().get(_WAS_MASKED))
 
 
 def _is_masked() -> bool:
     """systemd.unit(5): a unit whose file is a link to /dev/null."""
-    return os.path.realpath("/etc/systemd/system/systemd-logind.service") == os.devnull
+    return os.path.realpath(_slurm_pam_wanted.mask("systemd-logind.service")) == os.devnull
 
 
 def _named(settings: Mapping[str, Any], ways: Iterable[tuple[str, ...]]) -> dict[str, Any]:

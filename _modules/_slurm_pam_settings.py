@@ -3,8 +3,6 @@ The settings of slurm_pam: which there are, what each may be, and what is wrong 
 
 A pillar is checked whole and before anything changes. Every problem names the key by its path in the pillar
 (``slurm_pam:access:groups:hpc_admin_g:origins``), what was found there and what is allowed.
-
-.. versionadded:: 1.0.0
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# Of the formula that these modules came with.
 VERSION = "1.0.0"
 
 
@@ -31,6 +30,10 @@ class Named(NamedTuple):
 
     name: Value
     entry: Any
+
+
+class Options(dict):
+    """A mapping of known settings, of which ``null`` takes one out again."""
 
 
 class Option(NamedTuple):
@@ -63,17 +66,7 @@ def _matching(allowed: str, pattern: str) -> Value:
 
 
 def as_word(value: Any) -> Any:
-    """
-    A YAML scalar as the word that a PAM file has for it: ``true``/``false`` for a boolean, digits for an integer.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_settings.as_word True
-
-    .. versionadded:: 1.0.0
-    """
+    """A YAML scalar as the word that a PAM file has for it: ``true``/``false`` for a boolean, digits for an integer."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int) else value
@@ -153,7 +146,7 @@ _GROUP = {**_WHO, "members": _list_of(_ACCOUNT), "gid": _or_null(_NUMBER), "loca
 _NODE_SETTINGS: dict[str, Any] = {
     "mode": _one_of("audit", "adopt", "enforce"),
     "module": _one_of("pam_slurm_adopt", "pam_slurm"),
-    "pam_slurm_adopt": {name: _or_null(option.value) for name, option in ADOPT_OPTIONS.items()},
+    "pam_slurm_adopt": Options((name, _or_null(option.value)) for name, option in ADOPT_OPTIONS.items()),
     "pam_slurm": dict.fromkeys(LEGACY_FLAGS, _FLAG),
     "require_slurmd": _FLAG,
     "confirm": _NUMBER,
@@ -199,34 +192,57 @@ _SETTINGS = {
 }
 
 
-def adopt_defaults() -> dict[str, str | None]:
+def without_nulls(settings: Mapping[str, Any], schema: Any = _SETTINGS) -> dict[str, Any]:
     """
-    The options of pam_slurm_adopt in its page's order, each with what it is where nothing is written.
+    The settings without the entries that ``null`` takes out. Where ``null`` is a value like others, it stays.
 
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_settings.adopt_defaults
-
-    .. versionadded:: 1.0.0
+    settings
+        The merged settings of the formula, which have to be of the right shape (see :py:func:`misfits`).
     """
-    return {name: option.default for name, option in ADOPT_OPTIONS.items()}
+    if isinstance(schema, Named):
+        return {name: without_nulls(entry, schema.entry) for name, entry in settings.items() if entry is not None}
+    if isinstance(schema, Options):
+        return {name: value for name, value in settings.items() if value is not None}
+    if isinstance(schema, dict):
+        return {name: without_nulls(value, schema.get(name)) for name, value in settings.items()}
+    return settings
 
 
-def version() -> str:
+def origins(settings: Mapping[str, Any], layers: list[tuple[str, Any]]) -> dict[str, dict[str, Any]]:
     """
-    The version of the formula that these modules came with.
+    Where each setting comes from: ``{"slurm_pam:mode": {"value": "enforce", "from": "defaults.yaml"}}``.
 
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_settings.version
-
-    .. versionadded:: 1.0.0
+    settings
+        The merged settings of the formula.
+    layers
+        What they were merged from, each with what it is called; the last one to have a setting gave it.
     """
-    return VERSION
+    return {
+        ":".join(("slurm_pam", *path)): {
+            "value": value,
+            "from": next(source for source, layer in reversed(layers) if _has(layer, path)),
+        }
+        for path, value in _leaves(settings)
+    }
+
+
+def _leaves(mapping: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _has(layer: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(layer, Mapping) or key not in layer:
+            return False
+        layer = layer[key]
+    return True
+
+
+# What is wrong with them
 
 
 def misfits(given: Any) -> list[str]:
@@ -235,14 +251,6 @@ def misfits(given: Any) -> list[str]:
 
     given
         The pillar ``slurm_pam`` as it came, partitions included, whether this node is in them or not.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_settings.misfits '{mode: enforced}'
-
-    .. versionadded:: 1.0.0
     """
     found = list(_misfits("slurm_pam", given, _SETTINGS))
     if not found:
@@ -262,20 +270,11 @@ def problems(given: Any, settings: Mapping, slurm_version: str | None = None) ->
         What came of it for this node, merged over the defaults.
     slurm_version
         The installed Slurm (``22.05.8``), for the options that it does not know yet; none where there is no Slurm yet.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call slurm_pam_settings.problems '{mode: enforced}' '{}'
-
-    .. versionadded:: 1.0.0
     """
-    # Settings of the wrong shape cannot be looked at any further.
-    return misfits(given) or [
-        *_contradictions(settings),
-        *_unknown_to(slurm_version, settings.get("pam_slurm_adopt", {})),
-    ]
+    if wrong := misfits(given):
+        return wrong  # Settings of the wrong shape cannot be looked at any further.
+    settings = without_nulls(settings)
+    return [*_contradictions(settings), *_unknown_to(slurm_version, settings.get("pam_slurm_adopt", {}))]
 
 
 def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
@@ -308,8 +307,7 @@ def _nearest(found: Any, words: str) -> str:
 def _contradictions(settings: Mapping) -> Iterator[str]:
     """What is wrong with the settings taken together."""
     access = settings.get("access", {})
-    admins = [name for kind in ("groups", "users") for name, who in access.get(kind, {}).items() if who is not None]
-    if not admins and not access.get("root_only"):
+    if not access.get("groups") and not access.get("users") and not access.get("root_only"):
         yield (
             "slurm_pam:access names no administrator, so that nobody but root could get in when Slurm is broken; "
             "allowed is at least one entry in slurm_pam:access:groups or slurm_pam:access:users, "
@@ -317,7 +315,7 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
         )
     for kind in ("groups", "users"):
         for name, who in access.get(kind, {}).items():
-            if who is not None and not who.get("origins"):
+            if not who.get("origins"):
                 yield f"slurm_pam:access:{kind}:{name}:origins is missing; it has to be {_ORIGINS.allowed}"
     if settings.get("mode") == "adopt" and settings.get("module") == "pam_slurm":
         yield (
@@ -331,7 +329,7 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
 def _adopts_nobody(settings: Mapping) -> Iterator[str]:
     """Options with which pam_slurm_adopt answers ``ignore``, so that a stack lets users without a job in."""
     options, service = settings.get("pam_slurm_adopt", {}), settings.get("pam", {}).get("service", "sshd")
-    acts_for = options.get("service") or ADOPT_OPTIONS["service"].default
+    acts_for = options.get("service", ADOPT_OPTIONS["service"].default)
     if acts_for not in (service, "*"):
         yield (
             f"slurm_pam:pam_slurm_adopt:service is {acts_for!r}, but slurm_pam:pam:service is {service!r}, for which "
@@ -350,8 +348,8 @@ def _unknown_to(slurm_version: str | None, options: Mapping) -> Iterator[str]:
         return
     installed = tuple(int(number) for number in re.findall(r"\d+", slurm_version)[:3])
     for name, option in ADOPT_OPTIONS.items():
-        value = as_word(options.get(name))
-        if value not in (None, option.default) and installed < option.since:
+        value = as_word(options.get(name, option.default))
+        if value != option.default and installed < option.since:
             since = "{}.{:02}".format(*option.since) + "".join(f".{number}" for number in option.since[2:])
             yield (
                 f"slurm_pam:pam_slurm_adopt:{name} is {value!r}, but the installed Slurm {slurm_version} does not know "
