@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 
 from harness.paths import REPO
 
-# As the loader does: a face imports the library by its name, and so may a test.
-sys.path.insert(0, str(REPO / "_modules"))
+# As while Salt's loader executes a face, so that a test imports the library like a face.
+sys.path.append(str(REPO / "_modules"))
 
 
 def load(path: str, **dunders: object) -> ModuleType:
@@ -26,7 +26,7 @@ class Modules:
     def __init__(self, *names: str) -> None:
         self.salt = {}
         self.files = {}
-        for path in sorted((REPO / "_modules").glob("*.py")):
+        for path in sorted((REPO / "_modules").glob("[!_]*.py")):
             module = load(f"_modules/{path.name}", __salt__=self.salt)
             name = getattr(module, "__virtualname__", path.stem)
             if name in names:
