@@ -352,7 +352,7 @@ class _Expansion:
         if (path, conf) not in self._entries:
             # Counted before they are parsed, which takes most of the time.
             self._to_read = self._bounded(self._to_read + text.count("\n"), path)
-            entries = _pam_grammar.parse(text, self.libpam, conf)
+            entries = _pam_grammar.parsed(text, self.libpam, conf)
             self.opened.append(path)
             self._entries[path, conf] = [entry for entry in entries if entry["kind"] not in ("blank", "comment")]
         return self._entries[path, conf]
@@ -385,7 +385,7 @@ class _Expansion:
             "control": entry["control"],
             "actions": actions,
             "module": entry.get("module"),
-            "args": entry.get("args", []),
+            "args": [*entry.get("args", ())],
             "always": _constant(entry.get("module"), type_),
             "file": path,
             "line": entry["line"],

@@ -13,6 +13,7 @@ import functools
 import itertools
 import re
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import _pam_libpam
@@ -330,6 +331,23 @@ def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[E
             while position > starts[number]:
                 number, _ = next(numbered)
     return entries
+
+
+# What is kept comes to some megabytes at most; PAM files are shorter than that, and a node has fewer.
+_MOST_KEPT = 64
+_LONGEST_KEPT = 16 * 1024
+
+
+def parsed(text: str, libpam: Libpam, conf: bool = False) -> Sequence[Entry]:
+    """As ``parse``, for a text that may come again soon. The entries are kept, and nobody changes them."""
+    if len(text) > _LONGEST_KEPT:
+        return parse(text, libpam, conf)
+    return _kept(text, libpam["version"], libpam["debian"], conf)
+
+
+@functools.lru_cache(maxsize=_MOST_KEPT)
+def _kept(text: str, version: str, debian: bool, conf: bool) -> Sequence[Entry]:
+    return parse(text, {"version": version, "debian": debian}, conf)
 
 
 def render(entries: list[Entry]) -> str:
