@@ -308,7 +308,7 @@ def test_find():
     assert _pam_edit.find(entries, control="required", args=["d", "b c"], module="x.so") == entries
     assert not _pam_edit.find("auth required /lib/x.so\n", module="/usr/lib/x.so")
     with pytest.raises(PamUsageError, match="selects nothing"):
-        _pam_edit.find(STACK)
+        _pam_edit.find(entries)
 
 
 LINES = st.sampled_from(
