@@ -7,47 +7,54 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import _pam_grammar
 import _pam_libpam
 from _pam_errors import PamError, PamUsageError
-from _pam_grammar import BLANKS, CONTROLS, INCLUDES, LOWER, TYPES
+from _pam_grammar import BLANKS, CONTROLS, INCLUDES, LOWER, TYPES, Entry, Libpam
+
+# A test of what an entry has under one key; several of them, each with its key.
+Test = Callable[[Any], bool]
+Selection = list[tuple[str, Test]]
+Selector = dict[str, Any]
 
 _KEYWORDS = (*CONTROLS, *INCLUDES, "@include")
 
 
-# --- selecting ---
+# Selecting
 
 
-def _typed(wanted):
+def _typed(wanted: str) -> Test:
     wanted = wanted.translate(LOWER)
     return lambda type_: type_ == wanted
 
 
-def _named(wanted):
+def _named(wanted: str) -> Test:
     """A bare name stands for every path that ends in it. A carriage return belongs to the line's end, to us."""
     return lambda name: wanted in (name or "") and wanted in (name.rstrip("\r"), name.rstrip("\r").rpartition("/")[2])
 
 
-def _controlled(wanted):
+def _controlled(wanted: str) -> Test:
     wanted = _plain_control(wanted)
     return lambda control: control is not None and _plain_control(control) == wanted
 
 
 @functools.lru_cache(maxsize=256)
-def _plain_control(control):
+def _plain_control(control: str) -> str:
     """A control without what makes no difference: brackets around a keyword, case, and how many blanks there are."""
     value = " ".join(_argument(control).split())
     keyword = value.translate(LOWER)
     return keyword if keyword in _KEYWORDS else value
 
 
-def _has_args(wanted):
+def _has_args(wanted: str | list) -> Test:
     wanted = _arguments(wanted)
     return lambda args: set(wanted) <= {arg.rstrip("\r") for arg in args or []}
 
 
-def _arguments(args):
+def _arguments(args: str | list) -> list[str]:
     """Arguments as words: from a list of them, or from text as it stands in a PAM file."""
     if isinstance(args, str):
         return _pam_grammar.words(args)
@@ -66,7 +73,7 @@ _SELECTORS = {
 }
 
 
-def _selection(selector):
+def _selection(selector: Selector) -> Selection:
     """A selector as what _select takes."""
     if not isinstance(selector, dict) or not selector:
         raise PamUsageError(f"{selector!r} selects nothing; give one or more of {', '.join(_SELECTORS)}")
@@ -78,7 +85,7 @@ def _selection(selector):
     return [(key, _SELECTORS[key](wanted)) for key, wanted in selector.items()]
 
 
-def _select(entries, selection):
+def _select(entries: list[Entry], selection: Selection) -> list[int]:
     """The indexes of the rules and includes that pass every test."""
     found = range(len(entries))
     for key, test in selection:
@@ -86,37 +93,17 @@ def _select(entries, selection):
     return [index for index in found if entries[index]["kind"] in ("rule", "include")]
 
 
-def find(text, **selector):
+def find(text: str | list[Entry], **selector: Any) -> list[Entry]:
     """
-    Return the entries of a PAM file that a selector matches; comments never match.
+    The entries of a file that a selector matches; comments never match.
 
-    text
-        The file's text, or its entries.
-
-    selector
-        One or more of these; all of them must match.
-
-        ===========  =====================================================================================
-        ``type``     ``auth``, ``account``, ``password`` or ``session``
-        ``control``  the control; blanks, and the case of a keyword, make no difference
-        ``module``   the module; ``pam_unix.so`` also finds ``/lib/security/pam_unix.so``
-        ``target``   the file that an ``include``, ``substack`` or ``@include`` names
-        ``args``     arguments the rule must have, in any order; a list, or text as in a PAM file
-        ===========  =====================================================================================
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.find 'account required pam_unix.so' type=account module=pam_unix.so
+    ``text`` is the file's text, or its entries. The selector's keys are those of ``_SELECTORS``, and all must match.
     """
     entries = _pam_grammar.parse(text) if isinstance(text, str) else text
     return [entries[index] for index in _select(entries, _selection(selector))]
 
 
-# --- editing ---
+# Editing
 
 _TAB = 8
 _NEIGHBOURS = 3
@@ -125,13 +112,13 @@ _JUMP = re.compile(r"(=[ \t]*)([0-9]+)")
 _LINE_END = re.compile(r"\r?\n\Z")
 
 
-def _line_end(text):
+def _line_end(text: str) -> str:
     """The newline a text ends in, with its carriage return, or nothing."""
     end = _LINE_END.search(text)
     return end[0] if end else ""
 
 
-def _quote(word):
+def _quote(word: str) -> str:
     """An argument as it must be written."""
     written = word if word and not re.search(r"\A\[|[ \t\n]", word) else "[" + word.replace("]", "\\]") + "]"
     if re.search(r"[#\0\n]|\\\Z", written) or _argument(written) != word:
@@ -139,18 +126,18 @@ def _quote(word):
     return written
 
 
-def _argument(written):
+def _argument(written: str) -> str:
     return _pam_grammar.words(written)[0]
 
 
-def _column(text):
+def _column(text: str) -> int:
     return len(text.expandtabs(_TAB))
 
 
 class _Layout:
     """How a line is written: its words, and the blanks before, between and after them."""
 
-    def __init__(self, text, places):
+    def __init__(self, text: str, places: Callable[[str], list[list]]) -> None:
         self.text, self.places = text, places
         found = places(text)
         self.words = [word for word, _, _ in found]
@@ -166,11 +153,11 @@ class _Layout:
         self.gaps = [text[end:start] for end, start in zip(self.ends, self.starts)]
         self.rest = text[self.ends[-1] :]
 
-    def columns(self, index):
+    def columns(self, index: int) -> tuple[int, int]:
         """Where the blanks before a word begin and end, in columns."""
         return _column(self.text[: self.ends[index]]), _column(self.text[: self.starts[index]])
 
-    def gap(self, index, before, neighbours):
+    def gap(self, index: int, before: str, neighbours: list[str]) -> str:
         """
         The blanks before the word at an index, where the text before it is given.
 
@@ -188,7 +175,7 @@ class _Layout:
             return "\t" * max(1, -(-column // _TAB) - _column(before) // _TAB)
         return " " * max(1, column - _column(before))
 
-    def _shares(self, index, column, end, neighbours):
+    def _shares(self, index: int, column: int, end: int, neighbours: list[str]) -> bool:
         """Whether a word stands in the column of a neighbour's, and that is no accident: the words before differ."""
         for text in neighbours:
             other = _Layout(text, self.places)
@@ -196,7 +183,7 @@ class _Layout:
                 return True
         return False
 
-    def write(self, words, neighbours):
+    def write(self, words: list[str], neighbours: list[str]) -> str:
         """This line with other words: what is the same stays as it is, byte for byte."""
         kept = 0
         while kept < min(len(words), len(self.words)) and words[kept] == self.words[kept]:
@@ -216,7 +203,7 @@ class _Layout:
 class _Editor:
     """A PAM file under change. Between any two operations ``entries`` is what the parser makes of it (but ``line``)."""
 
-    def __init__(self, text, libpam):
+    def __init__(self, text: str, libpam: Libpam | None) -> None:
         libpam = libpam or _pam_libpam.node_libpam()
         self.parse, self.places, self.actions = (
             functools.partial(function, libpam=libpam)
@@ -226,10 +213,10 @@ class _Editor:
 
     # finding lines
 
-    def _all(self, selector):
+    def _all(self, selector: Selector) -> list[int]:
         return _select(self.entries, _selection(selector))
 
-    def _one(self, selector, besides=None):
+    def _one(self, selector: Selector, besides: int | None = None) -> int:
         """The index of the one line a selector means."""
         found = [index for index in self._all(selector) if index != besides]
         if len(found) == 1:
@@ -239,31 +226,31 @@ class _Editor:
         live = [index for index, entry in enumerate(self.entries) if entry["kind"] in ("rule", "include")]
         raise PamError(f"no line matches {selector}; the lines are:{self._listed(live)}")
 
-    def _any(self, selector, missing):
+    def _any(self, selector: Selector, missing: str | None) -> list[int]:
         """The indexes of the lines a selector means; that there are none is an error, unless told otherwise."""
         return self._all(selector) or ([] if missing == "ok" else [self._one(selector)])
 
-    def _naming(self, target, by_type):
+    def _naming(self, target: str, by_type: Selector) -> list[int]:
         """The lines that name a file, for one type or all; an ``@include`` does so for every type."""
         included = self._all({"target": target, "control": "@include"})
         return sorted({*included, *self._all({"target": target, **by_type})})
 
-    def _listed(self, indexes):
+    def _listed(self, indexes: Iterable[int]) -> str:
         numbers = [*itertools.accumulate((entry["text"].count("\n") for entry in self.entries), initial=1)]
         lines = [f"\n  line {numbers[index]}: {self.entries[index]['text'].strip()}" for index in indexes]
         return "".join(lines) or " none"
 
     @staticmethod
-    def _matters(entry, types):
+    def _matters(entry: Entry, types: Iterable[str]) -> bool:
         """Whether a line has a say in some types; one without a type has it in all."""
         return entry["kind"] in ("rule", "include", "invalid") and entry.get("type") in (*types, None)
 
     # writing lines
 
-    def _layout(self, index):
+    def _layout(self, index: int) -> _Layout:
         return _Layout(self.entries[index]["text"], self.places)
 
-    def _neighbours(self, place, type_):
+    def _neighbours(self, place: int, type_: str | None) -> list[str]:
         """The texts of the few lines nearest to a place whose way of writing can be followed."""
         nearest = sorted(
             (entry["type"] != type_, abs(index - place), index)
@@ -273,7 +260,7 @@ class _Editor:
         texts = (self.entries[index]["text"] for _, _, index in nearest)
         return list(itertools.islice((text for text in texts if "\n" not in text[:-1]), _NEIGHBOURS))
 
-    def _settle(self, first, last, texts):
+    def _settle(self, first: int, last: int, texts: list[str]) -> None:
         """Put texts in the place of some entries, if libpam reads each of them, and those around, by itself."""
         start, stop = max(first - 1, 0), last + 1
         texts = [entry["text"] for entry in self.entries[start:first]] + texts
@@ -285,7 +272,7 @@ class _Editor:
             )
         self.entries[start:stop] = fresh
 
-    def _write(self, index, words):
+    def _write(self, index: int, words: list[str]) -> None:
         """Give the line at an index other words."""
         layout = self._layout(index)
         if words != layout.words:
@@ -294,7 +281,7 @@ class _Editor:
             if self._layout(index).words != words:
                 raise PamError(f"this line cannot be changed as asked:{self._listed([index])}")
 
-    def _put(self, place, text):
+    def _put(self, place: int, text: str) -> None:
         """Put a line, given with its newline, before the entry at an index."""
         if not place or self.entries[place - 1]["text"].endswith("\n"):
             self._settle(place, place, [text])
@@ -304,7 +291,7 @@ class _Editor:
             self._settle(place - 1, place, [before["text"] + "\n", text.removesuffix(_line_end(text))])
             self._refuse_change(before, place - 1)
 
-    def _drop(self, index):
+    def _drop(self, index: int) -> None:
         """Remove a line."""
         if index and index == len(self.entries) - 1 and not self.entries[index]["text"].endswith("\n"):
             before = self.entries[index - 1]
@@ -315,12 +302,12 @@ class _Editor:
         else:
             self._settle(index, index + 1, [])
 
-    def _refuse_change(self, before, index):
+    def _refuse_change(self, before: Entry, index: int) -> None:
         """Refuse what changed more of a line than its newline, which belongs to a word whose bracket is not closed."""
         if {**before, "text": None, "line": None} != {**self.entries[index], "text": None, "line": None}:
             raise PamError(f"this line has no end that could be changed:{self._listed([index])}")
 
-    def _given(self, text):
+    def _given(self, text: str) -> tuple[Entry, _Layout]:
         """The one line a caller gives to write: (entry, layout)."""
         if not isinstance(text, str):
             raise PamUsageError(f"a line for a PAM file is text, not {text!r}")
@@ -339,7 +326,7 @@ class _Editor:
             raise PamUsageError(f"{text!r} is not a line for a PAM file: {problem}")
         return entry, _Layout(line, self.places)
 
-    def _new_line(self, place, entry, layout):
+    def _new_line(self, place: int, entry: Entry, layout: _Layout) -> str:
         """A given line as it is written at a place."""
         nearest = self._neighbours(place, entry["type"])
         if not nearest:
@@ -349,14 +336,21 @@ class _Editor:
             text += (model.gap(index, text, nearest[1:]) if index else model.gaps[0]) + word
         return text + layout.rest + self._newline(place)
 
-    def _newline(self, place):
+    def _newline(self, place: int) -> str:
         """The line end in use around a place."""
         around = self.entries[max(place - 1, 0) : place + 1]
         return next((end for entry in around if (end := _line_end(entry["text"]))), "\n")
 
     # operations: what a change's key names is the first argument, its options are the others
 
-    def insert(self, line, before=None, after=None, at=None, match=None):
+    def insert(
+        self,
+        line: str,
+        before: Selector | None = None,
+        after: Selector | None = None,
+        at: str | None = None,
+        match: Selector | None = None,
+    ) -> None:
         if [before, after, at].count(None) != 2 or at not in (None, "first", "last"):
             raise PamUsageError("insert needs one of before: SELECTOR, after: SELECTOR, at: first and at: last")
         entry, layout = self._given(line)
@@ -384,7 +378,7 @@ class _Editor:
         place = anchor - (here < anchor) + (not ahead)
         self._put(place, text if _line_end(text) else text + self._newline(place))
 
-    def _present(self, entry, layout, match):
+    def _present(self, entry: Entry, layout: _Layout, match: Selector | None) -> int | None:
         """The index of the line that counts as the given one, if there is one."""
         if match is None:
             match = {key: entry[key] for key in ("type", "module", "target") if entry.get(key)}
@@ -396,7 +390,7 @@ class _Editor:
             raise PamError(f"several lines could be the one to insert; use match:{self._listed(found)}")
         return (same or found or [None])[0]
 
-    def replace(self, selector, **options):
+    def replace(self, selector: Selector, **options: Any) -> None:
         _, layout = self._given(options["with"])
         there = [
             index
@@ -410,7 +404,7 @@ class _Editor:
             raise PamError(f"{options['with']!r} is in the file already:{self._listed(there)}")
         self._write(index, layout.words)
 
-    def set_control(self, selector, to):
+    def set_control(self, selector: Selector, to: str) -> None:
         # A selector by the control to change matches no more once that is done.
         if not self._all(selector) and self._all({**selector, "control": to}):
             return
@@ -424,14 +418,14 @@ class _Editor:
         if _plain_control(words[1]) != _plain_control(to):
             self._write(index, [words[0], to, *words[2:]])
 
-    def set_args(self, selector, to):
+    def set_args(self, selector: Selector, to: str | list) -> None:
         to = [_quote(arg) for arg in _arguments(to)]
         self._change_args(selector, lambda args: to)
 
-    def add_args(self, selector, args):
+    def add_args(self, selector: Selector, args: str | list) -> None:
         new = _arguments(args)
 
-        def added(args):
+        def added(args: list[str]) -> list[str]:
             for arg in new:
                 name, equals, _ = arg.partition("=")
                 same = [i for i, old in enumerate(args) if _argument(old).partition("=")[:2] == (name, equals)]
@@ -443,14 +437,14 @@ class _Editor:
 
         self._change_args(selector, added)
 
-    def remove_args(self, selector, args):
+    def remove_args(self, selector: Selector, args: str | list) -> None:
         gone = set(_arguments(args))
         self._change_args(
             selector,
             lambda args: [arg for arg in args if not gone & {_argument(arg), _argument(arg).partition("=")[0]}],
         )
 
-    def _change_args(self, selector, change):
+    def _change_args(self, selector: Selector, change: Callable[[list[str]], list[str]]) -> None:
         """Give the one rule a selector means the arguments a function makes of its own."""
         if not self._all(selector):
             # A selector by the arguments to change matches no more once that is done.
@@ -465,13 +459,13 @@ class _Editor:
         words = self._layout(index).words
         self._write(index, [*words[:3], *change(words[3:])])
 
-    def remove(self, selector, missing=None, jumps=None):
+    def remove(self, selector: Selector, missing: str | None = None, jumps: str | None = None) -> None:
         for index in reversed(self._any(selector, missing)):
             if jumps:
                 self._shorten_jumps(index)
             self._drop(index)
 
-    def _shorten_jumps(self, index):
+    def _shorten_jumps(self, index: int) -> None:
         """Jumps that pass over a line pass over one line less; what they land on stays."""
         own = self.entries[index]["type"]
         types, between, including = ((own,) if own else TYPES), 0, None
@@ -485,8 +479,8 @@ class _Editor:
                 including = place  # its lines count one by one
             between += 1
 
-    def _shorten_jump(self, place, between, including):
-        def shortened(jump):
+    def _shorten_jump(self, place: int, between: int, including: int | None) -> None:
+        def shortened(jump: re.Match[str]) -> str:
             count = int(jump[2])
             if count <= between:
                 return jump[0]
@@ -498,14 +492,14 @@ class _Editor:
         words = self._layout(place).words
         self._write(place, [words[0], _JUMP.sub(shortened, words[1]), *words[2:]])
 
-    def comment_out(self, selector, missing=None):
+    def comment_out(self, selector: Selector, missing: str | None = None) -> None:
         if not self._all(selector) and self._commented(selector):
             return
         for index in reversed(self._any(selector, missing)):
             lines = re.findall(r"[^\n]*\n|[^\n]+", self.entries[index]["text"])
             self._settle(index, index + 1, ["#" + line for line in lines])
 
-    def uncomment(self, selector):
+    def uncomment(self, selector: Selector) -> None:
         if self._all(selector):
             return
         found = self._commented(selector)
@@ -517,7 +511,7 @@ class _Editor:
         first, last, text = found[0]
         self._settle(first, last, [text])
 
-    def _commented(self, selector):
+    def _commented(self, selector: Selector) -> list[tuple[int, int, str]]:
         """The commented lines a selector would match: (first index, index after the last, text without the signs)."""
         found, selection = [], _selection(selector)
         for first in range(len(self.entries)):
@@ -533,7 +527,7 @@ class _Editor:
                     break
         return found
 
-    def retarget(self, names, missing=None):
+    def retarget(self, names: dict[str, str], missing: str | None = None) -> None:
         if not isinstance(names, dict) or not {"from", "to"} <= set(names) <= {"from", "to", "type"}:
             raise PamUsageError(f"retarget takes from, to and perhaps type, not {names!r}")
         by_type = {"type": names["type"]} if "type" in names else {}
@@ -561,7 +555,7 @@ _OPERATIONS = {
 }
 
 
-def _apply(editor, change):
+def _apply(editor: _Editor, change: dict[str, Any]) -> None:
     names = [name for name in change if name in _OPERATIONS] if isinstance(change, dict) else []
     if len(names) != 1:
         raise PamUsageError(f"{change!r} is not one change; the changes are {', '.join(_OPERATIONS)}")
@@ -581,61 +575,8 @@ def _apply(editor, change):
     getattr(editor, name)(change[name], **options)
 
 
-def edit(text, changes, libpam=None):
-    """
-    Return the text of a PAM file with changes made to it, one after the other.
-
-    Every byte that no change asks for stays. A new line is written as its neighbours are: indentation, columns, tabs,
-    line end. What is in place already is left as it is, so applying changes again changes nothing.
-
-    text
-        The file's text.
-
-    libpam
-        As for :py:func:`parse`.
-
-    changes
-        A list of dictionaries, each one change. A selector is what :py:func:`find` takes, and must match one line,
-        unless said otherwise.
-
-        =====================================================  ======================================================
-        change                                                 what it does
-        =====================================================  ======================================================
-        ``insert: LINE`` with ``before: SELECTOR``,            puts the rule or include there. Where it is in the file
-        ``after: SELECTOR``, ``at: first`` or ``at: last``     it is moved and rewritten, never doubled. ``first`` and
-        (of its type)                                          ``last`` count an ``@include`` as a line of every type
-        ``match: SELECTOR`` with it                            which line counts as the one to insert; by default that
-                                                               of the same type and module, for an include of the same
-                                                               type, control and target
-        ``replace: SELECTOR``, ``with: LINE``                  gives the line other words
-        ``set_control: SELECTOR``, ``to: CONTROL``             sets the control
-        ``set_args: SELECTOR``, ``to: ARGS``                   sets all arguments, in this order
-        ``add_args: SELECTOR``, ``args: ARGS``                 adds arguments at the end; ``name=value`` replaces the
-                                                               value of ``name`` where it stands
-        ``remove_args: SELECTOR``, ``args: ARGS``              removes arguments; ``name`` also removes ``name=value``
-        ``remove: SELECTOR``                                   removes every line that matches
-        ``jumps: shorten`` with it                             jumps of the lines above go on landing where they did
-        ``comment_out: SELECTOR``                              comments out every line that matches
-        ``uncomment: SELECTOR``                                makes the one commented line that matches a rule again
-        ``retarget: {from: FILE, to: FILE, type: TYPE}``       changes the file in every ``include``, ``substack`` and
-                                                               ``@include`` that names it; ``type`` may be left out
-        =====================================================  ======================================================
-
-        ``ARGS`` is a list of words, or text as it stands in a PAM file.
-
-        A change whose selector matches no line, or several where one is meant, raises ``PamError`` with
-        the lines. ``missing: ok`` lets ``remove``, ``comment_out`` and ``retarget`` find nothing; ``remove`` needs it
-        where the changes are applied again. A change that is not understood raises ``PamUsageError``.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.edit 'account required pam_unix.so' \\
-            '[{"insert": "account required pam_nologin.so", "before": {"type": "account", "module": "pam_unix.so"}}]'
-    """
+def edit(text: str, changes: list[dict[str, Any]], libpam: Libpam | None = None) -> str:
+    """The text of a file with changes made to it, one after the other, as the face's manual describes them."""
     if not isinstance(changes, list):
         raise PamUsageError(f"changes are a list, not {changes!r}")
     editor = _Editor(text, libpam)

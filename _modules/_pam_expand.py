@@ -7,28 +7,38 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import _pam_grammar
 import _pam_libpam
 from _pam_errors import PamError, PamUsageError, Refusal
-from _pam_grammar import LOWER, TYPES
+from _pam_grammar import LOWER, TYPES, Action, Entry, Libpam
 
-# --- what the caller says ---
+# What stands at a path: a text, {"link": target}, or None where there is nothing.
+Content = str | Mapping[str, str] | None
+# One line that libpam runs, as expand gives it, and those of each facility.
+Handler = dict[str, Any]
+Stacks = dict[str, list[Handler]]
+# Whether a value is as it may be, and what that is in words.
+Allowed = tuple[Callable[[Any], bool], str]
+
+# What the caller says
 
 
-def _is_path(value):
+def _is_path(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/")
 
 
-def _is_directories(value):
+def _is_directories(value: Any) -> bool:
     return _is_path(value) or (isinstance(value, (list, tuple)) and all(map(_is_path, value)))
 
 
-def _is_version(value):
+def _is_version(value: Any) -> bool:
     return isinstance(value, str) and re.match(r"[0-9]+\.[0-9]", value) is not None
 
 
-def _is_content(value):
+def _is_content(value: Any) -> bool:
     return value is None or isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("link"), str))
 
 
@@ -50,13 +60,13 @@ _PATH = (_is_path, "an absolute path")
 _CONTENT = (_is_content, 'a text, null or a link such as {"link": "x-pc"}')
 
 
-def _check(name, value, allowed):
+def _check(name: str, value: Any, allowed: Allowed) -> None:
     is_allowed, what = allowed
     if not is_allowed(value):
         raise PamUsageError(f"{name}: {value!r} is not {what}")
 
 
-def _given(**arguments):
+def _given(**arguments: Any) -> dict[str, Any]:
     """The arguments that are given, each of them as it may be."""
     given = {name: value for name, value in arguments.items() if value is not None}
     for name, value in given.items():
@@ -64,11 +74,11 @@ def _given(**arguments):
     return given
 
 
-def _directories(value):
+def _directories(value: str | list[str] | tuple[str, ...]) -> list[str]:
     return [value] if isinstance(value, str) else [*value]
 
 
-def _completed(libpam):
+def _completed(libpam: Libpam) -> Libpam:
     """A libpam as it is described; what it reads by, where that is not said, is as on this node."""
     if unknown := [key for key in libpam if key not in _LIBPAM]:
         raise PamUsageError(f"libpam: {unknown[0]}: no such key; allowed are {', '.join(_LIBPAM)}")
@@ -83,14 +93,14 @@ def _completed(libpam):
     return found
 
 
-# --- files ---
+# Files
 
 _LARGEST_FILE = 1024 * 1024
 _PIECE = 64 * 1024
 _MOST_LINKS = 40
 
 
-def _slurp(path):
+def _slurp(path: str) -> str | None:
     """The text of a file that is there, or None; a directory reads as an empty file, as in libpam."""
     try:
         data = _bytes(path)
@@ -104,7 +114,7 @@ def _slurp(path):
     return data.decode("utf-8", "surrogateescape")
 
 
-def _bytes(path):
+def _bytes(path: str) -> bytes:
     """What is in a file, as far as it is not too large."""
     # Without O_NONBLOCK a named pipe would hold the minion for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -122,17 +132,17 @@ def _bytes(path):
         os.close(descriptor)
 
 
-class _Files:
+class Files:
     """The files that libpam finds, with some laid over those that are there."""
 
-    def __init__(self, laid_over):
-        self._real = {}
+    def __init__(self, laid_over: dict[str, Content]) -> None:
+        self._real: dict[str, str] = {}
         for path, content in laid_over.items():
             _check("files", path, _PATH)
             _check(f"files: {path}", content, _CONTENT)
         self._laid_over = {self._place(path): content for path, content in laid_over.items()}
 
-    def _real_directory(self, path):
+    def _real_directory(self, path: str) -> str:
         if path not in self._real:
             try:
                 self._real[path] = os.path.realpath(path)
@@ -140,12 +150,12 @@ class _Files:
                 self._real[path] = path
         return self._real[path]
 
-    def _place(self, path):
+    def _place(self, path: str) -> tuple[str, str]:
         """A path without the links that lead to its directory: (directory, name)."""
         directory, slash, name = path.rpartition("/")
         return self._real_directory(directory or slash), name
 
-    def text(self, path):
+    def text(self, path: str) -> str | None:
         """The text libpam gets when it opens a path, or None where it gets nothing."""
         for _ in range(_MOST_LINKS):
             place = self._place(path)
@@ -159,44 +169,25 @@ class _Files:
             path = os.path.join(os.path.dirname(path), content["link"])
         return None
 
-    def has_directory(self, path):
+    def has_directory(self, path: str) -> bool:
         return os.path.isdir(path) or any(
             content is not None and directory == self._real_directory(path)
             for (directory, _), content in self._laid_over.items()
         )
 
 
-def read(path, libpam=None, files=None):
-    """
-    Return the entries of the PAM file at a path, as :py:func:`parse` gives them.
-
-    path
-        The file. A ``pam.conf`` is read with its service column, and a directory as an empty file, as in libpam.
-
-    libpam, files
-        As for :py:func:`expand`.
-
-    A file that cannot be read raises ``PamError``, an argument that is not what it may be
-    ``PamUsageError``.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.read /etc/pam.d/sshd
-    """
+def read(path: str, libpam: Libpam | None = None, files: dict[str, Content] | None = None) -> list[Entry]:
+    """The entries of the file at a path, as ``pam_start`` finds it; ``libpam`` and ``files`` as for ``expand``."""
     _check("path", path, _ARGUMENTS["path"])
     given = _given(libpam=libpam, files=files)
     libpam = _completed(given["libpam"]) if "libpam" in given else None
-    text = _Files(given.get("files", {})).text(path)
+    text = Files(given.get("files", {})).text(path)
     if text is None:
         raise PamError(f"{path} cannot be opened")
     return _pam_grammar.parse(text, libpam, conf=os.path.basename(path) == "pam.conf")
 
 
-# --- expansion: what pam_start makes of a service's files ---
+# Expansion: what pam_start makes of a service's files
 
 _LEVELS = 16  # PAM_SUBSTACK_MAX_LEVEL: libpam refuses the 16th nested level
 _DEEPEST = 64  # old libpam counts no includes and runs on until its file descriptors are used up
@@ -206,7 +197,7 @@ _MOST_LINES = 20000  # to read, and to run
 class _Abort(Exception):
     """libpam answers PAM_ABORT for the file it is reading."""
 
-    def __init__(self, file, line, reason):
+    def __init__(self, file: str | None, line: int | None, reason: str) -> None:
         super().__init__(reason)
         self.file, self.line, self.reason = file, line, reason
 
@@ -234,7 +225,7 @@ _CONSTANT = {
 }
 
 
-def _constant(module, type_):
+def _constant(module: str | None, type_: str) -> dict[str, str]:
     """What a module answers to each call of a type, where it always answers the same."""
     by_type = _CONSTANT.get(module.rpartition("/")[2]) if module else None
     return by_type[type_] if by_type else {}
@@ -243,7 +234,14 @@ def _constant(module, type_):
 class _Expansion:
     """One pam_start: files as they are opened, handlers as they are added."""
 
-    def __init__(self, service, confdirs, libpam, files, strict):
+    def __init__(
+        self,
+        service: str,
+        confdirs: str | list[str] | None,
+        libpam: Libpam | None,
+        files: dict[str, Content] | None,
+        strict: bool,
+    ) -> None:
         _check("service", service, _ARGUMENTS["service"])
         given = _given(confdirs=confdirs, libpam=libpam, files=files)
         self.service = service.rpartition("/")[2].translate(LOWER)
@@ -259,19 +257,19 @@ class _Expansion:
         self.other = {type_: [] for type_ in TYPES}
         self.opened = []
         self.refused = {}
-        self._files = _Files(given.get("files", {}))
+        self._files = Files(given.get("files", {}))
         self._texts = {}
         self._entries = {}
         self._controls = {}
         self._to_read, self._to_run = 0, 0
 
-    def refuse(self, refusal):
+    def refuse(self, refusal: Refusal) -> None:
         """Give up or, where all there is to say is wanted, note it and go on without what cannot be said."""
         if self.strict:
             raise refusal
         self.refused[refusal.file, refusal.line, refusal.kind] = refusal
 
-    def _bounded(self, lines, path, line=None):
+    def _bounded(self, lines: int, path: str, line: int | None = None) -> int:
         """A number of lines, which is small enough to go on."""
         if lines > _MOST_LINES:
             place = path if line is None else f"{path}:{line}"
@@ -284,7 +282,7 @@ class _Expansion:
 
     # files
 
-    def _text(self, path):
+    def _text(self, path: str) -> str | None:
         """The text libpam gets when it opens a path, or None where it gets nothing."""
         if path not in self._texts:
             try:
@@ -296,7 +294,7 @@ class _Expansion:
                 self._entries[path, False] = self._entries[path, True] = []
         return self._texts[path]
 
-    def _find(self, name, directories):
+    def _find(self, name: str, directories: list[str]) -> tuple[str, str] | None:
         """The first file that opens: (path, text)."""
         paths = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in directories]
         for path in paths:
@@ -306,7 +304,7 @@ class _Expansion:
 
     # handlers
 
-    def run(self):
+    def run(self) -> None:
         """Read what pam_start reads."""
         directories = [directory for directory in self.confdirs if self._files.has_directory(directory)]
         if not directories:
@@ -327,7 +325,9 @@ class _Expansion:
         if not found:
             raise _Abort(None, None, f"neither {self.service} nor other is in {', '.join(self.confdirs)}")
 
-    def _load(self, path, text, wanted, stacks, depth=0, level=0):
+    def _load(
+        self, path: str, text: str, wanted: str | None, stacks: Stacks | None, depth: int = 0, level: int = 0
+    ) -> None:
         """Add the handlers of a file, as _pam_parse_conf_file does. Without stacks the file is pam.conf."""
         actions = None
         for entry in self._lines_of(path, text, conf=stacks is None):
@@ -347,17 +347,17 @@ class _Expansion:
                 actions = self._actions(_ALL_BAD if "target" in entry else entry["control"] or _ALL_BAD)
             self._add(entry, path, type_, actions, target_stacks, depth, level)
 
-    def _lines_of(self, path, text, conf):
+    def _lines_of(self, path: str, text: str, conf: bool) -> list[Entry]:
         """The entries of a file that reach libpam."""
         if (path, conf) not in self._entries:
             # Counted before they are parsed, which takes most of the time.
             self._to_read = self._bounded(self._to_read + text.count("\n"), path)
-            entries = _pam_grammar.parse(text, self.libpam, conf)
+            entries = _pam_grammar.parsed(text, self.libpam, conf)
             self.opened.append(path)
             self._entries[path, conf] = [entry for entry in entries if entry["kind"] not in ("blank", "comment")]
         return self._entries[path, conf]
 
-    def _actions(self, control):
+    def _actions(self, control: str) -> list[Action]:
         """The 32 actions of a control."""
         if control not in self._controls:
             try:
@@ -366,7 +366,16 @@ class _Expansion:
                 return self._actions(_ALL_BAD)
         return self._controls[control]
 
-    def _add(self, entry, path, type_, actions, stacks, depth, level):
+    def _add(
+        self,
+        entry: Entry,
+        path: str,
+        type_: str | None,
+        actions: list[Action] | None,
+        stacks: Stacks,
+        depth: int,
+        level: int,
+    ) -> None:
         """Add the handlers of one line, as _pam_add_handler does."""
         handler = {
             "kind": "module",
@@ -376,7 +385,7 @@ class _Expansion:
             "control": entry["control"],
             "actions": actions,
             "module": entry.get("module"),
-            "args": entry.get("args", []),
+            "args": [*entry.get("args", ())],
             "always": _constant(entry.get("module"), type_),
             "file": path,
             "line": entry["line"],
@@ -404,7 +413,7 @@ class _Expansion:
         stacks[type_].append({**handler, "kind": "must_fail" if unusable else "module", "reason": entry.get("reason")})
         self._refuse_nameless(entry, path, stacks[type_], depth)
 
-    def _refuse_nameless(self, entry, path, stack, depth):
+    def _refuse_nameless(self, entry: Entry, path: str, stack: list[Handler], depth: int) -> None:
         """libpam gives a file up at a module or substack without a name, and leaves it behind half made."""
         if entry.get("fatal") == "nameless":
             name = entry.get("module", entry.get("target"))
@@ -415,7 +424,9 @@ class _Expansion:
             stack[-1]["paired"] = False
             raise _Abort(path, entry["line"], entry["reason"])
 
-    def _include(self, entry, path, type_, stacks, depth, level):
+    def _include(
+        self, entry: Entry, path: str, type_: str | None, stacks: Stacks, depth: int, level: int
+    ) -> tuple[str | None, str | None]:
         """Add the handlers of an included file; what went wrong, if anything: (fault, reason)."""
         target, debian = entry["target"], self.libpam["debian"]
         if target is None:
@@ -447,69 +458,14 @@ class _Expansion:
         return None, None
 
 
-def expand(service, confdirs=None, libpam=None, files=None, strict=True):
-    """
-    Return the handlers libpam would run for a service, includes and substacks followed, as ``pam_start`` builds them.
-
-    service
-        The service's name. What follows the last ``/`` counts, in lower case.
-
-    confdirs
-        The directories to read, in search order, or the only one; by default those of ``libpam`` or, where it has none,
-        of this node's. ``pam.conf`` beside the first of them is read where none of them exists.
-
-    libpam
-        The libpam to read as, such as ``{"version": "1.5.2", "debian": false}`` or what :py:func:`libpam` gives on
-        another node; this node's by default, also of ``version`` and ``debian`` alone.
-
-    files
-        Files that are not yet written, laid over those that are: ``{path: text}``, ``{path: null}`` for a file that is
-        not there, ``{path: {"link": target}}`` for a link.
-
-    strict
-        Raise where the handlers cannot be said. If false, the places are ``refused`` in the result, and the rest of the
-        files is read without them.
-
-    The result is a dictionary:
-
-    abort
-        Why ``pam_start`` itself fails (``file``, ``line``, ``reason``), or none.
-    types
-        For each facility its handlers, in order.
-    from
-        For each facility the service whose handlers those are, ``other`` where the service has none, or none.
-    opened
-        The files that were read, in order, also those that gave no handler.
-    refused
-        Where the handlers cannot be said, which is nowhere if ``strict``: a list of dictionaries with ``file``,
-        ``line``, ``reason`` and ``kind``: ``unreadable``, ``special`` (no regular file), ``large`` (over 1 MiB),
-        ``nameless`` and ``unset`` (libpam goes on with memory it never set, because a module or substack has no name,
-        or an ``@include`` that fails is the first line), ``circle`` or ``long`` (too many lines; there it ends).
-    confdirs, libpam
-        What was read, and as which libpam.
-
-    A handler is a dictionary: ``kind`` (``module``, ``must_fail`` or ``substack``), ``level`` (0 at the top), ``type``,
-    ``silent``, ``control`` (as written), ``actions`` (for each of the 32 return codes ``ignore``, ``ok``, ``done``,
-    ``bad``, ``die``, ``reset`` or how many handlers to jump; a negative number, which only a libpam before 1.6.0 can
-    come to, jumps none and fails), ``module``, ``args``, ``always`` (what ``pam_permit.so`` and ``pam_deny.so`` answer
-    to each call; empty for all others), ``file``, ``line``, ``reason`` (why it must fail), ``fault`` (what is wrong
-    with the file that it includes: ``unnamed``, ``missing``, ``deep`` or ``given up``) and ``paired`` (false where
-    ``setcred`` and ``close_session`` lack it).
-
-    Where libpam before 1.6.0 would follow files that include each other without end, and where a service comes to more
-    than 20,000 lines to read or to run, this raises ``PamError`` if ``strict``; so does a file that may
-    not be read. The exception has ``kind``, ``file`` and ``line`` as ``refused`` has them. An argument that is not
-    what it may be raises ``PamUsageError``.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.expand sshd
-        salt-call pam_stack.expand sshd files='{"/etc/pam.d/sshd": "account required pam_deny.so"}'
-    """
+def expand(
+    service: str,
+    confdirs: str | list[str] | None = None,
+    libpam: Libpam | None = None,
+    files: dict[str, Content] | None = None,
+    strict: bool = True,
+) -> dict[str, Any]:
+    """The handlers libpam would run for a service, with what else the face's manual says."""
     expansion = _Expansion(service, confdirs, libpam, files, strict)
     abort = None
     try:
@@ -533,26 +489,15 @@ def expand(service, confdirs=None, libpam=None, files=None, strict=True):
     }
 
 
-def ways(handlers):
+def ways(handlers: list[Handler]) -> list[dict[Action, list]]:
     """
-    Return where the actions of each of a stack's handlers lead: a list of ``{action: [index, lost]}``.
-
-    handlers
-        Those of one facility, as :py:func:`expand` gives them; ``level`` and ``actions`` are looked at.
+    Where the actions of each handler of one facility lead: a list of ``{action: [index, lost]}``.
 
     The index is that of the handler to go on with, or the number of handlers at the end. For ``done`` it is where a
     stack that has not failed goes. A jump passes over so many handlers of its own (sub)stack, where a nested substack
     counts as one, together with what is in it. One that runs out of them is lost, which counts as a refusal.
 
     Source: ``_pam_dispatch_aux`` in ``libpam/pam_dispatch.c``.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.ways '[{"level": 0, "actions": ["ok", 1]}, {"level": 0, "actions": ["die", "bad"]}]'
     """
     found = []
     for index, (handler, (places, number)) in enumerate(zip(handlers, _places(handlers))):
@@ -565,11 +510,11 @@ def ways(handlers):
     return found
 
 
-def _landing(places, number):
+def _landing(places: list[int], number: int) -> list:
     return [places[number], False] if number < len(places) else [places[-1], True]
 
 
-def _places(handlers):
+def _places(handlers: list[Handler]) -> list[tuple[list[int], int]]:
     """
     For each handler (places, number): the indexes of its (sub)stack's handlers, less those of nested substacks, with
     the one behind the (sub)stack last, and how many of them are not behind this handler.

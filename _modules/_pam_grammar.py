@@ -13,11 +13,19 @@ import functools
 import itertools
 import re
 import string
+from collections.abc import Sequence
+from typing import Any
 
 import _pam_libpam
 from _pam_errors import PamError
 
-# --- what libpam's words mean ---
+# An entry as parse makes it, and a libpam as _pam_libpam describes it.
+Entry = dict[str, Any]
+Libpam = dict[str, Any]
+# What an answer leads to: an ACTION, or how many lines to jump. None: the line does not say.
+Action = str | int | None
+
+# What libpam's words mean
 
 TYPES = ("auth", "account", "password", "session")
 
@@ -51,7 +59,7 @@ LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 @functools.lru_cache(maxsize=1024)
-def _control(written, old):
+def _control(written: str, old: bool) -> tuple[list[Action], str | None]:
     """The 32 actions of a control word, and what is wrong with it, if anything."""
     word = _unescape(_WORD.search(written))
     if table := CONTROLS.get(word.translate(LOWER)):
@@ -74,7 +82,7 @@ def _control(written, old):
     return [action or "bad" for action in actions.values()], None
 
 
-def _jump(digits, old):
+def _jump(digits: str, old: bool) -> tuple[Action, str | None]:
     """A jump as libpam counts it: (N or an action, problem)."""
     # 2**32 divides 10**32, so where libpam wraps, the last 32 digits decide.
     number = int(digits[-32:])
@@ -88,13 +96,13 @@ def _jump(digits, old):
     return wrapped, None
 
 
-def _names_nothing(module):
+def _names_nothing(module: str) -> bool:
     """libpam aborts on a module or substack whose base name is empty up to its last dot, or ``?``."""
     base = module.rpartition("/")[2]
     return (base.rpartition(".")[0] if "." in base else base) in ("", "?")
 
 
-# --- grammar: from text to entries ---
+# Grammar: from text to entries
 
 # Each line of a text, and the words of a common one: a comment, an empty line, a rule or an @include of plain words.
 # These are printable ASCII without \ [ #; only a control may have brackets, with a = in them, so that it is no keyword.
@@ -115,18 +123,21 @@ _WORD = re.compile(r"\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+)")
 BLANKS = " \t\n"
 _OLD_BUFFER = 1023
 
+# The pieces of a logical line, where it ends, and what is fatal about it.
+Assembled = tuple[list[tuple[int, str]], int, str | None]
+
 _FATAL = {
     "unfinished": "the file ends in a continuation, so libpam aborts",
     "endless": "a continued line fills libpam's buffer to the last byte, so libpam never returns from it",
 }
 
 
-def _unescape(word):
+def _unescape(word: re.Match[str]) -> str:
     """What libpam takes a word to be: a bracketed one loses its brackets, and ``\\]`` in it is ``]``."""
     return word[2] if word[1] is None else word[1].replace("\\]", "]")
 
 
-def _old_piece(text, position, used):
+def _old_piece(text: str, position: int, used: int) -> int:
     """Where one read of the old libpam ends: after the newline, or where its buffer is full."""
     end = text.find("\n", position) + 1 or len(text)
     room = _OLD_BUFFER - used
@@ -138,14 +149,14 @@ def _old_piece(text, position, used):
     return end
 
 
-def _width(character):
+def _width(character: str) -> int:
     """Bytes of a character in the file."""
     if character < "\x80" or "\udc80" <= character <= "\udcff":
         return 1
     return 2 if character < "\u0800" else 3 if character < "\U00010000" else 4
 
 
-def _assemble_old(text, position):
+def _assemble_old(text: str, position: int) -> Assembled:
     """
     One logical line as libpam up to 1.5.3 reads it: (pieces, end, one of _FATAL or None).
 
@@ -174,7 +185,7 @@ def _assemble_old(text, position):
     return pieces, position, "unfinished"
 
 
-def _assemble_new(text, position):
+def _assemble_new(text: str, position: int) -> Assembled:
     """One logical line as libpam from 1.6.0 reads it; the result is that of ``_assemble_old``."""
     pieces, started, ended = [], False, False
     while position < len(text):
@@ -198,13 +209,13 @@ def _assemble_new(text, position):
 class _Line:
     """A logical line: what libpam makes of it, its words, and where in the text they stand."""
 
-    def __init__(self, text, position, old):
+    def __init__(self, text: str, position: int, old: bool) -> None:
         pieces, self.end, self.fatal = (_assemble_old if old else _assemble_new)(text, position)
         self.text = "".join(piece for _, piece in pieces)
         self.words = list(_WORD.finditer(self.text))
         self._pieces = pieces
 
-    def place(self, offset):
+    def place(self, offset: int) -> int:
         """The place in the text of an offset in this line."""
         for start, piece in self._pieces:
             if offset < len(piece):
@@ -213,7 +224,7 @@ class _Line:
         return self.end
 
 
-def _interpret(line, debian, conf):
+def _interpret(line: _Line, debian: bool, conf: bool) -> Entry:
     """What libpam takes a logical line for, as the fields of an entry."""
     if line.fatal:
         return {"kind": "invalid", "fatal": line.fatal, "reason": _FATAL[line.fatal]}
@@ -257,7 +268,7 @@ def _interpret(line, debian, conf):
     return entry
 
 
-def _exact_entry(text, position, libpam, conf):
+def _exact_entry(text: str, position: int, libpam: Libpam, conf: bool) -> tuple[Entry, int]:
     """The entry that starts at a position, by libpam's own way of reading: (its fields, end)."""
     line = _Line(text, position, _pam_libpam.is_old(libpam["version"]))
     if not line.words and not line.fatal:
@@ -265,46 +276,8 @@ def _exact_entry(text, position, libpam, conf):
     return _interpret(line, libpam["debian"], conf), line.end
 
 
-def parse(text, libpam=None, conf=False):
-    """
-    Return the entries of a PAM file, in order.
-
-    text
-        The file's text. Joining the entries' ``text`` gives it back, whatever it is.
-
-    libpam
-        The libpam to read as, such as ``{"version": "1.5.2", "debian": true}``; this node's by default. It matters only
-        for ``@include``, NULs, lines of 1024 bytes and more, and a blank or comment line after a continuation.
-
-    conf
-        Read as ``pam.conf``, whose lines begin with a service.
-
-    An entry is a dictionary with ``text``, ``line`` (the first line's number) and ``kind``:
-
-    ========  =========================================================================================
-    kind      further keys
-    ========  =========================================================================================
-    rule      ``type`` (lower case), ``silent`` (the type had a ``-``), ``control`` (as written),
-              ``module``, ``args`` (words without their brackets)
-    include   ``type`` (none for ``@include``), ``silent``, ``control`` (``include``, ``substack`` or
-              ``@include``), ``target``
-    blank
-    comment   nothing in the line reaches libpam
-    invalid   ``reason``, as many of the above as could be read and, where libpam gives the whole file up
-              at it, ``fatal``: ``unfinished`` (it ends in a continuation), ``endless`` (libpam does not
-              return) or ``nameless`` (no module or substack is named)
-    ========  =========================================================================================
-
-    With ``conf`` also ``service``, in lower case.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.parse 'account required pam_unix.so'
-    """
+def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[Entry]:
+    """The entries of a file's text, in order, as the face's manual describes them; ``conf``: read as pam.conf."""
     entries, starts = [], []
     longest = -1 if conf else _COMMON_LENGTH
     lines = _LINES.findall(text)
@@ -360,54 +333,38 @@ def parse(text, libpam=None, conf=False):
     return entries
 
 
-def render(entries):
-    """
-    Return the text of entries, as :py:func:`parse` gave them.
+# What is kept comes to some megabytes at most; PAM files are shorter than that, and a node has fewer.
+_MOST_KEPT = 64
+_LONGEST_KEPT = 16 * 1024
 
-    .. versionadded:: 1.0.0
 
-    CLI Example:
+def parsed(text: str, libpam: Libpam, conf: bool = False) -> Sequence[Entry]:
+    """As ``parse``, for a text that may come again soon. The entries are kept, and nobody changes them."""
+    if len(text) > _LONGEST_KEPT:
+        return parse(text, libpam, conf)
+    return _kept(text, libpam["version"], libpam["debian"], conf)
 
-    .. code-block:: bash
 
-        salt-call pam_stack.render '[{"text": "account required pam_unix.so\\n"}]'
-    """
+@functools.lru_cache(maxsize=_MOST_KEPT)
+def _kept(text: str, version: str, debian: bool, conf: bool) -> Sequence[Entry]:
+    return parse(text, {"version": version, "debian": debian}, conf)
+
+
+def render(entries: list[Entry]) -> str:
+    """The text of entries."""
     return "".join(entry["text"] for entry in entries)
 
 
-def words(text):
-    """
-    Return the words in a text, such as a rule's arguments, as libpam takes them: a bracketed one without its brackets.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.words 'debug [a b]'
-    """
+def words(text: str) -> list[str]:
+    """The words in a text, such as a rule's arguments, as libpam takes them: a bracketed one without its brackets."""
     return [_unescape(word) for word in _WORD.finditer(text)]
 
 
-def places(line, libpam=None):
+def places(line: str, libpam: Libpam | None = None) -> list[list]:
     """
-    Return the words of a line as they are written, brackets and all, each with where in the line it begins and ends:
-    ``[[word, start, end]]``. Nothing of a comment is a word, and a continuation is a blank.
+    The words of one entry's text as they are written, brackets and all: ``[[word, start, end]]``.
 
-    line
-        The text of one entry of :py:func:`parse`.
-
-    libpam
-        As for :py:func:`parse`.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.places 'account required pam_unix.so'
+    Nothing of a comment is a word, and a continuation is a blank.
     """
     if len(line) <= _COMMON_LENGTH and not ("\\" in line or "\0" in line or "\n" in line[:-1]):
         # No libpam reads on from here, so offsets in what it reads are places in the text.
@@ -416,20 +373,11 @@ def places(line, libpam=None):
     return [[word[0], read.place(word.start()), read.place(word.end() - 1) + 1] for word in read.words]
 
 
-def actions(control, libpam=None):
+def actions(control: str, libpam: Libpam | None = None) -> dict[str, Action]:
     """
-    Return what a control makes of each of the 32 return codes, in libpam's order: ``ignore``, ``ok``, ``done``,
-    ``bad``, ``die``, ``reset`` or how many lines to jump.
+    What a control makes of each of the 32 return codes, in libpam's order.
 
     A control with an error raises ``PamError``; libpam then counts every answer as bad, success included.
-
-    .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.actions '[success=1 default=ignore]'
     """
     found, problem = _control(control, _pam_libpam.is_old((libpam or _pam_libpam.node_libpam())["version"]))
     if problem:
