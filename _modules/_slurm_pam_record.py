@@ -13,9 +13,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
+
 import _slurm_pam_wanted
 import file_transaction
-from salt.exceptions import CommandExecutionError
 
 # Settings that say where something of ours stands, or what stood in its place.
 _PLACES = (

@@ -186,13 +186,14 @@ _NODE_SETTINGS: dict[str, Any] = {
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = _matching("a Salt compound target such as 'gpu*' or 'G@partition:gpu'", r"(?s).*\S.*")
-_SETTINGS = {
+# The whole pillar slurm_pam.
+SETTINGS = {
     **_NODE_SETTINGS,
     "partitions": Named(_matching("a partition's name", r"\S+"), {"nodes": _NODES, "settings": _NODE_SETTINGS}),
 }
 
 
-def without_nulls(settings: Mapping[str, Any], schema: Any = _SETTINGS) -> dict[str, Any]:
+def without_nulls(settings: Mapping[str, Any], schema: Any = SETTINGS) -> dict[str, Any]:
     """
     The settings without the entries that ``null`` takes out. Where ``null`` is a value like others, it stays.
 
@@ -252,7 +253,7 @@ def misfits(given: Any) -> list[str]:
     given
         The pillar ``slurm_pam`` as it came, partitions included, whether this node is in them or not.
     """
-    found = list(_misfits("slurm_pam", given, _SETTINGS))
+    found = list(_misfits("slurm_pam", given, SETTINGS))
     if not found:
         for name, partition in given.get("partitions", {}).items():
             if partition is not None and "nodes" not in partition:
