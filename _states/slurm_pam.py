@@ -23,9 +23,7 @@ take something back take back what was applied, whatever the settings say by the
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -108,6 +106,8 @@ def recorded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
+    comment = "Where the formula puts what is written down"
+    return _record_brought_about(name, settings, lambda: __salt__["slurm_pam.record"](settings), comment)
 
 
 def forgotten(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,6 +116,18 @@ def forgotten(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
+    return _record_brought_about(name, settings, lambda: None, "Nothing of the formula is left to be found")
+
+
+def _record_brought_about(
+    name: str, settings: Mapping[str, Any], after: Callable[[], str | None], comment: str
+) -> dict[str, Any]:
+    path = _wanted(settings)["record"]
+    try:
+        change = {"path": path, "before": __salt__["file_transaction.read"](path), "after": after()}
+        return _ret(name, True, comment) | __salt__["file_transaction.bring_about"]([change], __opts__["test"])
+    except CommandExecutionError as error:
+        return _ret(name, False, str(error))
 
 
 # Packages
@@ -129,7 +141,7 @@ def packages_installed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]
     """
     packages = [package for package in _wanted(settings)["packages"].values() if package]
     if not packages:
-        return _left_alone(name, "Packages are left alone, as slurm_pam:packages says")
+        return _ret(name, True, "Packages are left alone, as slurm_pam:packages says")
     return __states__["pkg.installed"](name, pkgs=packages, refresh=False)
 
 
@@ -141,7 +153,7 @@ def packages_removed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     package = _wanted(settings)["packages"]["modules"]
     if not package:
-        return _left_alone(name, "Packages are left alone, as slurm_pam:packages says")
+        return _ret(name, True, "Packages are left alone, as slurm_pam:packages says")
     return __states__["pkg.removed"](name, pkgs=[package])
 
 
@@ -178,7 +190,7 @@ def service_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     service = _wanted(settings)["slurmstepd"]
     if not service:
-        return _left_alone(name, "slurmstepd asks no PAM service, as slurm_pam:slurm:use_pam says")
+        return _ret(name, True, "slurmstepd asks no PAM service, as slurm_pam:slurm:use_pam says")
     return __states__["pam_stack.managed"](name, **service)
 
 
@@ -190,7 +202,7 @@ def service_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     applied = _applied(settings)
     if not applied["slurmstepd"]:
-        return _left_alone(name, "slurmstepd was not given a PAM service")
+        return _ret(name, True, "slurmstepd was not given a PAM service")
     if applied["slurm_conf"]["manage"] != "enforce" and (reason := _asks_service(applied["slurm_conf"]["path"])):
         return _refused(name, [reason])
     return _files_absent(name, applied["slurmstepd"])
@@ -219,7 +231,7 @@ def slurm_conf_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]
     """
     conf = _wanted(settings)["slurm_conf"]
     if conf["manage"] == "keep":
-        return _left_alone(name, "slurm.conf is left alone, as slurm_pam:slurm:manage says")
+        return _ret(name, True, "slurm.conf is left alone, as slurm_pam:slurm:manage says")
     if conf["manage"] == "enforce":
         return __states__["slurm_conf.managed"](name, conf["settings"], conf["path"], tag=conf["tag"])
     # Seconds for slurmctld to answer; the file says it as well.
@@ -234,7 +246,7 @@ def slurm_conf_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     conf = _applied(settings)["slurm_conf"]
     if conf["manage"] != "enforce":
-        return _left_alone(name, "slurm.conf was not edited")
+        return _ret(name, True, "slurm.conf was not edited")
     return __states__["slurm_conf.absent"](name, conf["path"], tag=conf["tag"])
 
 
@@ -247,7 +259,7 @@ def slurmd_restarted(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     unit = _wanted(settings)["units"]["slurmd"]
     if not (__salt__["service.status"](unit) or __salt__["service.enabled"](unit)):
-        return _left_alone(name, f"{unit} does not run, and is not started")
+        return _ret(name, True, f"{unit} does not run, and is not started")
     return _told(name, unit, "service.restart", "restarted")
 
 
@@ -262,7 +274,7 @@ def sshd_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     sshd = _wanted(settings)["sshd"]
     if not sshd:
-        return _left_alone(name, "sshd is left alone, as slurm_pam:sshd:manage says")
+        return _ret(name, True, "sshd is left alone, as slurm_pam:sshd:manage says")
     return __states__["sshd_config.managed"](name, **sshd)
 
 
@@ -274,7 +286,7 @@ def sshd_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     sshd = _applied(settings)["sshd"]
     if not sshd:
-        return _left_alone(name, "sshd was left alone")
+        return _ret(name, True, "sshd was left alone")
     return __states__["sshd_config.absent"](name, sshd["config"], sshd["drop_in"], tag=sshd["tag"])
 
 
@@ -287,7 +299,7 @@ def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     unit = _wanted(settings)["units"]["sshd"]
     if not __salt__["service.status"](unit):
-        return _left_alone(name, f"{unit} does not run, and reads its configuration when it starts")
+        return _ret(name, True, f"{unit} does not run, and reads its configuration when it starts")
     return _told(name, unit, "service.reload", "reloaded")
 
 
@@ -333,7 +345,7 @@ def logind_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     logind = _wanted(settings)["logind"]
     if logind == "keep":
-        return _left_alone(name, "systemd-logind is left alone, as slurm_pam:logind says")
+        return _ret(name, True, "systemd-logind is left alone, as slurm_pam:logind says")
     state = {"mask": "systemd_logind.masked", "stop": "service.dead"}[logind]
     return {**__states__[state]("systemd-logind"), "name": name}
 
@@ -345,7 +357,7 @@ def logind_restored(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     if _applied(settings)["logind"] == "keep":
-        return _left_alone(name, "systemd-logind was left alone")
+        return _ret(name, True, "systemd-logind was left alone")
     return {**__states__["systemd_logind.unmasked"]("systemd-logind"), "name": name}
 
 
@@ -379,13 +391,10 @@ def _told(name: str, unit: str, function: str, participle: str) -> dict[str, Any
     return _ret(name, True, f"{unit} is {participle}", changes)
 
 
-def _left_alone(name: str, comment: str) -> dict[str, Any]:
-    return _ret(name, True, comment)
-
-
 def _refused(name: str, problems: list[str]) -> dict[str, Any]:
     return _ret(name, False, "\n".join(["Nothing was changed.", *(f"- {problem}" for problem in problems)]))
 
 
 def _ret(name: str, result: bool | None, comment: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a state returns; without changes, it left everything as it was."""
     return {"name": name, "result": result, "changes": dict(changes or {}), "comment": comment}

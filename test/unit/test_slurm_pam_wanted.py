@@ -8,10 +8,11 @@ import subprocess
 
 import pytest
 import yaml
+from harness.source import load
 
 import _child
 import _pam_edit
-from _slurm_pam_wanted import touched, wanted
+from _slurm_pam_wanted import LOGIND_UNITS, touched, wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
@@ -302,6 +303,10 @@ def test_every_mask_that_this_systemd_has_a_unit_for(node):
         LOGIND,
         "/etc/systemd/system/systemd-logind-varlink.socket",
     ]
+
+
+def test_the_units_are_those_that_the_state_masks():
+    assert {*LOGIND_UNITS} == {*load("_states/systemd_logind.py")._UNITS}
 
 
 def test_where_systemd_does_not_answer_every_mask_may_be_made(node, monkeypatch):

@@ -1,4 +1,4 @@
-"""What is written down of where things were put, and what that means once the settings have changed."""
+"""What is written down of what was applied, and what that means once the settings have changed."""
 
 import copy
 import json
@@ -7,6 +7,9 @@ import pathlib
 import pytest
 import yaml
 from harness.source import Modules, load
+
+import _slurm_pam_record
+import _slurm_pam_wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
 SETTINGS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
@@ -24,57 +27,62 @@ def having(**sections):
     return settings
 
 
-class Places:
-    """The module and its states, with a file of their own."""
-
-    def __init__(self, path, test):
-        modules = Modules("file_transaction", "slurm_pam_places")
-        modules.files["slurm_pam_places"].PATH = str(path)
-        self.path, self.module = path, modules["slurm_pam_places"]
-        self.state = load("_states/slurm_pam_places.py", __salt__=modules.salt, __opts__={"test": test})
-
-
 @pytest.fixture
-def places(tmp_path, test_mode):
-    return Places(tmp_path / "slurm_pam" / "places.json", test_mode)
+def path(tmp_path, monkeypatch):
+    """Where it is written down here."""
+    path = tmp_path / "slurm_pam" / "places.json"
+    monkeypatch.setattr(_slurm_pam_wanted, "RECORD", str(path))
+    return path
 
 
-@pytest.fixture
-def written(tmp_path):
-    return Places(tmp_path / "slurm_pam" / "places.json", False)
+def states(test):
+    salt = Modules("file_transaction", "slurm_pam").salt
+    return load("_states/slurm_pam.py", __salt__=salt, __opts__={"test": test})
 
 
-def test_written_down_once_and_forgotten(places, written, test_mode):
-    ret = places.state.recorded("places", SETTINGS)
+def write_down(settings):
+    return states(test=False).recorded("record", settings)
+
+
+def test_written_down_once_and_forgotten(path, test_mode):
+    state = states(test_mode)
+    ret = state.recorded("record", SETTINGS)
     assert (ret["result"], ret["comment"]) == (None if test_mode else True, RECORDED)
-    assert '+ "slurm_pam:access:file": "/etc/security/slurm-access.conf",\n' in ret["changes"][str(places.path)]["diff"]
-    assert places.path.exists() is not test_mode
-    written.state.recorded("places", SETTINGS)
-    again = places.state.recorded("places", SETTINGS)
+    assert '+ "slurm_pam:access:file": "/etc/security/slurm-access.conf",\n' in ret["changes"][str(path)]["diff"]
+    assert path.exists() is not test_mode
+    write_down(SETTINGS)
+    again = state.recorded("record", SETTINGS)
     assert (again["result"], again["changes"], again["comment"]) == (True, {}, RECORDED)
-    gone = places.state.forgotten("places")
+    gone = state.forgotten("record", SETTINGS)
     assert (gone["result"], gone["comment"]) == (None if test_mode else True, FORGOTTEN)
-    assert list(gone["changes"]) == [str(places.path)]
-    assert places.path.exists() is test_mode
+    assert list(gone["changes"]) == [str(path)]
+    assert path.exists() is test_mode
 
 
-def test_as_much_as_was_done_stays(written):
+def test_as_much_as_was_done_stays(path):
     more = having(slurm={"manage": "enforce", "use_pam": True}, logind="stop")
     less = having(sshd={"manage": False}, logind="keep")
-    written.state.recorded("places", more)
-    assert not written.state.recorded("places", less)["changes"]
-    found = written.module.applied(less)
+    write_down(more)
+    assert not write_down(less)["changes"]
+    found = _slurm_pam_record.applied(less)
     assert (found["slurm"]["manage"], found["slurm"]["use_pam"]) == ("enforce", True)
     assert (found["sshd"]["manage"], found["logind"]) == (True, "stop")
-    assert written.state.recorded("places", having(logind="mask"))["changes"]
-    assert written.module.applied(less)["logind"] == "mask"
+    assert write_down(having(logind="mask"))["changes"]
+    assert _slurm_pam_record.applied(less)["logind"] == "mask"
     assert less == having(sshd={"manage": False}, logind="keep")
 
 
-def test_without_a_record_the_settings_count(written):
+@pytest.mark.parametrize(("was", "logind"), [(False, "mask"), (True, "keep")])
+def test_what_was_masked_before_is_none_of_ours(path, was, logind):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"slurm_pam:logind": "mask", "systemd-logind was masked": was}))
+    assert _slurm_pam_record.applied(having(logind="stop"))["logind"] == logind
+
+
+def test_without_a_record_the_settings_count(path):
     settings = having(logind="stop", pam={"suffix": "-pc"})
-    assert written.module.applied(settings) == settings
-    assert written.module.moved(settings) == []
+    assert _slurm_pam_record.applied(settings) == settings
+    assert _slurm_pam_record.moved(settings) == []
 
 
 @pytest.mark.parametrize(
@@ -90,31 +98,31 @@ def test_without_a_record_the_settings_count(written):
         ("slurm", "conf", "/srv/slurm.conf"),
     ],
 )
-def test_a_place_that_moved_is_named_and_found(written, section, name, value):
-    written.state.recorded("places", SETTINGS)
+def test_a_place_that_moved_is_named_and_found(path, section, name, value):
+    write_down(SETTINGS)
     settings = having(**{section: {name: value}})
-    (problem,) = written.module.moved(settings)
+    (problem,) = _slurm_pam_record.moved(settings)
     assert problem == (
         f"slurm_pam:{section}:{name} was {SETTINGS[section][name]!r} when the formula was applied here, and is "
         f"{value!r}. What stands at the old place would stay in force. Apply slurm_pam.clean first, which takes back "
         "what was applied, and then apply again"
     )
-    assert written.module.applied(settings) == SETTINGS
+    assert _slurm_pam_record.applied(settings) == SETTINGS
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
-def test_a_record_that_cannot_be_read(places, text):
-    places.path.parent.mkdir()
-    places.path.write_text(text)
-    ret = places.state.recorded("places", SETTINGS)
+def test_a_record_that_cannot_be_read(path, text, test_mode):
+    path.parent.mkdir()
+    path.write_text(text)
+    ret = states(test_mode).recorded("record", SETTINGS)
     assert (ret["result"], ret["changes"]) == (False, {})
-    assert ret["comment"].startswith(f"{places.path}, where the formula keeps what it has put where, cannot be read: ")
-    assert places.path.read_text() == text
+    assert ret["comment"].startswith(f"{path}, where the formula keeps what it has put where, cannot be read: ")
+    assert path.read_text() == text
 
 
-def test_a_record_is_plain_to_read(written):
-    written.state.recorded("places", SETTINGS)
-    assert json.loads(written.path.read_text()) == {
+def test_a_record_is_plain_to_read(path):
+    write_down(SETTINGS)
+    assert json.loads(path.read_text()) == {
         "slurm_pam:access:file": "/etc/security/slurm-access.conf",
         "slurm_pam:logind": "mask",
         "slurm_pam:pam:account_source": "common-account",
