@@ -27,41 +27,27 @@ LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
 
 def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
-    What these settings want of a node, as plain data. Nothing here looks at the node.
+    What these settings want of a node, as plain data; :py:func:`slurm_pam.wanted <salt.modules.slurm_pam.wanted>` says
+    what each entry is. Nothing here looks at the node.
 
     settings
         The merged settings of the formula, of the right shape.
-
-    Files, each as the state takes it that writes it:
-
-    - ``access``: the access file, for ``pam_stack.managed``
-    - ``slurmstepd``: the PAM service that slurmstepd opens with UsePAM=1, for ``pam_stack.managed``; None without
-    - ``slurm_conf``: ``settings``, ``path`` and ``tag``, for ``slurm_conf.managed``, and ``manage``
-    - ``sshd``: ``options``, ``config``, ``drop_in`` and ``tag``, for ``sshd_config.managed``; None if not managed
-    - ``pam``: the PAM files and the ``policy`` that they have to meet, for ``pam_stack.managed``
-    - ``record``: the path of the file in which it is written down what was applied
-
-    What is changed through a tool:
-
-    - ``packages``: the names of those with the ``node`` daemon and with the PAM ``modules``; None if not managed
-    - ``groups``: local groups, each with the ``members`` to add and a ``gid``
-    - ``units``: the names of ``slurmd``, which is restarted, and of ``sshd``, which is reloaded
-    - ``logind``: mask, stop or keep
-
-    And ``modules``, the PAM modules that have to be there besides those of the node's own stacks.
     """
     settings = _slurm_pam_settings.without_nulls(settings)
     return {
+        # Files
         "access": _access(settings["access"]),
         "slurmstepd": _slurmstepd(settings),
         "slurm_conf": _slurm_conf(settings["slurm"]),
         "sshd": _sshd(settings["sshd"]),
         "pam": _pam(settings),
         "record": RECORD,
+        # What is changed through a tool
         "packages": _packages(settings),
         "groups": _groups(settings["access"]["groups"]),
         "units": {"slurmd": settings["slurm"]["service"], "sshd": settings["sshd"]["service"]},
         "logind": settings["logind"],
+        # What has to be there
         "modules": _modules(settings),
     }
 

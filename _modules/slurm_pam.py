@@ -218,7 +218,7 @@ def prove() -> list[dict]:
 
     .. versionadded:: 1.0.0
     """
-    proofs = _pam_prove.prove(wanted(settings())["pam"]["policy"])
+    proofs = _pam_prove.prove(wanted()["pam"]["policy"])
     __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
     return proofs
 
@@ -295,14 +295,14 @@ def version() -> str:
     return _slurm_pam_settings.VERSION
 
 
-def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
+def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
-    The manifest: everything that these settings put on a node or change there.
+    The manifest: everything that an apply of these settings puts on a node or changes there. Does not look at the node.
 
     settings
-        The merged settings of the formula.
+        The merged settings of the formula; this node's where none are given.
 
-    Files, each as the state takes it that writes it:
+    Returns a mapping. Of these files, each entry is what the state takes that brings it about:
 
     - ``access``: the access file, for ``pam_stack.managed``
     - ``slurmstepd``: the PAM service that slurmstepd opens with UsePAM=1, for ``pam_stack.managed``; None without
@@ -311,33 +311,33 @@ def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
     - ``pam``: the PAM files and the ``policy`` that they have to meet, for ``pam_stack.managed``
     - ``record``: the path of the file in which it is written down what was applied
 
-    What is changed through a tool:
+    These are changed through a tool:
 
     - ``packages``: the names of those with the ``node`` daemon and with the PAM ``modules``; None if not managed
     - ``groups``: local groups, each with the ``members`` to add and a ``gid``
     - ``units``: the names of ``slurmd``, which is restarted, and of ``sshd``, which is reloaded
     - ``logind``: mask, stop or keep
 
-    And ``modules``, the PAM modules that have to be there besides those of the node's own stacks.
+    And ``modules`` are the PAM modules that have to be there besides those of the node's own stacks.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call slurm_pam.wanted "$(salt-call --out=json slurm_pam.settings | jq .local)"
+        salt-call slurm_pam.wanted
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.wanted(settings)
+    return _slurm_pam_wanted.wanted(settings or _rendered()["settings"])
 
 
-def touched(settings: Mapping[str, Any]) -> list[str]:
+def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
     """
     Every path that an apply of these settings may write below /etc, /var and /run, in the order in which they are
     brought back. Where something of ours stands by now is among them.
 
     settings
-        The merged settings of the formula.
+        The merged settings of the formula; this node's where none are given.
 
     What is changed through a tool is the tool's: the package manager's files, /etc/group and /etc/gshadow with their
     copies. So is what is gone when the apply ends, beside the files and in /run, and what Salt and confirm keep.
@@ -348,11 +348,11 @@ def touched(settings: Mapping[str, Any]) -> list[str]:
 
     .. code-block:: bash
 
-        salt-call slurm_pam.touched "$(salt-call --out=json slurm_pam.settings | jq .local)"
+        salt-call slurm_pam.touched
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.touched(settings)
+    return _slurm_pam_wanted.touched(settings or _rendered()["settings"])
 
 
 def record(settings: Mapping[str, Any]) -> str:
@@ -443,19 +443,19 @@ def objections(
 
 
 @_salts_errors
-def unusable_modules(settings: Mapping[str, Any]) -> list[str]:
+def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
     """
     The PAM modules that the settings ask for and this node's libpam cannot use, one text each: they are not where it
     looks, do not load, or belong to another release of Slurm than slurmd, as happens after an update.
 
     settings
-        The merged settings of the formula.
+        The merged settings of the formula; this node's where none are given.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call slurm_pam.unusable_modules '{...}'
+        salt-call slurm_pam.unusable_modules
 
     .. versionadded:: 1.1.0
     """
