@@ -40,3 +40,9 @@ def test_the_groups_are_the_manifests(render, sls, function, clean):
     assert groups.keys() == told.keys() == {"hpc_admin_g", "bare"}
     if function == "present":
         assert {name: {"members": group["addusers"], "gid": group["gid"]} for name, group in groups.items()} == told
+
+
+def test_what_is_said_once_for_all_states_is_shown_with_each(modules):
+    shown = modules.sys.state_doc("slurm_pam.sshd_managed")
+    assert set(shown) == {"slurm_pam", "slurm_pam.sshd_managed"}
+    assert "settings" in shown["slurm_pam"] and "slurm_pam.sshd_managed:" in shown["slurm_pam"]
