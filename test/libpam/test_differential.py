@@ -4,7 +4,9 @@ import os
 
 import pytest
 from libpam import differential
-from libpam.differential import stack, verdict
+
+import _pam_libpam
+import _pam_prove
 
 SEEDS = range(4)
 EACH = 5000
@@ -14,7 +16,7 @@ def asked(command):
     """This machine's libpam, or why there is nothing to ask."""
     if lacking := differential.lacking(command):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"libpam cannot be asked: {lacking}")
-    return stack.libpam()
+    return _pam_libpam.libpam()
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +194,7 @@ def test_libpam_confirms_counterexamples(libpam, expect):
         case = generator.case()
         given = {"name": "x", "service": "svc", "call": "acct_mgmt", "expect": expect}
         try:
-            (proof,) = verdict.prove([given], differential.CONFDIRS, libpam, differential.overlay(case))
+            (proof,) = _pam_prove.prove([given], differential.CONFDIRS, libpam, differential.overlay(case))
         except differential.salt.exceptions.CommandExecutionError:
             continue
         example = proof["counterexample"]
