@@ -119,4 +119,9 @@ def test_the_people_who_must_not_be_locked_out(groups, known, others):
     entries = {name: {"origins": origins, "local": False} for name, origins in groups.items()}
     merged = settings(**access({**entries, "out": None}, {"zoe": {}, "out": None}, root=["192.0.2.9"]))
     assert people(merged["access"]) == ({"root": ["192.0.2.9"], **known}, others)
+
+
+def test_root_may_be_named_twice_and_the_settings_stay():
+    merged = settings(**access(users={"root": {"origins": ["192.0.2.8"]}}, root=["192.0.2.9"]))
+    assert people(merged["access"]) == ({"root": ["192.0.2.9", "192.0.2.8"]}, False)
     assert merged["access"]["root"] == ["192.0.2.9"]

@@ -13,17 +13,18 @@ import _slurm_pam_jobs
 import _slurm_pam_wanted
 import sshd_config
 
-UIDS = {"root": 0, "admin": 1, "alice": 1000, "bob": 1001, "old": 1002}
+UIDS = {"root": 0, "admin": 1, "alice": 1000, "bob": 1001, "old": 1002, "former": 1003}
 SSHD = {"usedns": ["no"], "port": ["22"]}
-ACCESS = "+ : root : 192.0.2.0/24\n+ : admin : 192.0.2.0/24\n- : ALL : ALL\n"
+ACCESS = "+ : root : 192.0.2.0/24\n+ : admin former : 192.0.2.0/24\n- : ALL : ALL\n"
 
 
 class Node:
-    """A node on which alice and old have a job, admin is an administrator, and old's account has expired."""
+    """A node with jobs and administrators; the accounts of those who are called old and former have expired."""
 
     def __init__(self, top):
         self.top, self.asked = top, []
         self.jobs = [{"job": 7, "user": "alice", "extern": True}, {"job": 8, "user": "old", "extern": True}]
+        self.jobs.append({"job": 6, "user": "former", "extern": True})
         self.values = SSHD
         (top / "access.conf").write_text(ACCESS)
 
@@ -43,7 +44,7 @@ class Node:
 
     def explain(self, user, origin="192.0.2.1"):
         def shadow(name):
-            return {"expire": 1 if name == "old" else -1}
+            return {"expire": 1 if name in ("old", "former") else -1}
 
         return _slurm_pam_explain.login(user, origin, self.settings, shadow)
 
@@ -97,7 +98,7 @@ def test_what_is_told(node):
     [
         ("root", "192.0.2.1", True, 1, "+ : root : 192.0.2.0/24"),
         ("root", OUTSIDE, False, 2, "- : ALL : ALL"),
-        ("admin", "192.0.2.1", True, 1, "+ : admin : 192.0.2.0/24"),
+        ("admin", "192.0.2.1", True, 1, "+ : admin former : 192.0.2.0/24"),
         ("admin", OUTSIDE, False, 3, "- : ALL : ALL"),
         ("alice", "192.0.2.1", True, 3, "- : ALL : ALL"),
         ("alice", OUTSIDE, True, 3, "- : ALL : ALL"),
@@ -143,7 +144,8 @@ def test_several_jobs_that_slurm_cannot_tell_apart(node):
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (False, [7, 9])
     assert "cannot tell to which of them the login belongs" in told["why"]
-    # To root jobs do not matter.
+    # To root they do not matter.
+    node.jobs += [{**job, "user": "root"} for job in node.jobs]
     assert "cannot tell" not in node.explain("root")["why"]
 
 
@@ -188,7 +190,11 @@ ADOPTING = ("[success=1 default=ignore] OURS", "optional SLURM action_no_jobs=ig
         # An administrator does not get in without the rule that says so; whose account has expired, with none.
         (("[success=1 default=ignore] pam_x.so", *CLOSED), "admin", (False, 1)),
         (("[success=1 default=ignore] pam_x.so", *CLOSED), "alice", (True, 4)),
-        (("[success=1 default=ignore] pam_x.so", *CLOSED), "old", (False, 5)),
+        (("[success=1 default=ignore] pam_x.so", *CLOSED), "former", (False, 5)),
+        (("required pam_unix.so", "required OURS", "required pam_x.so"), "admin", (True, 2)),
+        # Who would not get in by Slurm's rule has not missed it.
+        (("[success=1 default=ignore] pam_x.so", "required SLURM", "[default=ignore] pam_y.so"), "alice", (False, 1)),
+        (("[success=1 default=ignore] pam_x.so", "required SLURM", "[default=ignore] pam_y.so"), "bob", (False, 3)),
         # The site's own refusal is no matter of ours.
         (("[success=1 default=ignore] OURS", "required SLURM", "required pam_deny.so"), "admin", (False, 3)),
         (("required pam_deny.so", *CLOSED), "alice", (False, 1)),

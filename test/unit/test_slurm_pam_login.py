@@ -89,6 +89,7 @@ def network(monkeypatch):
         ({"allowgroups": "wheel hpc@example.org"}, None),
         # The order of sshd
         ({"denyusers": "alice", "allowusers": "alice"}, "denyusers alice"),
+        ({"denyusers": "alice", "allowusers": "bob"}, "denyusers alice"),
         ({"allowusers": "alice", "denygroups": "users"}, "denygroups users"),
         ({"allowusers": "bob", "denygroups": "users"}, "allowusers bob"),
         ({"denygroups": "users", "allowgroups": "users"}, "denygroups users"),

@@ -42,6 +42,7 @@ class Node:
         self.values.update({name: value if isinstance(value, list) else [value] for name, value in values.items()})
 
     def effective(self, config, connection, files):
+        assert config == "/x/sshd_config"
         self.asked.append((connection, files))
         return self.values
 
@@ -56,6 +57,7 @@ class Node:
 
     def findings(self, people=ADMINS, groups=None, access=None, **sections):
         access = {"users": people, "groups": groups or {}, **(access or {})}
+        sections["sshd"] = {"config": "/x/sshd_config", **sections.get("sshd", {})}
         return list(sshd(*given(access=access, **sections)))
 
 
@@ -215,7 +217,7 @@ Match User eve
     kbdinteractiveauthentication=no
     X11Forwarding no
 """
-LAB = "Match Address 192.0.2.0/24\nKbdInteractiveAuthentication yes\n"
+LAB = "Match Address 192.0.2.0/24\nKbdInteractiveAuthentication Yes\n"
 
 
 def test_keyboard_interactive_below_match_lines(node):
