@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import salt.utils.args
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _library
@@ -126,7 +125,8 @@ def find(text: str | list[Entry], **selector: Any) -> list[Entry]:
 
     .. versionadded:: 1.0.0
     """
-    return _pam_edit.find(text, **salt.utils.args.clean_kwargs(**selector))
+    # Salt passes what it knows of the caller as well.
+    return _pam_edit.find(text, **{key: value for key, value in selector.items() if not key.startswith("__")})
 
 
 @_raising

@@ -5,6 +5,7 @@ import os
 import pytest
 from libpam import differential
 
+import _pam_grammar
 import _pam_libpam
 import _pam_prove
 
@@ -212,7 +213,7 @@ def test_libpam_confirms_counterexamples(libpam, expect):
 def retold(path, text, told, libpam):
     """A file in which the rules' modules answer as told."""
     lines = []
-    for entry in stack.parse(text, libpam):
+    for entry in _pam_grammar.parse(text, libpam):
         code = told.get((path, entry["line"]))
         if code is None or entry["kind"] != "rule":
             lines.append(entry["text"])

@@ -148,11 +148,14 @@ def test_the_page_names_every_file_of_the_house():
     assert not missing
 
 
+NOT_ROOMS = ("_modules", "_states", "_runners", "_utils")
+
+
 def test_every_file_that_the_page_names_is_there():
     words = set(re.findall(r"`([\w./*-]+)`|\]\(([^)#:]+)\)", PAGE.read_text()))
     named = {word or link for word, link in words}
     paths = {name for name in named if "/" in name or re.search(r"\.(py|sls|jinja|yaml|toml|md|json|example)$", name)}
-    rooms = {name for name in named if re.fullmatch(r"_\w+", name) and name not in ("_modules", "_states", "_runners")}
+    rooms = {name for name in named if re.fullmatch(r"_[a-z]\w*", name) and name not in NOT_ROOMS}
     lost = {path for path in paths if not path.startswith("/") and not _there(path)}
     assert paths and rooms
     assert not lost

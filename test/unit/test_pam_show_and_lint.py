@@ -10,6 +10,7 @@ from unit.pam_texts import DEBIAN_OLD, NEW, OLD
 import _pam_expand
 import _pam_grammar
 import _pam_lint
+import _pam_search
 import _pam_show
 from _pam_errors import PamError, PamUsageError
 
@@ -403,7 +404,7 @@ def stacks(draw):
         actions = [draw(st.sampled_from(ACTIONS)) for _ in range(CODES)]
         actions = [actions[0]] * 6 + [actions[1]] * 19 + [actions[2]] * 7
         always = {"call": draw(st.sampled_from(ANSWERS))} if kind == "module" and draw(st.booleans()) else {}
-        handlers.append({"kind": kind, "level": level, "actions": actions, "always": always})
+        handlers.append({"kind": kind, "level": level, "actions": actions, "always": always, "paired": True})
     return handlers
 
 
@@ -448,7 +449,7 @@ def dispatched(handlers, answers):
 
 
 def handler(kind, level, action):
-    return {"kind": kind, "level": level, "actions": [action] * 32, "always": {}}
+    return {"kind": kind, "level": level, "actions": [action] * 32, "always": {}, "paired": True}
 
 
 # A jump out of a substack counts as bad, so that the done after it does not stop.
@@ -466,7 +467,6 @@ def test_no_reachable_line_is_called_unreachable(handlers):
     ran = set()
     for answers in itertools.product(range(CODES), repeat=len(handlers)):
         ran |= dispatched(handlers, answers)
-    for type_ in ("account", "auth"):
-        assert ran <= views._reachable(handlers, type_)
-    if all("reset" not in handler["actions"] for handler in handlers):
-        assert ran == views._reachable(handlers, "account")
+    expanded = {"types": dict.fromkeys(("account", "auth"), handlers), "libpam": OLD}
+    assert ran <= _pam_search.reachable(expanded, "auth")
+    assert ran == _pam_search.reachable(expanded, "account")
