@@ -29,7 +29,7 @@ def test_what_it_reads_and_what_it_is_given(tmp_path):
     ("words", "why"),
     [
         (["sleep", "60"], "no answer within 0.2 seconds"),
-        (["sh", "-c", "sleep 60 & wait"], "no answer within 0.2 seconds"),
+        (["sh", "-c", "sleep 5 & wait"], "no answer within 0.2 seconds"),
         (["/none/such"], "/none/such: No such file or directory"),
         (["/etc"], "/etc: Permission denied"),
     ],
