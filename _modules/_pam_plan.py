@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import _pam_prove
-
 import _pam_edit
 import _pam_grammar
 import _pam_libpam
+import _pam_prove
 from _pam_errors import PamError, PamUsageError
 from _pam_expand import Content, Files
 

@@ -11,6 +11,7 @@ import _pam_expand
 import _pam_libpam
 import _pam_plan
 import _pam_prove
+import _slurm_pam_wanted
 import file_transaction
 from _pam_errors import PamError, PamUsageError
 from _slurm_pam_finding import Finding
@@ -56,15 +57,12 @@ def foreign(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     """Somebody else's files where ours are to be."""
     for part in filter(None, (wanted["pam"], wanted["slurmstepd"])):
         for file in part["files"]:
-            if not part["replace"] and file.keys() & _WHOLE and not _is_ours(file, part["marker"]):
+            if not part["replace"] and file.keys() & _slurm_pam_wanted.WHOLE and not _is_ours(file, part["marker"]):
                 yield Finding(
                     f"{file['path']} is there already, and this formula did not write it",
                     "What somebody put there would be lost",
                     "Move it away, or allow it to be replaced (slurm_pam:pam:replace: true)",
                 )
-
-
-_WHOLE = {"contents", "source", "link"}
 
 
 def _is_ours(file: Mapping[str, Any], marker: str) -> bool:

@@ -47,11 +47,3 @@ def test_groups_are_asked_for_one_by_one(directory, monkeypatch):
     """A directory service need not list those that a user is in."""
     monkeypatch.setattr(directory, "os", SimpleNamespace(getgrouplist=lambda user, gid: [gid, 60, 9]))
     assert directory.groups_of("ann") == ["primary", "hpc@example.org"]
-
-
-def test_this_machines_own():
-    """root and its group are everywhere, and are asked of the real name services."""
-    assert _slurm_pam_accounts.is_user("root") and _slurm_pam_accounts.group("root").gr_gid == 0
-    assert "root" in _slurm_pam_accounts.local_groups()
-    assert "root" in _slurm_pam_accounts.groups_of("root")
-    assert not _slurm_pam_accounts.is_user("no-such-user")

@@ -10,7 +10,6 @@ import _pam_prove
 import _slurm_pam_accounts
 import _slurm_pam_explain
 import _slurm_pam_jobs
-import _slurm_pam_login
 import _slurm_pam_wanted
 import sshd_config
 

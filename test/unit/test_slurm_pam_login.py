@@ -1,4 +1,4 @@
-"""What sshd's values mean for a user: its lists, the connection that it is asked about, and the ways in that are left."""
+"""What sshd's values mean for a user: its lists, the connection that it is asked about, and the ways in that remain."""
 
 import contextlib
 import os

@@ -58,7 +58,7 @@ def node(monkeypatch):
     """A node with this Slurm, on which nothing was applied; how often a manifest is made."""
     made, wanted = [], _slurm_pam_wanted.wanted
     monkeypatch.setattr(_slurm_pam_modules, "slurm_version", lambda: "17.02.1")
-    monkeypatch.setattr(_slurm_pam_record, "recorded", lambda: {})
+    monkeypatch.setattr(_slurm_pam_record, "recorded", dict)
     monkeypatch.setattr(_slurm_pam_wanted, "wanted", lambda settings: made.append(settings) or wanted(settings))
     return made
 

@@ -25,6 +25,7 @@ def node(tmp_path, monkeypatch):
     libpam = {"version": "1.5.2", "debian": False, "confdirs": list(map(str, confdirs)), "module_dirs": []}
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
     monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(confdirs[0]))
+    monkeypatch.setattr(file_transaction, "_LOCKS", f"{confdirs[0]}.locks")
     for directory in confdirs:
         directory.mkdir()
     for name, text in FILES.items():
