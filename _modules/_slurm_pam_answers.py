@@ -21,6 +21,7 @@ class Login:
     access_file: str
     jobs: list[dict[str, Any]]  # the user's
     shadow: Callable[[str], Mapping[str, Any]]  # Salt's shadow.info
+    service: str = "sshd"  # the PAM service that sshd asks
 
     @property
     def is_root(self) -> bool:
@@ -81,7 +82,7 @@ def _slurm(login: Login, args: list[str]) -> str:
 
 
 def _slurm_adopt(login: Login, args: list[str]) -> str:
-    return "ignore" if login.is_root else adopted(login.jobs, args)[0]
+    return "ignore" if login.is_root or not acts_for(login.service, args) else adopted(login.jobs, args)[0]
 
 
 def _succeed_if(login: Login, args: list[str]) -> str:
@@ -104,6 +105,12 @@ _ANSWERS: dict[str, Callable[[Login, list[str]], str]] = {
 
 
 # Slurm
+
+
+def acts_for(service: str, args: list[str]) -> bool:
+    """Whether pam_slurm_adopt does anything for a PAM service: that which it is told of, else sshd."""
+    told = [arg.partition("=")[2] for arg in args if arg.startswith("service=")]
+    return (told or ["sshd"])[-1] in (service, "*")
 
 
 def adopted(jobs: list[dict[str, Any]], args: list[str]) -> tuple[str, list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import _pam_prove
 import _slurm_pam_access
 import _slurm_pam_accounts
+import _slurm_pam_crowding
 import _slurm_pam_jobs
 import _slurm_pam_login
 import sshd_config
@@ -49,7 +50,23 @@ def login(
     # sshd's own rules come before PAM is asked.
     if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
         return {**found, "permitted": False, "why": refusal}
-    return {**found, **_verdict(settings["pam"]["service"], Login(account, access, file, jobs, shadow))}
+    if (asks := _slurm_pam_login.value(sshd, "usepam", "not known to it")) != "yes":
+        return {**found, "permitted": True, "why": f"sshd asks nothing of PAM: its UsePAM is {asks}"}
+    service = _slurm_pam_login.value(sshd, "pamservicename", settings["pam"]["service"])
+    verdict = _verdict(service, Login(account, access, file, jobs, shadow, service))
+    notes = [verdict["why"], *_beside(service, settings["pam"]["service"], origin, sshd)]
+    return {**found, **verdict, "why": " ".join(notes)}
+
+
+def _beside(service: str, usual: str, origin: str, sshd: _slurm_pam_login.Values) -> Iterator[str]:
+    """What sshd does besides asking the stack that is closed."""
+    if service != usual:
+        yield f"sshd's PAMServiceName is {service} for this login, and slurm_pam:pam:service is {usual}."
+    if penalties := _slurm_pam_crowding.reasons(sshd, origin):
+        yield (
+            f"For a while after logins from {origin} have failed, sshd drops all from there, whoever it is "
+            f"(PerSourcePenalties {' '.join(penalties)})."
+        )
 
 
 def _sshd_values(config: str | None, user: str, origin: str) -> _slurm_pam_login.Values:

@@ -87,14 +87,19 @@ def refusal(user: str, groups: list[str], values: Values, origin: str | None = N
 
     Source: sshd_config(5), AllowUsers; OpenSSH's auth.c (allowed_user) and match.c (match_user).
     """
+    if value(values, "refuseconnection") == "yes":
+        return "sshd has RefuseConnection yes"
     if user == "root" and value(values, "permitrootlogin") == "no":
         return NO_ROOT
+    # A user's name may have an @ too. The last one counts from 9.9, which brought RefuseConnection; before, the first.
+    split = str.rpartition if "refuseconnection" in values else str.partition
     address = _address(origin) if origin else None
     host = origin if value(values, "usedns") == "yes" else address
     for verb, kind in LISTS:
         patterns = value(values, verb + kind).split()
         if kind == "users":
-            listed = any(_is_user(pattern, user, host, address, verb == "allow") for pattern in patterns)
+            split_patterns = (split(pattern, "@") if "@" in pattern else (pattern, "", "") for pattern in patterns)
+            listed = any(_is_user(*parts, user, host, address, verb == "allow") for parts in split_patterns)
         else:
             listed = any(_fits(group, pattern) for pattern in patterns for group in groups)
         if patterns and listed == (verb == "deny"):
@@ -102,9 +107,10 @@ def refusal(user: str, groups: list[str], values: Values, origin: str | None = N
     return None
 
 
-def _is_user(pattern: str, user: str, host: str | None, address: str | None, from_anywhere: bool) -> bool:
+def _is_user(
+    name: str, at: str, hosts: str, user: str, host: str | None, address: str | None, from_anywhere: bool
+) -> bool:
     """user or user@host,...; only what comes behind the @ knows ``!``."""
-    name, at, hosts = pattern.partition("@")
     if not _fits(user, name):
         return False
     if not at:
@@ -155,6 +161,7 @@ _LEFT_TO_ROOT = {
 DECISIVE = {
     *_METHODS.values(),
     *("authenticationmethods", "permitrootlogin", "authorizedkeysfile", "authorizedkeyscommand", "trustedusercakeys"),
+    "refuseconnection",
     *(verb + kind for verb, kind in LISTS),
 }
 

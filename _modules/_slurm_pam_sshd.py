@@ -7,9 +7,7 @@ a user, ``_slurm_pam_login`` says.
 
 from __future__ import annotations
 
-import glob
 import ipaddress
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +15,8 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _slurm_pam_admins
 import sshd_config
+from _slurm_pam_connections import OUTSIDE, connections
+from _slurm_pam_crowding import crowding
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import DECISIVE, NO_ROOT, SOMEWHERE, Values, connection, no_way, value, ways
 
@@ -29,8 +29,9 @@ def sshd(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     config = settings["sshd"]["config"]
     try:
         files = _planned(wanted["sshd"])
-        values = sshd_config.effective(config, None, files)
-        conditional = list(_conditional(sshd_config.find(config), files))
+        kinds = sshd_config.connections(config, files)
+        lines = sshd_config.read(config, files)
+        yield from _drop_in(wanted["sshd"], lines, files)
     except (CommandExecutionError, SaltInvocationError) as error:
         yield Finding(
             f"slurm_pam:sshd:options: {error}",
@@ -38,12 +39,14 @@ def sshd(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
             "Allowed are, there and in sshd's own files, the options of sshd_config(5) with values that sshd accepts",
         )
         return
-    yield from _for_everybody(values, settings["pam"]["service"])
-    yield from _reopened(conditional)
+    values = kinds[0]["values"]
+    yield from _for_everybody(values)
+    yield from connections(kinds, lines, settings["pam"]["service"])
+    yield from crowding(values)
     yield from _domains(settings["access"], values)
     if ways(values):
         people, others = _slurm_pam_admins.people(settings["access"])
-        yield from _locked_out(people, _for_each(people, values, conditional, config, files), others)
+        yield from _locked_out(people, _for_each(people, values, lines, config, files), others)
 
 
 def _planned(wanted: Mapping[str, Any] | None) -> Files:
@@ -52,30 +55,30 @@ def _planned(wanted: Mapping[str, Any] | None) -> Files:
         return {}
     files = sshd_config.plan(**wanted)
     # Options that are in force already have been accepted already.
-    if files:
-        sshd_config.check(wanted["options"], wanted["config"], files)
+    if files and (beaten := sshd_config.check(wanted["options"], wanted["config"], files)):
+        told = (f"{each['option']} would be {each['found']}, not {each['wanted']}: {each['by']}" for each in beaten)
+        raise CommandExecutionError(f"they would not count. {'; '.join(told)}")
     return files
+
+
+def _drop_in(wanted: Mapping[str, Any] | None, lines: Iterable[Mapping[str, Any]], files: Files) -> Iterator[Finding]:
+    """Where sshd has drop-ins at all, one that it does not read is a mistake; elsewhere single lines are the way."""
+    if wanted is None or not wanted["drop_in"]:
+        return
+    includes = [" ".join(line["words"]) for line in lines if line["kind"] == "include"]
+    if includes and not sshd_config.reads(wanted["drop_in"], wanted["config"], files):
+        yield Finding(
+            f"sshd does not read {wanted['drop_in']}; what it includes is {', '.join(includes)}",
+            "Single lines of sshd_config are edited instead",
+            "Name a file that it includes (slurm_pam:sshd:drop_in), if you want a drop-in",
+            "warnings",
+        )
 
 
 # What holds for everybody
 
 
-_OUTSIDE = "Such a session is checked by Slurm, but stays outside its job: it has no limits, and outlives the job"
-
-
-def _for_everybody(values: Values, service: str) -> Iterator[Finding]:
-    if value(values, "usepam") != "yes":
-        yield Finding(
-            f"sshd's UsePAM is {value(values, 'usepam', 'not known to this sshd')}",
-            "Without it sshd asks no PAM account stack, and this node stays open to everyone",
-            "Set UsePAM yes in sshd's configuration (slurm_pam:sshd:options:UsePAM: true)",
-        )
-    if value(values, "pamservicename", service) != service:
-        yield Finding(
-            f"sshd's PAMServiceName is {value(values, 'pamservicename')}, and slurm_pam:pam:service is {service}",
-            f"sshd does not read /etc/pam.d/{service}",
-            "Make the two the same",
-        )
+def _for_everybody(values: Values) -> Iterator[Finding]:
     methods, left = value(values, "authenticationmethods", "any"), ways(values)
     if not left:
         yield Finding(
@@ -88,46 +91,8 @@ def _for_everybody(values: Values, service: str) -> Iterator[Finding]:
         yield Finding(
             f"sshd lets {'everybody' if only else 'people'} in by keyboard-interactive authentication "
             f"(AuthenticationMethods {methods})",
-            _OUTSIDE,
+            OUTSIDE,
             "Set KbdInteractiveAuthentication no, and let AuthenticationMethods do without it",
-            "warnings",
-        )
-
-
-# Match lines
-
-
-def _conditional(path: str, files: Files, match: str = "", depth: int = 0) -> Iterator[dict]:
-    """Every setting that holds for some connections only, with its ``file`` and ``line`` and the ``match`` above it."""
-    for entry in sshd_config.parse(_text(path, files)):
-        if entry["kind"] == "match":
-            match = f"Match {' '.join(entry['words'])}"
-        elif entry["kind"] == "setting" and match:
-            yield {**entry, "file": path, "match": match}
-        elif entry["kind"] == "include" and depth < 16:  # as OpenSSH's servconf.c
-            for word in entry["words"]:
-                for target in sorted(glob.glob(os.path.join("/etc/ssh", word))):
-                    yield from _conditional(target, files, match, depth + 1)
-
-
-def _text(path: str, files: Files) -> str:
-    if path in files:
-        return files[path] or ""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
-
-
-def _reopened(conditional: Iterable[dict]) -> Iterator[Finding]:
-    places = [
-        f"{entry['file']}:{entry['line']} ({entry['match']})"
-        for entry in conditional
-        if entry["keyword"] == "kbdinteractiveauthentication" and entry["words"][0].lower() == "yes"
-    ]
-    if places:
-        yield Finding(
-            f"sshd takes keyboard-interactive authentication for some logins: {', '.join(places)}",
-            _OUTSIDE,
-            "Have PasswordAuthentication yes there instead, whose sessions go into their job, or take the line out",
             "warnings",
         )
 
@@ -167,10 +132,10 @@ _WAYS = (
 
 
 def _for_each(
-    people: Mapping[str, list[str]], values: Values, conditional: list[dict], config: str | None, files: Files
+    people: Mapping[str, list[str]], values: Values, lines: Iterable[Mapping], config: str | None, files: Files
 ) -> Iterator[tuple[str, Values]]:
     """The values that hold for each of them; sshd is asked once for each only if that makes a difference."""
-    differ = any(entry["keyword"] in DECISIVE for entry in conditional)
+    differ = any(line["within"] and line.get("keyword") in DECISIVE for line in lines)
     for user, origins in people.items():
         try:
             login = connection(user, _first_address(origins), values) if differ else None

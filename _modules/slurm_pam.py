@@ -23,6 +23,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 import _pam_errors
 import _pam_prove
 import _slurm_pam_audit
+import _slurm_pam_connections
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
@@ -205,7 +206,8 @@ def dry_run(given: Any = None, saltenv: str = "base") -> dict[str, dict]:
 @_salts_errors
 def prove() -> list[dict]:
     """
-    The policy of the formula and of the site, held against the PAM files as they are on this node now.
+    The policy of the formula and of the site, held against the PAM files as they are on this node now; and whether sshd
+    asks that PAM service for every login that its configuration tells apart.
 
     Returns what :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` does: one entry for each scenario, with a
     counterexample where it does not hold. The exit status is as for :py:func:`audit`.
@@ -218,7 +220,10 @@ def prove() -> list[dict]:
 
     .. versionadded:: 1.0.0
     """
-    proofs = _pam_prove.prove(wanted()["pam"]["policy"])
+    given = _slurm_pam_settings.without_nulls(settings())
+    proofs = _pam_prove.prove(wanted(given)["pam"]["policy"])
+    # What is proven of a stack counts for the logins that come to it.
+    proofs.append(_slurm_pam_connections.proof(given["sshd"]["config"], given["pam"]["service"]))
     __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
     return proofs
 

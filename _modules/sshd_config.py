@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import glob
 import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -32,6 +33,8 @@ import _child
 Entry = dict[str, Any]
 # What is to be at each path, None where nothing is; laid over the real files.
 Files = Mapping[str, str | None]
+# A line: [its file, its number there].
+Place = list[Any]
 
 # The vendor's file is read where there is none in /etc (openSUSE, SLE 16), and is never edited.
 _VENDOR = "/usr/etc/ssh/sshd_config"
@@ -51,6 +54,14 @@ _ALIASES = {
     "keepalive": "tcpkeepalive",
     "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
 }
+# Two names of one option that were two options up to OpenSSH 8.6: there both have to say no.
+_ONCE_TWO = ("KbdInteractiveAuthentication", "ChallengeResponseAuthentication")
+# Options that came late (9.8), with the value that says what an sshd without them does.
+_LATE = {"persourcepenalties": "no"}
+# A connection that no Match line means. Up to 8.0, sshd stops at a Match line on what it is not told.
+_NOBODY = {"user": "nobody", "host": "203.0.113.1", "addr": "203.0.113.1", "laddr": "203.0.113.2", "lport": "65535"}
+# Match lines that hold for every connection, and for none, in every release.
+_ALWAYS, _NEVER = "Match all\n", "Match User !*\n"
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+)')
@@ -132,18 +143,62 @@ def find(config: str | None = None) -> str:
     raise CommandExecutionError(f"No sshd_config here: looked for {', '.join(places)}")
 
 
-def _reading_order(path: str, files: Files, match: bool = False, depth: int = 0) -> list[Entry]:
+def read(config: str | None = None, files: Files | None = None) -> list[Entry]:
     """
-    Every line in the order in which sshd reads it, includes in place, each with its ``file``, with the ``targets`` of
-    an Include, and with ``match`` if it holds for some connections only.
+    Return every line in the order in which sshd reads it, includes in place.
+
+    config, files
+        As for :py:func:`effective`.
+
+    Returns what :py:func:`parse` does, and with each line its ``file``, the ``targets`` of an Include, and ``within``:
+    the Match lines that it stands under, outermost first, each as ``[file, line]``.
+
+    Raises CommandExecutionError if a file cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call sshd_config.read
+
+    .. versionadded:: 1.1.0
     """
-    order = []
+    return _reading_order(find(config), files or {})
+
+
+def reads(path: str, config: str | None = None, files: Files | None = None) -> bool:
+    """
+    Return True if sshd reads a file, or would if it were there, whichever connection it is.
+
+    path
+        Its path.
+    config, files
+        As for :py:func:`effective`.
+
+    Raises CommandExecutionError if a file cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call sshd_config.reads /etc/ssh/sshd_config.d/00-salt.conf
+
+    .. versionadded:: 1.1.0
+    """
+    there = {path: "", **(files or {})}
+    return any(path in entry["targets"] and not entry["within"] for entry in read(config, there))
+
+
+def _reading_order(path: str, files: Files, within: Sequence[Place] = (), depth: int = 0) -> list[Entry]:
+    order: list[Entry] = []
+    here = [*within]
     for entry in parse(_read(path, files)):
-        match = match or entry["kind"] == "match"
+        if entry["kind"] == "match":
+            here = [*within, [path, entry["line"]]]
         targets = _included(entry, files, depth) if entry["kind"] == "include" else []
-        order.append(entry | {"file": path, "match": match, "targets": targets})
+        order.append(entry | {"file": path, "within": here, "targets": targets})
         for target in targets:
-            order += _reading_order(target, files, match, depth + 1)
+            order += _reading_order(target, files, here, depth + 1)
     return order
 
 
@@ -196,23 +251,35 @@ def edit(text: str, options: Mapping[str, Any], tag: str = "salt") -> str:
 
     .. versionadded:: 1.0.0
     """
-    written = _validated(options)
+    return _edited(text, _validated(options), tag)
+
+
+def _edited(text: str, written: Mapping[str, str], tag: str) -> str:
     entries = parse(unedit(text, tag))
     head = next((i for i, entry in enumerate(entries) if entry["kind"] in ("include", "match")), len(entries))
     added = [""] * (len(entries) + 1)
     for name, value in written.items():
-        entry = next((entry for entry in entries[:head] if entry.get("keyword") == _keyword(name)), None)
+        entry = next((entry for entry in entries[:head] if _sets(entry, name, written)), None)
         if entry is None:
             added[_place(entries, head, name)] += f"# {tag} added: {name}\n{name} {value}\n"
         elif entry["text"][slice(*entry["span"])] != value:
             was = entry["text"]
             start, end = entry["span"]
             line = was[:start] + value + was[end:]
-            # An older sshd has two options where a newer one has two names.
             if entry["name"].lower() != name.lower():
                 line = line.replace(entry["name"], name, 1)
             entry["text"] = f"# {tag} was: {was.removesuffix(chr(10))}\n{line}"
     return "".join(new + entry["text"] for new, entry in zip(added, [*entries, {"text": ""}], strict=True))
+
+
+def _sets(entry: Entry, name: str, written: Iterable[str]) -> bool:
+    """Whether a line sets this one of the options. Of two that bear names of the same, each has its own lines."""
+    if entry["kind"] != "setting":
+        return False
+    lines = entry["name"].lower()
+    if lines in map(str.lower, written):
+        return lines == name.lower()
+    return entry["keyword"] == _keyword(name)
 
 
 def _place(entries: Sequence[Entry], head: int, name: str) -> int:
@@ -287,7 +354,7 @@ def plan(
 
     .. versionadded:: 1.0.0
     """
-    written = _validated(options)
+    written = _fitting(_validated(options))
     try:
         main = find(config)
     except CommandExecutionError:
@@ -304,11 +371,12 @@ def plan(
         after[main] = unedit(now[main], tag)
     if written:
         trial = after | ({drop_in: header + "".join(f"{k} {v}\n" for k, v in written.items())} if drop_in else {})
-        first = {s["keyword"]: s["file"] for s in reversed(_settings(main, trial)) if not s["match"]}
-        beaten = [name for name in written if first.get(_keyword(name)) != drop_in or not drop_in]
+        settings = [entry for entry in _settings(main, trial) if not entry["within"]]
+        first = {name: next((s["file"] for s in settings if _sets(s, name, written)), None) for name in written}
+        beaten = [name for name in written if first[name] != drop_in or not drop_in]
         if beaten and main == _VENDOR:
             raise CommandExecutionError(f"{drop_in} comes too late for {beaten[0]}, and {main} is not to be edited")
-        after = after | {main: edit(now[main], options, tag)} if beaten else trial
+        after = after | {main: _edited(now[main], written, tag)} if beaten else trial
     # What is to be removed comes last: its options count from elsewhere by then.
     order = sorted(after, key=lambda path: after[path] is None)
     return {path: after[path] for path in order if after[path] != now.get(path)}
@@ -339,7 +407,7 @@ def check(
 
     .. versionadded:: 1.0.0
     """
-    written = _validated(options)
+    written = _fitting(_validated(options))
     main = find(config)
     wanted, found = _alone(written), effective(main, connection, files)
     order = _settings(main, files or {})
@@ -349,7 +417,7 @@ def check(
         # sshd took the line and does otherwise.
         flipped = {value, *wanted.get(key, ())} == {"yes", "no"}
         if flipped or wanted.get(key) != found.get(key):
-            others = [line for line in order if line["keyword"] == _keyword(name) and " ".join(line["words"]) != value]
+            others = [line for line in order if _sets(line, name, written) and " ".join(line["words"]) != value]
             by = f"{others[0]['file']}:{others[0]['line']}" if others else None
             findings.append({"option": name, "wanted": value, "found": " ".join(found.get(key, ["not set"])), "by": by})
     return findings
@@ -378,8 +446,8 @@ def effective(
     config
         The main file; by default the one that sshd reads.
     connection
-        What the Match lines are held against, as for ``sshd -C`` ("user=root,host=h,addr=192.0.2.1"). Without it they
-        do not count.
+        What the Match lines are held against, as for ``sshd -C`` ("user=root,host=h,addr=192.0.2.1"). Without it only
+        ``Match all`` counts.
     files
         ``{path: text, or None for "not there"}``, laid over the real files.
 
@@ -395,8 +463,59 @@ def effective(
 
     .. versionadded:: 1.0.0
     """
-    # If it is told nothing, sshd itself takes no Match line to hold, but stops at one with LocalPort.
-    return _values(_asked(config, files, "-T", "-C", connection or "lport=65535"))
+    if connection is None:
+        return _values(_asked(config, files, "-T", "-C", _spec({}), match=_unless([])))
+    said = dict(part.split("=", 1) for part in connection.split(",") if "=" in part)
+    flags = [part for part in connection.split(",") if part and "=" not in part]
+    return _values(_asked(config, files, "-T", "-C", ",".join([_spec(said), *flags])))
+
+
+def connections(config: str | None = None, files: Files | None = None) -> list[dict[str, Any]]:
+    """
+    Return the kinds of connection that the configuration tells apart, each with the values that count for it: those
+    that no Match line means, and for each Match line those that it means and no other one does.
+
+    Nobody has to be found whom a Match line means: sshd is asked about a copy in which that line holds for all.
+
+    config, files
+        As for :py:func:`effective`.
+
+    Returns a list of ``{match, file, line, values}``, the first three None for the connections that no line means.
+
+    Raises CommandExecutionError with sshd's words if it refuses the configuration.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call sshd_config.connections
+
+    .. versionadded:: 1.1.0
+    """
+    kinds = [{"match": None, "file": None, "line": None, "values": effective(config, None, files)}]
+    # A file may be included twice.
+    lines = {(entry["file"], entry["line"]): entry for entry in read(config, files) if entry["kind"] == "match"}
+    for (file, line), entry in lines.items():
+        if not _always(entry):
+            # It counts only if those do that it stands under.
+            said = _asked(config, files, "-T", "-C", _spec({}), match=_unless(entry["within"]))
+            match = f"Match {' '.join(entry['words'])}"
+            kinds.append({"match": match, "file": file, "line": line, "values": _values(said)})
+    return kinds
+
+
+def _always(entry: Entry) -> bool:
+    return [word.lower() for word in entry["words"]] == ["all"]
+
+
+def _unless(held: Sequence[Place]) -> Callable[[Entry], str]:
+    """Match lines as they are to stand in a copy: those that are held true, and all others."""
+    return lambda entry: _ALWAYS if _always(entry) or [entry["file"], entry["line"]] in held else _NEVER
+
+
+def _spec(said: Mapping[str, str]) -> str:
+    """What ``sshd -C`` is told: always all that a Match line may ask of a connection."""
+    return ",".join(f"{key}={value}" for key, value in {**_NOBODY, **said}.items())
 
 
 def test_config(config: str | None = None, files: Files | None = None) -> bool:
@@ -420,8 +539,13 @@ def test_config(config: str | None = None, files: Files | None = None) -> bool:
     return True
 
 
-def _asked(config: str | None, files: Files | None, *arguments: str) -> str:
-    """What sshd prints about the whole configuration, copied to where ``files`` can lie over it."""
+def _asked(
+    config: str | None, files: Files | None, *arguments: str, match: Callable[[Entry], str] | None = None
+) -> str:
+    """
+    What sshd prints about the whole configuration, copied to where ``files`` can lie over it, with the Match lines as
+    they are or as ``match`` has them.
+    """
     main = find(config)
     with tempfile.TemporaryDirectory(prefix="sshd_config.") as scratch:
         texts: dict[str, dict[int, Entry]] = {main: {}}
@@ -430,7 +554,7 @@ def _asked(config: str | None, files: Files | None, *arguments: str) -> str:
         copies = {path: os.path.join(scratch, str(number)) for number, path in enumerate(texts)}
         for path, entries in texts.items():
             with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.writelines(_pointed(entry, copies) for entry in entries.values())
+                file.writelines(_copied(entry, copies, match) for entry in entries.values())
         said = _sshd("-f", copies[main], *arguments)
     if said.returncode:
         says = said.stderr.strip()
@@ -440,8 +564,10 @@ def _asked(config: str | None, files: Files | None, *arguments: str) -> str:
     return said.stdout
 
 
-def _pointed(entry: Entry, copies: Mapping[str, str]) -> str:
-    """The line as it stands in the copy: an Include points to the copies, everything else stays."""
+def _copied(entry: Entry, copies: Mapping[str, str], match: Callable[[Entry], str] | None) -> str:
+    """The line as it stands in the copy: an Include points to the copies, and a Match is as it is to be."""
+    if entry["kind"] == "match" and match:
+        return match(entry)
     if entry["kind"] != "include":
         return entry["text"]
     targets = [copies[target] for target in entry["targets"] if target in copies]
@@ -469,11 +595,41 @@ def _sshd(*arguments: str) -> subprocess.CompletedProcess[str]:
                 return said
 
 
+def _fitting(written: Mapping[str, str]) -> dict[str, str]:
+    """The options as the installed sshd has them: it may not know one yet, or have two where a newer one has one."""
+    known = _known()
+    if not known:
+        return dict(written)
+    fitting: dict[str, str] = {}
+    for name, value in written.items():
+        if name.lower() not in known and _LATE.get(name.lower()) == value:
+            continue
+        two = _keyword(name) == _ONCE_TWO[0].lower() and all(option.lower() in known for option in _ONCE_TWO)
+        fitting |= dict.fromkeys(_ONCE_TWO if two else [name], value)
+    return fitting
+
+
+def _known() -> set[str]:
+    """The keywords that the installed sshd prints; none if there is no sshd."""
+    sshd = _child.which("sshd")
+    return set(_printed(sshd, os.stat(sshd).st_mtime_ns)) if sshd else set()
+
+
+@functools.lru_cache(maxsize=8)
+def _printed(sshd: str, changed: int) -> frozenset[str]:
+    """Asked once for each sshd that is installed in the life of this process."""
+    said = _sshd("-T", "-f", os.devnull)
+    if said.returncode:
+        raise CommandExecutionError(f"sshd does not say its options: {said.stderr.strip()}")
+    return frozenset(_values(said.stdout))
+
+
 def _values(printed: str) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     for line in printed.splitlines():
         keyword, _, value = line.partition(" ")
-        values.setdefault(keyword, []).append(value)
+        # From 10.4 they are printed as the manual writes them.
+        values.setdefault(keyword.lower(), []).append(value)
     return values
 
 
@@ -498,14 +654,20 @@ def _validated(options: Mapping[str, Any]) -> dict[str, str]:
             raise SaltInvocationError(f"options: {name!r} is no sshd_config keyword (letters and digits)")
         if _keyword(name) in ("match", "include"):
             raise SaltInvocationError(f"options: {name} is not allowed: it changes what other lines mean")
-        if seen.setdefault(_keyword(name), name) != name:
-            raise SaltInvocationError(f"options: {name} and {seen[_keyword(name)]} are the same option: give one")
         if value is None:
             continue
         words = value if isinstance(value, list) else [value]
         if not words or not all(isinstance(w, (str, int)) and re.fullmatch(r"[^\s#][^\n]*", str(w)) for w in words):
             raise SaltInvocationError(f"options: {name}: {value!r} is not allowed: give words, a number or a boolean")
-        written[name] = " ".join(_word(word, isinstance(value, list)) for word in words)
+        text = " ".join(_word(word, isinstance(value, list)) for word in words)
+        other = seen.setdefault(_keyword(name), name)
+        if other == name:
+            written[name] = text
+        elif written[other] != text:
+            raise SaltInvocationError(
+                f"options: {name} and {other} are the same option, and {text} is not {written[other]}: give one, and "
+                "null for the other"
+            )
     return written
 
 

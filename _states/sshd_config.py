@@ -61,7 +61,8 @@ def managed(
         if not files:
             already = f"sshd has these options already: {', '.join(options)}"
             return ret | _unchanged(changes, config, drop_in, already)
-        return ret | _written(changes, files, lambda: __salt__["sshd_config.check"](options, config))
+        done = _written(changes, files, lambda: __salt__["sshd_config.check"](options, config))
+        return ret | done | {"comment": " ".join([done["comment"], *_why_not(drop_in, config, files)])}
     except (CommandExecutionError, SaltInvocationError) as error:
         return ret | _unless_it_waits(error)
 
@@ -121,6 +122,14 @@ def _planned(
         {"path": places[path], "before": before[path], "after": text, "mode": 0o600} for path, text in after.items()
     ]
     return changes, files
+
+
+def _why_not(drop_in: str | None, config: str | None, files: Mapping[str, str | None]) -> list[str]:
+    """Why the main file is edited, if a drop-in was to be had and sshd would not read it."""
+    if not drop_in or not any(text is not None for path, text in files.items() if path != drop_in):
+        return []
+    unread = not __salt__["sshd_config.reads"](drop_in, config, files)
+    return [f"sshd does not read {drop_in}: nothing includes it."] if unread else []
 
 
 def _places(config: str | None, drop_in: str | None) -> dict[str, str]:
