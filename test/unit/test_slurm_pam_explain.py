@@ -14,7 +14,7 @@ import _slurm_pam_wanted
 import sshd_config
 
 UIDS = {"root": 0, "admin": 1, "alice": 1000, "bob": 1001, "old": 1002, "former": 1003}
-SSHD = {"usedns": ["no"], "port": ["22"]}
+SSHD = {"usepam": ["yes"], "usedns": ["no"], "port": ["22"]}
 ACCESS = "+ : root : 192.0.2.0/24\n+ : admin former : 192.0.2.0/24\n- : ALL : ALL\n"
 
 
@@ -231,3 +231,46 @@ def test_a_proof_names_the_same_line(node, rules, scenario, user):
     told = node.explain(user)
     assert told["permitted"] is (proof["expect"] == "deny")
     assert told["decided_by"] == proof["counterexample"]["decided_by"]
+
+
+# What sshd does besides
+
+
+@pytest.mark.parametrize("usepam", [["no"], None])
+def test_an_sshd_that_asks_nothing_of_pam_lets_everybody_in(node, usepam):
+    node.values = {name: value for name, value in {**SSHD, "usepam": usepam}.items() if value}
+    told = node.explain("bob")
+    assert (told["permitted"], told["decided_by"]) == (True, None)
+    assert told["why"].startswith("sshd asks nothing of PAM: its UsePAM is no")
+
+
+def test_a_login_that_goes_by_another_pam_service(node):
+    """pam_slurm_adopt does nothing for it unless it is told to."""
+    node.values = {**SSHD, "pamservicename": ["other"]}
+    other = node.top / "other"
+    other.write_text("account required pam_slurm_adopt.so\naccount required pam_unix.so\n")
+    told = node.explain("bob")
+    assert told["permitted"] is True
+    assert "sshd's PAMServiceName is other for this login, and slurm_pam:pam:service is sshd." in told["why"]
+    for option in ("service=other", "service=*"):
+        other.write_text(f"account required pam_slurm_adopt.so {option}\naccount required pam_unix.so\n")
+        assert node.line("bob") == (False, 1)
+
+
+PENALTIES = {"persourcepenalties": ["authfail:5 noauth:0 max:600"], "persourcepenaltyexemptlist": ["192.0.2.0/24"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "origin", "told"),
+    [
+        (PENALTIES, OUTSIDE, True),
+        (PENALTIES, "192.0.2.7", False),
+        ({**PENALTIES, "persourcepenaltyexemptlist": ["none"]}, "192.0.2.7", True),
+        ({"persourcepenalties": ["no"]}, OUTSIDE, False),
+        ({}, OUTSIDE, False),
+    ],
+)
+def test_penalties_for_what_others_did(node, values, origin, told):
+    node.values = {**SSHD, **values}
+    why = node.explain("alice", origin)["why"]
+    assert ("sshd drops all from there, whoever it is (PerSourcePenalties authfail:5)." in why) is told

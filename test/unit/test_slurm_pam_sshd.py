@@ -23,6 +23,7 @@ class Node:
 
     def __init__(self, top):
         self.top, self.values, self.asked, self.checked = top, dict(SSHD), [], []
+        self.matched, self.beaten = [], []
         self.config = top / "sshd_config"
         self.config.write_text("")
         self.users, self.groups = ["root", "ann", "ben"], {}
@@ -41,10 +42,19 @@ class Node:
     def having(self, **values):
         self.values.update({name: value if isinstance(value, list) else [value] for name, value in values.items()})
 
-    def effective(self, config, connection, files):
+    def match(self, words, file="/x/sshd_config", line=1, **values):
+        """A kind of connection with values of its own."""
+        values = {**self.values, **{name: [value] for name, value in values.items()}}
+        self.matched.append({"match": f"Match {words}", "file": file, "line": line, "values": values})
+
+    def connections(self, config, files):
         assert config == "/x/sshd_config"
-        self.asked.append((connection, files))
-        return self.values
+        self.asked.append((None, files))
+        return [{"match": None, "file": None, "line": None, "values": self.values}, *self.matched]
+
+    def check(self, options, config, files):
+        self.checked.append(files)
+        return self.beaten
 
     def getpwnam(self, name):
         if name not in self.users:
@@ -70,8 +80,9 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [user])
     monkeypatch.setattr(sshd_config, "find", lambda config: str(node.config))
     monkeypatch.setattr(sshd_config, "plan", lambda options, config, drop_in, tag: {drop_in: f"{tag} {options}"})
-    monkeypatch.setattr(sshd_config, "check", lambda options, config, files: node.checked.append(files))
-    monkeypatch.setattr(sshd_config, "effective", node.effective)
+    monkeypatch.setattr(sshd_config, "check", node.check)
+    monkeypatch.setattr(sshd_config, "connections", node.connections)
+    monkeypatch.setattr(sshd_config, "effective", lambda config, connection, files: node.values)
     return node
 
 
@@ -102,7 +113,7 @@ def test_an_sshd_that_is_left_alone_is_asked_about_what_is(node):
     assert (node.asked, node.checked) == ([(None, {})], [])
 
 
-@pytest.mark.parametrize("function", ["plan", "check", "effective", "find"])
+@pytest.mark.parametrize("function", ["plan", "check", "connections", "read"])
 @pytest.mark.parametrize("kind", [CommandExecutionError, SaltInvocationError])
 def test_a_configuration_that_sshd_refuses(node, monkeypatch, function, kind):
     def refuses(*args, **how):
@@ -112,6 +123,13 @@ def test_a_configuration_that_sshd_refuses(node, monkeypatch, function, kind):
     (finding,) = node.findings()
     assert finding.found == "slurm_pam:sshd:options: sshd refuses the configuration: bad"
     assert finding.kind == "problems"
+
+
+def test_options_that_would_not_count(node):
+    node.beaten = [{"option": "PerSourcePenalties", "wanted": "no", "found": "authfail:3", "by": "/x/sshd_config:7"}]
+    (finding,) = node.findings()
+    told = "PerSourcePenalties would be authfail:3, not no: /x/sshd_config:7"
+    assert (finding.kind, finding.found.endswith(told)) == ("problems", True)
 
 
 # For everybody
@@ -162,7 +180,7 @@ def test_the_service_that_sshd_asks_is_the_one_that_is_closed(node):
     node.having(pamservicename="ssh-compute")
     assert node.findings(pam={"service": "ssh-compute"}) == []
     (finding,) = node.findings()
-    assert finding.why == "sshd does not read /etc/pam.d/sshd"
+    assert finding.why.startswith("sshd does not read /etc/pam.d/sshd there")
 
 
 # Who would be locked out
@@ -207,47 +225,87 @@ def test_some_have_no_way_in(node):
 # Match lines
 
 
-CONFIG = """\
-KbdInteractiveAuthentication no
-Include {top}/*.conf
-Match Group lab
-    PasswordAuthentication yes
-    ChallengeResponseAuthentication yes # old name
-Match User eve
-    kbdinteractiveauthentication=no
-    X11Forwarding no
-"""
-LAB = "Match Address 192.0.2.0/24\nKbdInteractiveAuthentication Yes\n"
-
-
 def test_keyboard_interactive_below_match_lines(node):
-    lab = node.top / "lab.conf"
-    node.config.write_text(CONFIG.format(top=node.top))
-    lab.write_text(LAB)
+    node.match("Address 192.0.2.0/24", "/x/lab.conf", 1, kbdinteractiveauthentication="yes")
+    node.match("User eve", line=3)
+    node.match("Group lab", line=5, kbdinteractiveauthentication="yes")
     (finding,) = node.findings()
     assert finding.kind == "warnings"
     assert finding.found.endswith(
-        f"for some logins: {lab}:2 (Match Address 192.0.2.0/24), {node.config}:5 (Match Group lab)"
+        "for some logins: Match Address 192.0.2.0/24 (/x/lab.conf:1), Match Group lab (/x/sshd_config:5)"
     )
     assert "PasswordAuthentication" in finding.do
 
 
-def test_what_is_going_to_be_written_lies_over_the_configuration(node, monkeypatch):
-    node.config.write_text(LAB)
+BELOW_MATCH = {
+    "PAMServiceName is other for Match User eve (/x/sshd_config:3), and": ("problems", {"pamservicename": "other"}),
+    "leaves no way to log in for Match User eve (/x/sshd_config:3)": ("warnings", {"pubkeyauthentication": "no"}),
+    "no way to log in for Match User eve": ("warnings", {"authenticationmethods": "publickey,password"}),
+    "RefuseConnection is yes for Match User eve (/x/sshd_config:3)": ("warnings", {"refuseconnection": "yes"}),
+}
+
+
+@pytest.mark.parametrize("told", BELOW_MATCH)
+def test_what_counts_for_some_logins_only(node, told):
+    kind, values = BELOW_MATCH[told]
+    node.match("User bob", line=1)
+    node.match("User eve", line=3, **values)
     (finding,) = node.findings()
-    assert f"{node.config}:2 (Match Address 192.0.2.0/24)" in finding.found
-    monkeypatch.setattr(sshd_config, "plan", lambda *_, **how: {str(node.config): "Match User a\nUseDNS no\n"})
+    assert (finding.kind, told in finding.found) == (kind, True), finding
+
+
+LISTS = {
+    "AllowGroups wheel": True,
+    "AllowUsers alice bob@192.0.2.1": True,
+    "AllowUsers *": False,
+    "AllowGroups users *": False,
+    "DenyUsers guest": True,
+    "DenyUsers root": False,
+    "DenyGroups nossh": True,
+    "Match User eve\nAllowGroups wheel": True,
+}
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_lists_that_keep_users_with_a_job_out(node, text):
+    """Whatever root and the administrators may, which is looked at besides."""
+    node.config.write_text(f"UseDNS no\n{text}\n")
+    line = len(text.splitlines()) + 1
+    told = f"{text.splitlines()[-1]} ({node.config}:{line})"
+    assert [(finding.kind, told in finding.found) for finding in node.findings()] == [("warnings", True)] * LISTS[text]
+
+
+CROWDING = {
+    "persourcepenalties": ("crash:90 authfail:5 max:600 min:15 overflow:permissive", "is crash:90 authfail:5"),
+    "maxstartups": ("10:30:100", "MaxStartups is 10:30:100"),
+    "persourcemaxstartups": ("20", "PerSourceMaxStartups is 20"),
+}
+
+
+@pytest.mark.parametrize("keyword", CROWDING)
+def test_what_one_user_can_use_up(node, keyword):
+    """Whether sshd is managed or not."""
+    value, told = CROWDING[keyword]
+    node.having(**{keyword: value})
+    for manage in (True, False):
+        (finding,) = node.findings(sshd={"manage": manage})
+        assert (finding.kind, finding.found.endswith(told)) == ("warnings", True)
+    node.having(persourcepenalties="no", maxstartups="1000:30:2000", persourcemaxstartups="none")
     assert node.findings() == []
 
 
-def test_an_include_below_a_match_line(node):
-    node.config.write_text(f"Match User eve\nInclude {node.top}/*.conf\n")
-    (node.top / "eve.conf").write_text("KbdInteractiveAuthentication yes\n")
-    (finding,) = node.findings()
-    assert f"{node.top}/eve.conf:1 (Match User eve)" in finding.found
+def test_a_drop_in_that_sshd_does_not_read(node):
+    node.config.write_text("Include /x/conf.d/*.conf\n")
+    (finding,) = node.findings(sshd={"drop_in": "/x/conf.d/slurm"})
+    assert finding.kind == "warnings"
+    assert finding.found == "sshd does not read /x/conf.d/slurm; what it includes is /x/conf.d/*.conf"
+    assert node.findings(sshd={"drop_in": "/x/conf.d/slurm.conf"}) == []
+    assert node.findings(sshd={"drop_in": "/x/conf.d/slurm", "manage": False}) == []
+    node.config.write_text("UseDNS no\n")
+    assert node.findings(sshd={"drop_in": "/x/conf.d/slurm"}) == []
 
 
-@pytest.mark.parametrize("keyword", ["PasswordAuthentication yes", "AuthorizedKeysFile none", "AllowGroups users"])
+@pytest.mark.parametrize("keyword", ["PasswordAuthentication yes", "AuthorizedKeysFile none", "DenyUsers root"])
 def test_sshd_is_asked_for_each_user_if_match_lines_make_a_difference(node, monkeypatch, keyword):
     """A connection that sshd cannot be asked about is like any other."""
 
