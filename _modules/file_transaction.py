@@ -51,13 +51,13 @@ _REMEDIES = {
 
 def read(path: str) -> Thing:
     """
-    What stands at a path: its text, ``{"link": target}`` for a symbolic link, or None.
+    Return what stands at a path: its text, ``{"link": target}`` for a symbolic link, or None.
 
     path
         An absolute path. Bytes that are not UTF-8 come in as surrogate escapes, and :py:func:`commit` writes them back
         as they were.
 
-    Raises CommandExecutionError for whatever is neither a file nor a link, or cannot be read.
+    Raises CommandExecutionError for what is neither a file nor a link, or cannot be read.
 
     CLI Example:
 
@@ -72,10 +72,10 @@ def read(path: str) -> Thing:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
-    except OSError as problem:
-        if problem.errno == errno.ELOOP:
+    except OSError as error:
+        if error.errno == errno.ELOOP:
             return {"link": os.readlink(path)}
-        raise CommandExecutionError(f"{path} cannot be read: {problem.strerror}. Nothing was changed") from problem
+        raise CommandExecutionError(f"{path} cannot be read: {error.strerror}. Nothing was changed") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise CommandExecutionError(f"{path} is neither a file nor a link. Nothing was changed. Look at what it is")
@@ -85,12 +85,12 @@ def read(path: str) -> Thing:
 
 def follow(path: str) -> str:
     """
-    The file that a path leads to, so that a link stays a link when it is written.
+    Return the file that a path leads to, so that a link stays a link when it is written.
 
     path
         An absolute path, of a file or of what is not there yet; then it is returned as it is.
 
-    Raises CommandExecutionError where the path is a link that leads nowhere, or where others than root can write to the
+    Raises CommandExecutionError if the path is a link that leads nowhere, or if others than root can write to the
     file, or to any directory or link on the way to it, and so put there what they like.
 
     CLI Example:
@@ -113,7 +113,7 @@ def follow(path: str) -> str:
 
 
 def _way(path: str) -> Iterator[str]:
-    """Every directory, link and file on the way to where a path leads, as far as there is one."""
+    """Every directory, link and file on the way to where a path leads, as far as it is there."""
     place, steps = "/", path.split("/")[::-1]
     links = _MOST_LINKS
     while steps:
@@ -149,13 +149,13 @@ def _not_roots_alone(path: str, real: str, place: str) -> CommandExecutionError:
 
 def newer(paths: Iterable[str], than: str) -> list[str]:
     """
-    Those of the paths that have changed since another file was written, such as a configuration since a daemon that
-    read it wrote its PID file. A directory changes with the names in it.
+    Return those of the paths that have changed since another file was written, such as a configuration since a daemon
+    that read it wrote its PID file. A directory changes with the names in it.
 
     paths
         Absolute paths; those where nothing is are left out.
     than
-        The other file. Where it is not there, nothing is newer.
+        The other file. If it is not there, nothing is newer.
 
     CLI Example:
 
@@ -177,11 +177,12 @@ def newer(paths: Iterable[str], than: str) -> list[str]:
 
 def diff(changes: Iterable[Change]) -> dict[str, dict[str, str]]:
     """
-    What Salt shows of the changes: ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` where a link is involved.
-    A path that stays as it is, is left out.
+    Return what Salt shows of the changes. A path that stays as it is, is left out.
 
     changes
         As for :py:func:`commit`.
+
+    Returns ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` if a link is involved.
 
     CLI Example:
 
@@ -230,10 +231,10 @@ def commit(changes: Sequence[Change]) -> bool:
         replaced does so a second later, for those who are just reading the old one. A path that stays as it is may be
         among them, so that what a killed run left beside it is removed.
         A file that is replaced keeps its mode, owner, ACL and SELinux label; a new one is root's with ``mode`` (an
-        integer, 0644 where the change has none). A directory that is missing is made.
+        integer, 0644 if the change has none). A directory that is missing is made.
 
-    Raises CommandExecutionError, saying why and what to do, with everything put back as it was: also where a path is no
-    longer what it was when it was read, or where another run is writing.
+    Raises CommandExecutionError, saying why and what to do, with everything put back as it was: also if a path is no
+    longer what it was when it was read, or if another run is writing.
 
     CLI Example:
 
@@ -251,12 +252,40 @@ def commit(changes: Sequence[Change]) -> bool:
     return True
 
 
+def bring_about(changes: Sequence[Change], test: bool = False) -> dict[str, Any]:
+    """
+    Commit the changes, or with ``test`` only look at them, and return what a state says of them.
+
+    changes
+        As for :py:func:`commit`.
+    test
+        Whether nothing is to be written.
+
+    Returns ``{"result", "changes"}``: the changes as :py:func:`diff` shows them, computed before anything is written,
+    and True, or None if they are still to be made.
+
+    Raises CommandExecutionError as :py:func:`commit` does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.bring_about '[{path: /etc/motd, before: null, after: "Welcome\\n"}]' test=True
+
+    .. versionadded:: 1.1.0
+    """
+    shown = diff(changes)
+    if not test:
+        commit(changes)
+    return {"result": None if test and shown else True, "changes": shown}
+
+
 def _make_directories(pending: Iterable[Change]) -> None:
     for directory in {os.path.dirname(change["path"]) for change in pending if change["after"] is not None}:
         try:
             os.makedirs(directory, mode=0o755, exist_ok=True)
-        except OSError as problem:
-            raise CommandExecutionError(_failure(directory, problem, [])) from problem
+        except OSError as error:
+            raise CommandExecutionError(_failure(directory, error, [])) from error
 
 
 def _put(pending: Sequence[Change]) -> None:
@@ -269,22 +298,22 @@ def _put(pending: Sequence[Change]) -> None:
                 time.sleep(_GRACE)
             _switch(change)
             done.append(change)
-    except (OSError, CommandExecutionError) as problem:
+    except (OSError, CommandExecutionError) as error:
         left = _undo(done)
         _clear(change for change in pending if change not in left)
-        raise CommandExecutionError(_failure(change["path"], problem, left)) from problem
+        raise CommandExecutionError(_failure(change["path"], error, left)) from error
     _clear(pending)
 
 
-def _failure(path: str, problem: Exception, left: list[Change]) -> str:
+def _failure(path: str, error: Exception, left: list[Change]) -> str:
     now = "Everything is as it was"
     if left:
         kept = ", ".join(f"{each['path']} (it was {_old(each['path'])})" for each in left)
         now = f"Still changed, and to be put back by hand: {kept}"
-    if isinstance(problem, OSError):
-        remedy = _REMEDIES.get(problem.errno, "See to it that it can be written")
-        return f"{path} could not be written: {problem.strerror}. {now}. {remedy}, and apply again"
-    return f"{path} could not be written: {problem}. {now}. Apply again"
+    if isinstance(error, OSError):
+        remedy = _REMEDIES.get(error.errno, "See to it that it can be written")
+        return f"{path} could not be written: {error.strerror}. {now}. {remedy}, and apply again"
+    return f"{path} could not be written: {error}. {now}. Apply again"
 
 
 @contextlib.contextmanager
@@ -311,11 +340,11 @@ def _lock(place: str, directory: str) -> tuple[str, int]:
         lock = _open_lock(path)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
+        except BlockingIOError as error:
             os.close(lock)
             raise CommandExecutionError(
                 f"Another run is changing the files in {directory}. Nothing was changed. Apply again when it has ended"
-            ) from problem
+            ) from error
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return path, lock
@@ -332,8 +361,8 @@ def _open_lock(path: str) -> int:
                 f"{_LOCKS} is not a directory of root's alone. Nothing was changed. Remove it, and apply again"
             )
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as problem:
-        raise CommandExecutionError(_failure(_LOCKS, problem, [])) from problem
+    except OSError as error:
+        raise CommandExecutionError(_failure(_LOCKS, error, [])) from error
 
 
 def _new(path: str) -> str:

@@ -3,15 +3,30 @@ Read, check and edit slurm.conf the way Slurm itself reads it.
 
 The grammar is that of Slurm's ``src/common/parse_config.c`` and of slurm.conf(5): ``#`` starts a comment unless
 escaped, a backslash at the end joins lines, keys are case-insensitive, ``Include`` lines are read in place, and
-where a key is given more than once the last value counts.
+if a key is given more than once the last value counts.
 
 .. versionadded:: 1.0.0
 """
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import _library
+
+_library.renew(os.path.dirname(__file__))
+
+import _child
+
+# A logical line, as parse returns it.
+Entry = dict[str, Any]
+# A character of a logical line, and where it begins and ends in the text.
+Char = tuple[str, int, int]
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _UNCOMMENTED = re.compile(r"(?:\\.|[^\\#])*\\?", re.DOTALL)
@@ -38,23 +53,28 @@ _FETCHED = (
 _PATHS = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/usr/local/etc/slurm.conf", *_FETCHED)
 
 
-def parse(text):
+def parse(text: str) -> list[Entry]:
     """
     Split the text of a slurm.conf into entries, one for each logical line, without losing a byte.
+
+    text
+        The text of a file.
 
     Returns a list of dicts whose ``text`` joined gives the input. Each has ``text``, ``line`` (first physical line)
     and ``kind``: setting, include, comment, blank or invalid. A setting has ``key``, ``value`` (unescaped, without
     quotes), ``quoted`` and ``span`` (where the value stands in ``text``); an include has ``path`` as written.
 
-    .. versionadded:: 1.0.0
-
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local slurm_conf.parse text=PrologFlags=Contain
+        salt-call slurm_conf.parse text=PrologFlags=Contain
+
+    .. versionadded:: 1.0.0
     """
-    entries, raw, chars, first = [], "", [], 1
+    entries: list[Entry] = []
+    chars: list[Char] = []
+    raw, first = "", 1
     for number, physical in enumerate(_LINE.findall(text), 1):
         kept = _UNCOMMENTED.match(physical).group()
         more = _CONTINUED.search(kept)
@@ -67,8 +87,8 @@ def parse(text):
     return entries + ([_entry(raw, first, chars)] if raw else [])
 
 
-def _entry(raw, line, chars):
-    """One logical line: ``chars`` are its characters, each with where it begins and ends in the raw text."""
+def _entry(raw: str, line: int, chars: Sequence[Char]) -> Entry:
+    """One logical line."""
     logical = "".join(char for char, _, _ in chars)
     entry = {"text": raw, "line": line}
     if not logical.strip():
@@ -85,20 +105,23 @@ def _entry(raw, line, chars):
     return entry | {"kind": "setting"} | found
 
 
-def find(path=None):
+def find(path: str | None = None) -> str:
     """
-    Return the path of this node's slurm.conf: the given one, ``$SLURM_CONF``, the usual places, or the copy that
-    slurmd keeps on a node without a file of its own ("configless").
+    Return the path of this node's slurm.conf: ``$SLURM_CONF``, one of the usual places, or the copy that slurmd keeps
+    on a node without a file of its own ("configless").
 
-    Raises CommandExecutionError where there is none.
+    path
+        The one file to look for instead.
 
-    .. versionadded:: 1.0.0
+    Raises CommandExecutionError if there is none.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' slurm_conf.find
+        salt-call slurm_conf.find
+
+    .. versionadded:: 1.0.0
     """
     places = [path] if path else [p for p in (os.environ.get("SLURM_CONF"), *_PATHS) if p]
     for place in places:
@@ -107,21 +130,25 @@ def find(path=None):
     raise CommandExecutionError(f"No slurm.conf here: looked for {', '.join(places)}")
 
 
-def effective(path=None):
+def effective(path: str | None = None) -> dict[str, dict[str, Any]]:
     """
-    Return what slurm.conf and the files it includes say: ``{key in lower case: {key, value, file, line, source}}``.
+    Return what slurm.conf and the files it includes say.
 
-    path: the file to read, by default the one that :py:func:`find` names. Keys that may stand more than once
-    (NodeName and the like) are there with their last value. Raises CommandExecutionError naming file and line for
-    an Include that cannot be read.
+    path
+        The file to read, by default the one that :py:func:`find` names.
 
-    .. versionadded:: 1.0.0
+    Returns ``{key in lower case: {key, value, file, line, source}}``. Keys that may stand more than once (NodeName and
+    the like) are there with their last value.
+
+    Raises CommandExecutionError, naming file and line, for an Include that cannot be read.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' slurm_conf.effective path=/etc/slurm/slurm.conf
+        salt-call slurm_conf.effective path=/etc/slurm/slurm.conf
+
+    .. versionadded:: 1.0.0
     """
     values = {}
     for file, entry in _reading_order(find(path), {}):
@@ -131,16 +158,18 @@ def effective(path=None):
     return values
 
 
-def _reading_order(path, files, origin=None, within=()):
+def _reading_order(
+    path: str, files: dict[str, list[Entry]], origin: str | None = None, within: tuple[str, ...] = ()
+) -> list[tuple[str, Entry]]:
     """The entries of a file with its includes in place, as (file, entry); ``files`` collects each file's entries."""
     if path in within:
         raise CommandExecutionError(f"{origin}: Include {path} includes itself")
     if path not in files:
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-                files[path] = parse(handle.read())
-        except OSError as exc:
-            raise CommandExecutionError(f"{origin or path}: cannot read {path}: {exc.strerror}") from exc
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                files[path] = parse(file.read())
+        except OSError as error:
+            raise CommandExecutionError(f"{origin or path}: cannot read {path}: {error.strerror}") from error
     order = []
     for entry in files[path]:
         order.append((path, entry))
@@ -151,7 +180,7 @@ def _reading_order(path, files, origin=None, within=()):
     return order
 
 
-def _expand(path, order, here):
+def _expand(path: str, order: Sequence[tuple[str, Entry]], here: str) -> str:
     """``%c`` in an Include is the ClusterName read so far, in lower case."""
     if "%c" not in path:
         return path
@@ -161,61 +190,73 @@ def _expand(path, order, here):
     raise CommandExecutionError(f"{here}: Include {path} needs ClusterName above it")
 
 
-def config(path=None, timeout=5):
+def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, Any]]:
     """
-    Return the configuration in effect: ``{key in lower case: {key, value, source}}``, from ``scontrol show config``
-    where slurmctld answers within ``timeout`` seconds, else from the file as :py:func:`effective` does.
+    Return the configuration in effect: what ``scontrol show config`` says if slurmctld answers, else what the file
+    says, as in :py:func:`effective`.
 
-    Raises CommandExecutionError where there is no slurm.conf, or one that cannot be read.
+    path
+        The slurm.conf, by default the one that :py:func:`find` names.
+    timeout
+        How many seconds slurmctld has to answer.
 
-    .. versionadded:: 1.0.0
+    Returns ``{key in lower case: {key, value, source}}``.
+
+    Raises CommandExecutionError if there is no slurm.conf, or one that cannot be read.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' slurm_conf.config timeout=2
+        salt-call slurm_conf.config timeout=2
+
+    .. versionadded:: 1.0.0
     """
     path = find(path)
-    shown = {}
-    if __salt__["cmd.which"]("scontrol"):
-        run = __salt__["cmd.run_all"](
-            ["scontrol", "show", "config"],
-            env={"SLURM_CONF": path, "LC_ALL": "C"},
-            python_shell=False,
-            ignore_retcode=True,
-            output_loglevel="quiet",
-            timeout=timeout,
-        )
-        if run["retcode"] == 0:
-            shown = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", run["stdout"], re.MULTILINE))
-    source = "scontrol show config"
-    told = {key.lower(): {"key": key, "value": value, "source": source} for key, value in shown.items()}
+    shown = _shown(path, timeout)
+    told = {key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()}
     return told or effective(path)
 
 
-def check(wanted, path=None, timeout=5):
-    """
-    Return what does not hold, as a list of ``{key, wanted, found, source}``; empty where everything does.
+def _shown(path: str, timeout: float) -> dict[str, str]:
+    """What slurmctld says; nothing if it cannot be asked."""
+    scontrol = _child.which("scontrol")
+    if not scontrol:
+        return {}
+    said = _child.ask(scontrol, "show", "config", env={"SLURM_CONF": path}, timeout=timeout)
+    if said.returncode:
+        return {}
+    return dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", said.stdout, re.MULTILINE))
 
-    wanted: ``{key: value}``. A list means that these must be among the key's values, anything else that the value is
-    this one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. None leaves the
-    key alone. ``found`` is None where nothing sets the key: Slurm's defaults differ between releases, so they do not
-    count.
+
+def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5) -> list[dict[str, Any]]:
+    """
+    Return the settings that are not in effect.
+
+    wanted
+        ``{key: value}``. A list means that these must be among the key's values, anything else that the value is this
+        one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. None leaves the
+        key alone.
+    path, timeout
+        As for :py:func:`config`.
+
+    Returns a list of ``{key, wanted, found, source}``, empty if every setting is in effect. ``found`` is None if
+    nothing sets the key: Slurm's defaults differ between releases, so they do not count.
 
     Raises SaltInvocationError for a key or value that slurm.conf cannot have.
-
-    .. versionadded:: 1.0.0
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' slurm_conf.check '{"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup"}'
+        salt-call slurm_conf.check '{"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup"}'
+
+    .. versionadded:: 1.0.0
     """
     wanted = _validated(wanted)
     values = config(path, timeout)
-    missing = {"value": None, "source": next((v["source"] for v in values.values() if "line" not in v), find(path))}
+    told = next((value["source"] for value in values.values() if "line" not in value), None)
+    missing = {"value": None, "source": told or find(path)}
     findings = []
     for key, value in wanted.items():
         found = values.get(key.lower(), missing)
@@ -224,7 +265,7 @@ def check(wanted, path=None, timeout=5):
     return findings
 
 
-def _holds(key, found, wanted):
+def _holds(key: str, found: str | None, wanted: Any) -> bool:
     if found is None:
         return False
     if isinstance(wanted, list):
@@ -235,14 +276,14 @@ def _holds(key, found, wanted):
     return _normal(found) == _normal(wanted)
 
 
-def _normal(value):
+def _normal(value: str | int | bool) -> str | bool:
     word = str(value).lower()
     return _BOOLEANS.get(word, word)
 
 
-def _validated(wanted):
+def _validated(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that are None."""
-    if not isinstance(wanted, dict):
+    if not isinstance(wanted, Mapping):
         raise SaltInvocationError(f"settings: {wanted!r} is not a mapping of slurm.conf keys to values")
     wanted = {key: value for key, value in wanted.items() if value is not None}
     for key, value in wanted.items():
@@ -257,25 +298,34 @@ def _validated(wanted):
     return wanted
 
 
-def edit(text, wanted, tag="salt"):
+def edit(text: str, wanted: Mapping[str, Any], tag: str = "salt") -> str:
     """
-    Return the text of one slurm.conf so changed that ``wanted`` (see :py:func:`check`) holds in it.
+    Return the text of one slurm.conf with these settings in it.
 
     Nothing else changes: comments, blanks, order and the list values found stay. A line that is changed is kept in a
-    comment above it, headed by ``tag``. A key that is not there goes below its commented-out line, or to the end, below
+    comment above it, headed by the tag. A key that is not there goes below its commented-out line, or to the end, below
     a comment that says so. Edits with this tag of keys that are not wanted are taken back, so with no key at all the
     text is again what it was, to the byte.
 
-    slurmctld compares every byte of its slurm.conf with that of each node, comments included, and logs where they
-    differ (slurm.conf(5), ``DebugFlags=NO_CONF_HASH``): the whole cluster needs the same text.
+    slurmctld compares every byte of its slurm.conf with that of each node, comments included, and logs each node that
+    differs (slurm.conf(5), ``DebugFlags=NO_CONF_HASH``): the whole cluster needs the same text.
 
-    .. versionadded:: 1.0.0
+    text
+        The text of a file.
+    wanted
+        As for :py:func:`check`.
+    tag
+        A word that marks what is written as ours.
+
+    Raises SaltInvocationError for what slurm.conf cannot have, and what cannot be a tag.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local slurm_conf.edit text=PrologFlags=Alloc wanted='{"PrologFlags": ["Contain"]}'
+        salt-call slurm_conf.edit text=PrologFlags=Alloc wanted='{"PrologFlags": ["Contain"]}'
+
+    .. versionadded:: 1.0.0
     """
     wanted = _validated(wanted)
     entries = _taken_back(parse(text), wanted, tag)
@@ -283,21 +333,29 @@ def edit(text, wanted, tag="salt"):
     return _render(entries)
 
 
-def plan(wanted, path=None, tag="salt"):
+def plan(wanted: Mapping[str, Any], path: str | None = None, tag: str = "salt") -> dict[str, str]:
     """
-    Return the files to write, ``{path: text}``, so that ``wanted`` (see :py:func:`check`) holds in slurm.conf and the
-    files it includes; empty where it holds. A key is changed in the file where its effective value stands, and edits
-    with this tag of other keys are taken back (see :py:func:`edit`).
+    Return the files to write so that slurm.conf and the files it includes have these settings. A key is changed in the
+    file where its effective value stands, and edits with this tag of other keys are taken back (see :py:func:`edit`).
 
-    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: there it must be changed.
+    wanted
+        As for :py:func:`check`.
+    path
+        The slurm.conf, by default the one that :py:func:`find` names.
+    tag
+        A word that marks what is written as ours.
 
-    .. versionadded:: 1.0.0
+    Returns ``{path: text}``, empty if nothing is to be done.
+
+    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: it has to be changed there.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' slurm_conf.plan '{"PrologFlags": ["Contain"]}'
+        salt-call slurm_conf.plan '{"PrologFlags": ["Contain"]}'
+
+    .. versionadded:: 1.0.0
     """
     wanted = _validated(wanted)
     try:
@@ -306,7 +364,7 @@ def plan(wanted, path=None, tag="salt"):
         if wanted:
             raise
         return {}
-    files = {}
+    files: dict[str, list[Entry]] = {}
     _reading_order(path, files)
     before = {file: _render(entries) for file, entries in files.items()}
     files = {file: _taken_back(entries, wanted, tag) for file, entries in files.items()}
@@ -318,20 +376,23 @@ def plan(wanted, path=None, tag="salt"):
     return changed
 
 
-def _render(entries):
+def _render(entries: Iterable[Entry]) -> str:
     return "".join(entry["text"] for entry in entries)
 
 
-def _taken_back(entries, wanted, tag):
+def _taken_back(entries: Sequence[Entry], wanted: Mapping[str, Any], tag: str) -> list[Entry]:
     """
-    The entries without our edits of keys that are not wanted. Where an edit stays, its comment and its line are one
-    entry, flagged ``ours``.
+    The entries without our edits of keys that are not wanted. If an edit stays, its comment and its line are one entry,
+    flagged ``ours``.
     """
     if not re.fullmatch(r"[\w.-]+", tag):
         raise SaltInvocationError(f"tag: {tag!r} is not allowed: give one word of letters, digits, _, - and .")
     marker = re.compile(rf"# {re.escape(tag)} (was|added): (.*\n)", re.DOTALL)
     kept = {key.lower() for key in wanted}
-    back, marks, was, keys = [], [], "", set()
+    back: list[Entry] = []
+    marks: list[Entry] = []
+    keys: set[str] = set()
+    was = ""
     for entry in [*entries, {"text": ""}]:
         if mark := marker.fullmatch(entry["text"]):
             marks.append(entry)
@@ -350,14 +411,14 @@ def _taken_back(entries, wanted, tag):
             back += parse(was if entry["text"].endswith("\n") else was.removesuffix("\n"))
         else:
             back += [*parse(was), entry]
-        marks, was, keys = [], "", set()
+        marks, keys, was = [], set(), ""
     return back[:-1]
 
 
-def _apply(order, home, wanted, tag):
+def _apply(order: Sequence[Entry], home: list[Entry], wanted: Mapping[str, Any], tag: str) -> None:
     """Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``."""
     for key, value in wanted.items():
-        entry = next((e for e in reversed(order) if e.get("key", "").lower() == key.lower()), None)
+        entry = next((entry for entry in reversed(order) if entry.get("key", "").lower() == key.lower()), None)
         if entry is None:
             line = f"{key}={_written(','.join(value) if isinstance(value, list) else value)}\n"
             home.insert(_place(home, key), {"text": f"# {tag} added: {key}\n{line}", "kind": "setting"})
@@ -368,7 +429,7 @@ def _apply(order, home, wanted, tag):
                 entry["text"] = was.removesuffix("\n") + "\n" + entry["text"]
 
 
-def _replace(entry, wanted):
+def _replace(entry: Entry, wanted: Any) -> None:
     start, end = entry["span"]
     new = wanted
     if isinstance(wanted, list):
@@ -376,19 +437,20 @@ def _replace(entry, wanted):
         kept = [item for item in found if not _NOTHING.fullmatch(item)]
         added = [item for item in wanted if item.lower() not in map(str.lower, kept)]
         new = ",".join(kept + added)
-        if kept == found:  # appended in place, so that the lines it may be joined from stay
+        if kept == found:
+            # Appended in place, so that the lines it may be joined from stay.
             start, new = end, "," + ",".join(added)
     new = _written(new, entry["quoted"])
     entry["text"] = entry["text"][:start] + new + entry["text"][end:]
 
 
-def _written(value, quoted=False):
+def _written(value: str | int | bool, quoted: bool = False) -> str:
     """A value as it stands in the file."""
     word = re.sub(r"([\\#])", r"\\\1", str(int(value)) if isinstance(value, bool) else str(value))
     return f'"{word}"' if re.search(r"\s", word) and not quoted else word
 
 
-def _place(entries, key):
+def _place(entries: Sequence[Entry], key: str) -> int:
     """The index before which a new line goes."""
     at = len(entries)
     for index, entry in enumerate(entries):

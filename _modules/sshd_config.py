@@ -8,20 +8,38 @@ it can be asked about files that are not yet written.
 .. versionadded:: 1.0.0
 """
 
+from __future__ import annotations
+
 import contextlib
 import fnmatch
 import glob
 import os
 import re
+import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import _library
+
+_library.renew(os.path.dirname(__file__))
+
+import _child
+
+# A line, as parse returns it.
+Entry = dict[str, Any]
+# What is to be at each path, None where nothing is; laid over the real files.
+Files = Mapping[str, str | None]
 
 # The vendor's file is read where there is none in /etc (openSUSE, SLE 16), and is never edited.
 _VENDOR = "/usr/etc/ssh/sshd_config"
 _MAIN = ("/etc/ssh/sshd_config", _VENDOR)
 _INCLUDE_BASE = "/etc/ssh"
 _INCLUDE_DEPTH = 16
+# Seconds for sshd to answer: it looks up the names in ListenAddress, and a name server may be dead.
+_PATIENCE = 120
 
 # Names of one and the same option, as OpenSSH's servconf.c has them; sshd -T prints the newer one.
 _ALIASES = {
@@ -40,9 +58,12 @@ _WORD = re.compile(r"""\s*((?!\#)(?:"[^"\n]*"|'[^'\n]*'|[^\s"'])+)""")
 _COMMENTED_OUT = re.compile(r"[ \t]*#[ \t]*([A-Za-z0-9]+)\b")
 
 
-def parse(text):
+def parse(text: str) -> list[Entry]:
     """
     Split the text of an sshd_config into its lines, without losing a byte.
+
+    text
+        The text of a file.
 
     Returns a list of dicts whose ``text`` joined gives the input. Each has ``text``, ``line`` and ``kind``: setting,
     include, match, comment, blank or invalid. All but the last three have ``keyword`` (lower case, the newer of two
@@ -50,18 +71,18 @@ def parse(text):
 
     Source: sshd_config(5), and ``process_server_config_line`` in OpenSSH's servconf.c.
 
-    .. versionadded:: 1.0.0
-
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local sshd_config.parse 'PermitRootLogin no'
+        salt-call sshd_config.parse 'PermitRootLogin no'
+
+    .. versionadded:: 1.0.0
     """
     return [{"text": raw, "line": number} | _meaning(raw) for number, raw in enumerate(_LINE.findall(text), 1)]
 
 
-def _meaning(raw):
+def _meaning(raw: str) -> Entry:
     if not raw.strip():
         return {"kind": "blank"}
     if raw.lstrip().startswith("#"):
@@ -83,21 +104,26 @@ def _meaning(raw):
     }
 
 
-def _keyword(name):
+def _keyword(name: str) -> str:
     return _ALIASES.get(name.lower(), name.lower())
 
 
-def find(config=None):
+def find(config: str | None = None) -> str:
     """
-    Return the path of the main configuration file that sshd reads; raises CommandExecutionError where there is none.
+    Return the path of the main configuration file that sshd reads.
 
-    .. versionadded:: 1.0.0
+    config
+        The one file to look for; by default each that sshd reads.
+
+    Raises CommandExecutionError if there is none.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' sshd_config.find
+        salt-call sshd_config.find
+
+    .. versionadded:: 1.0.0
     """
     places = [config] if config else _MAIN
     for place in places:
@@ -106,13 +132,13 @@ def find(config=None):
     raise CommandExecutionError(f"No sshd_config here: looked for {', '.join(places)}")
 
 
-def _reading_order(path, files, match=False, depth=0):
+def _reading_order(path: str, files: Files, match: bool = False, depth: int = 0) -> list[Entry]:
     """
     Every line in the order in which sshd reads it, includes in place, each with its ``file``, with the ``targets`` of
-    an Include, and with ``match`` where it holds for some connections only. ``files`` lie over the real ones.
+    an Include, and with ``match`` if it holds for some connections only.
     """
     order = []
-    for entry in parse(_text(path, files)):
+    for entry in parse(_read(path, files)):
         match = match or entry["kind"] == "match"
         targets = _included(entry, files, depth) if entry["kind"] == "include" else []
         order.append(entry | {"file": path, "match": match, "targets": targets})
@@ -121,11 +147,11 @@ def _reading_order(path, files, match=False, depth=0):
     return order
 
 
-def _settings(main, files):
+def _settings(main: str, files: Files) -> list[Entry]:
     return [entry for entry in _reading_order(main, files) if entry["kind"] == "setting"]
 
 
-def _included(entry, files, depth):
+def _included(entry: Entry, files: Files, depth: int) -> list[str]:
     """The files that an Include line names, in sshd's order."""
     if depth == _INCLUDE_DEPTH:
         raise CommandExecutionError(f"Include {' '.join(entry['words'])}: more than {_INCLUDE_DEPTH} deep")
@@ -137,70 +163,85 @@ def _included(entry, files, depth):
     return order
 
 
-def _matches(path, pattern):
+def _matches(path: str, pattern: str) -> bool:
     """Like glob(3), of which a ``*`` does not reach over a slash."""
     parts = path.split("/"), pattern.split("/")
     return len(parts[0]) == len(parts[1]) and all(map(fnmatch.fnmatchcase, *parts))
 
 
-def edit(text, options, tag="salt"):
+def edit(text: str, options: Mapping[str, Any], tag: str = "salt") -> str:
     """
     Return the text with these options set where they are sure to count: ahead of the first Include and Match.
 
-    options: ``{keyword: value}``, a value being a string, a number, a boolean, a list of words, or None to leave the
-    keyword alone. A line that sets the keyword there gets the value, spacing and comment stay, and the line it was is
-    kept in a comment above it, headed by ``tag``. A missing one goes below its commented-out line, else to the end of
+    A line there that sets the keyword gets the value; its spacing and comment stay, and a comment above it, headed by
+    the tag, keeps the line that it was. A keyword that is missing goes below its commented-out line, else to the end of
     that part, below a comment that says so. Every earlier edit with this tag is taken back first, so that
     :py:func:`unedit` gives back what was there.
 
-    .. versionadded:: 1.0.0
+    text
+        The text of a file.
+    options
+        ``{keyword: value}``. A value is a string, a number, a boolean, a list of words, or None to leave the keyword
+        alone.
+    tag
+        A word that marks what is written as ours.
+
+    Raises SaltInvocationError for what cannot be an option or a tag.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local sshd_config.edit 'PermitRootLogin yes' '{"PermitRootLogin": false}'
+        salt-call sshd_config.edit 'PermitRootLogin yes' '{"PermitRootLogin": false}'
+
+    .. versionadded:: 1.0.0
     """
-    options = _validated(options)
+    written = _validated(options)
     entries = parse(unedit(text, tag))
     head = next((i for i, entry in enumerate(entries) if entry["kind"] in ("include", "match")), len(entries))
     added = [""] * (len(entries) + 1)
-    for name, value in options.items():
-        entry = next((e for e in entries[:head] if e.get("keyword") == _keyword(name)), None)
+    for name, value in written.items():
+        entry = next((entry for entry in entries[:head] if entry.get("keyword") == _keyword(name)), None)
         if entry is None:
             added[_place(entries, head, name)] += f"# {tag} added: {name}\n{name} {value}\n"
         elif entry["text"][slice(*entry["span"])] != value:
             was = entry["text"]
             start, end = entry["span"]
             line = was[:start] + value + was[end:]
-            if entry["name"].lower() != name.lower():  # an older sshd has two options where ours has two names
+            # An older sshd has two options where a newer one has two names.
+            if entry["name"].lower() != name.lower():
                 line = line.replace(entry["name"], name, 1)
             entry["text"] = f"# {tag} was: {was.removesuffix(chr(10))}\n{line}"
     return "".join(new + entry["text"] for new, entry in zip(added, [*entries, {"text": ""}], strict=True))
 
 
-def _place(entries, head, name):
+def _place(entries: Sequence[Entry], head: int, name: str) -> int:
     """The index before which a new line goes."""
     at = head
     for index, entry in enumerate(entries[:head]):
         commented = _COMMENTED_OUT.match(entry["text"])
         if commented and _keyword(commented.group(1)) == _keyword(name):
             at = index + 1
-    # Nothing can follow a last line that has no newline, and it shall get none.
+    # Nothing can follow a last line without a newline, and it gets none.
     return at - 1 if at and not entries[at - 1]["text"].endswith("\n") else at
 
 
-def unedit(text, tag="salt"):
+def unedit(text: str, tag: str = "salt") -> str:
     """
-    Return the text with every edit of this tag taken back: to the byte what it was, where nobody changed it since.
+    Return the text with every edit of this tag taken back: if nobody changed it since, it is what it was, to the byte.
 
-    .. versionadded:: 1.0.0
+    text, tag
+        As for :py:func:`edit`.
+
+    Raises SaltInvocationError for what cannot be a tag.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local sshd_config.unedit "$(cat /etc/ssh/sshd_config)" tag=salt
+        salt-call sshd_config.unedit "$(cat /etc/ssh/sshd_config)" tag=salt
+
+    .. versionadded:: 1.0.0
     """
     if not re.fullmatch(r"[\w.-]+", tag):
         raise SaltInvocationError(f"tag: {tag!r} is not allowed: give one word of letters, digits, _, - and .")
@@ -220,21 +261,31 @@ def unedit(text, tag="salt"):
     return "".join(kept)
 
 
-def plan(options, config=None, drop_in=None, tag="salt"):
+def plan(
+    options: Mapping[str, Any], config: str | None = None, drop_in: str | None = None, tag: str = "salt"
+) -> dict[str, str | None]:
     """
-    Return the files to write so that these options count: ``{path: text, or None to remove it}``, empty where nothing
-    is to be done. That is ``drop_in`` where sshd reads it before anything else that sets one of the options, else the
-    main file (see :py:func:`edit`). No options means to take back what there is with this tag.
+    Return the files to write so that these options count. That is the drop-in if sshd reads it before anything else
+    that sets one of the options, else the main file (see :py:func:`edit`).
 
-    Raises CommandExecutionError where that is impossible, naming what is in the way.
+    options, tag
+        As for :py:func:`edit`. No options means to take back what there is with this tag.
+    config
+        The main file; by default the one that sshd reads.
+    drop_in
+        The path of the drop-in, None for none.
 
-    .. versionadded:: 1.0.0
+    Returns ``{path: text, or None to remove it}``, empty if nothing is to be done.
+
+    Raises CommandExecutionError if that is impossible, naming what is in the way.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' sshd_config.plan '{"X11Forwarding": false}' drop_in=/etc/ssh/sshd_config.d/00-salt.conf
+        salt-call sshd_config.plan '{"X11Forwarding": false}' drop_in=/etc/ssh/sshd_config.d/00-salt.conf
+
+    .. versionadded:: 1.0.0
     """
     written = _validated(options)
     try:
@@ -243,7 +294,7 @@ def plan(options, config=None, drop_in=None, tag="salt"):
         if written:
             raise
         main = None
-    now = {path: _text(path) for path in (main, drop_in) if path and os.path.lexists(path)}
+    now = {path: _read(path) for path in (main, drop_in) if path and os.path.lexists(path)}
     header = f"# Managed by Salt ({tag}): changes here are lost.\n"
     ours = now.get(drop_in, header).startswith(header)
     if written and not ours:
@@ -263,159 +314,185 @@ def plan(options, config=None, drop_in=None, tag="salt"):
     return {path: after[path] for path in order if after[path] != now.get(path)}
 
 
-def check(options, config=None, files=None, connection=None):
+def check(
+    options: Mapping[str, Any], config: str | None = None, files: Files | None = None, connection: str | None = None
+) -> list[dict[str, Any]]:
     """
-    Return the options that would not count, as a list of ``{option, wanted, found, by}``; ``by`` is the file and line
-    that sets it otherwise, or None. Empty where every option is in effect.
+    Return the options that would not count. What sshd itself makes of the options alone is what is wanted, so that its
+    other spellings (``without-password``) are equal.
 
-    files, connection: as for :py:func:`effective`. What sshd itself makes of the options alone is what is wanted, so
-    that its other spellings (``without-password``) are equal.
+    options
+        As for :py:func:`edit`.
+    config, files, connection
+        As for :py:func:`effective`.
 
-    Raises CommandExecutionError where sshd refuses the options, or the configuration with them.
+    Returns a list of ``{option, wanted, found, by}``, empty if every option is in effect; ``by`` is the file and line
+    that sets it otherwise, or None.
 
-    .. versionadded:: 1.0.0
+    Raises CommandExecutionError if sshd refuses the options, or the configuration with them.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' sshd_config.check '{"PermitRootLogin": "prohibit-password"}'
+        salt-call sshd_config.check '{"PermitRootLogin": "prohibit-password"}'
+
+    .. versionadded:: 1.0.0
     """
     written = _validated(options)
     main = find(config)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="sshd_config.") as alone:
-        alone.writelines(f"{name} {value}\n" for name, value in written.items())
-        alone.flush()
-        code, out, err = _sshd("-T", "-f", alone.name)
-    if code:
-        line = re.search(r"line (\d+)", err)
-        named = list(written)[int(line.group(1)) - 1] if line else ", ".join(written)
-        says = err.replace(alone.name, "options")
-        raise CommandExecutionError(f"sshd refuses {named} {written.get(named, '')}: {says}")
-    wanted, found = _values(out), effective(main, connection, files)
+    wanted, found = _alone(written), effective(main, connection, files)
     order = _settings(main, files or {})
     findings = []
     for name, value in written.items():
         key = name.lower() if name.lower() in wanted else _keyword(name)
-        flipped = {value, *wanted.get(key, ())} == {"yes", "no"}  # sshd took the line and does otherwise
+        # sshd took the line and does otherwise.
+        flipped = {value, *wanted.get(key, ())} == {"yes", "no"}
         if flipped or wanted.get(key) != found.get(key):
-            others = [s for s in order if s["keyword"] == _keyword(name) and " ".join(s["words"]) != value]
+            others = [line for line in order if line["keyword"] == _keyword(name) and " ".join(line["words"]) != value]
             by = f"{others[0]['file']}:{others[0]['line']}" if others else None
             findings.append({"option": name, "wanted": value, "found": " ".join(found.get(key, ["not set"])), "by": by})
     return findings
 
 
-def effective(config=None, connection=None, files=None):
+def _alone(written: Mapping[str, str]) -> dict[str, list[str]]:
+    """What sshd makes of these options, and of nothing else."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="sshd_config.") as file:
+        file.writelines(f"{name} {value}\n" for name, value in written.items())
+        file.flush()
+        said = _sshd("-T", "-f", file.name)
+    if said.returncode:
+        line = re.search(r"line (\d+)", said.stderr)
+        named = list(written)[int(line.group(1)) - 1] if line else ", ".join(written)
+        says = said.stderr.strip().replace(file.name, "options")
+        raise CommandExecutionError(f"sshd refuses {named} {written.get(named, '')}: {says}")
+    return _values(said.stdout)
+
+
+def effective(
+    config: str | None = None, connection: str | None = None, files: Files | None = None
+) -> dict[str, list[str]]:
     """
-    Return the values that count, as ``sshd -T`` prints them: ``{keyword in lower case: [value, ...]}``.
+    Return the values that count, as ``sshd -T`` prints them.
 
-    connection: what the Match lines are held against, as for ``sshd -C`` ("user=root,host=h,addr=192.0.2.1");
-    without, they do not count. files: ``{path: text, or None for "not there"}``, laid over the real ones.
+    config
+        The main file; by default the one that sshd reads.
+    connection
+        What the Match lines are held against, as for ``sshd -C`` ("user=root,host=h,addr=192.0.2.1"). Without it they
+        do not count.
+    files
+        ``{path: text, or None for "not there"}``, laid over the real files.
 
-    Raises CommandExecutionError with sshd's words where it refuses the configuration.
+    Returns ``{keyword in lower case: [value, ...]}``.
 
-    .. versionadded:: 1.0.0
+    Raises CommandExecutionError with sshd's words if it refuses the configuration.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' sshd_config.effective connection=user=root,host=h,addr=192.0.2.1
+        salt-call sshd_config.effective connection=user=root,host=h,addr=192.0.2.1
+
+    .. versionadded:: 1.0.0
     """
-    # Told nothing, sshd itself takes no Match line to hold, but stops at one with LocalPort.
+    # If it is told nothing, sshd itself takes no Match line to hold, but stops at one with LocalPort.
     return _values(_asked(config, files, "-T", "-C", connection or "lport=65535"))
 
 
-def test_config(config=None, files=None):
+def test_config(config: str | None = None, files: Files | None = None) -> bool:
     """
-    Return True where ``sshd -t`` accepts the configuration; raises CommandExecutionError with its words where not.
+    Return True if ``sshd -t`` accepts the configuration.
 
-    files: as for :py:func:`effective`.
+    config, files
+        As for :py:func:`effective`.
 
-    .. versionadded:: 1.0.0
+    Raises CommandExecutionError with sshd's words if it does not.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' sshd_config.test_config
+        salt-call sshd_config.test_config
+
+    .. versionadded:: 1.0.0
     """
     _asked(config, files, "-t")
     return True
 
 
-def _asked(config, files, *arguments):
+def _asked(config: str | None, files: Files | None, *arguments: str) -> str:
     """What sshd prints about the whole configuration, copied to where ``files`` can lie over it."""
     main = find(config)
     with tempfile.TemporaryDirectory(prefix="sshd_config.") as scratch:
-        texts = {main: {}}
+        texts: dict[str, dict[int, Entry]] = {main: {}}
         for entry in _reading_order(main, files or {}):
             texts.setdefault(entry["file"], {})[entry["line"]] = entry
         copies = {path: os.path.join(scratch, str(number)) for number, path in enumerate(texts)}
         for path, entries in texts.items():
-            with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
-                handle.writelines(_pointed(entry, copies) for entry in entries.values())
-        code, out, err = _sshd("-f", copies[main], *arguments)
-    if code:
+            with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.writelines(_pointed(entry, copies) for entry in entries.values())
+        said = _sshd("-f", copies[main], *arguments)
+    if said.returncode:
+        says = said.stderr.strip()
         for path, copy in copies.items():
-            err = re.sub(rf"{re.escape(copy)}\b", lambda _, path=path: path, err)
-        raise CommandExecutionError(f"sshd refuses the configuration: {err}")
-    return out
+            says = re.sub(rf"{re.escape(copy)}\b", lambda _, path=path: path, says)
+        raise CommandExecutionError(f"sshd refuses the configuration: {says}")
+    return said.stdout
 
 
-def _pointed(entry, copies):
-    """An Include points to the copies, everything else stays."""
+def _pointed(entry: Entry, copies: Mapping[str, str]) -> str:
+    """The line as it stands in the copy: an Include points to the copies, everything else stays."""
     if entry["kind"] != "include":
         return entry["text"]
     targets = [copies[target] for target in entry["targets"] if target in copies]
     return f"Include {' '.join(targets)}\n" if targets else "#\n"
 
 
-def _sshd(*arguments):
-    """Run sshd as a child: exit code, stdout, stderr. What only its first start makes must not stand in the way."""
-    sshd = __salt__["cmd.which"]("sshd")
+def _sshd(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What sshd says. What only its first start makes must not stand in the way."""
+    sshd = _child.which("sshd")
     if not sshd:
         raise CommandExecutionError("sshd is not installed")
     with contextlib.ExitStack() as stack:
         command = [sshd, *arguments]
         while True:
-            run = __salt__["cmd.run_all"](
-                command, env={"LC_ALL": "C"}, python_shell=False, ignore_retcode=True, output_loglevel="quiet"
-            )
-            missing = re.search(r"Missing privilege separation directory: (/run/\S+|/var/\S+)", run["stderr"])
+            said = _child.ask(*command, timeout=_PATIENCE)
+            missing = re.search(r"Missing privilege separation directory: (/run/\S+|/var/\S+)", said.stderr)
             if missing and not os.path.lexists(missing.group(1)):
-                os.mkdir(missing.group(1), 0o755)  # stays: an sshd that starts meanwhile needs it
-            elif "no hostkeys available" in run["stderr"] and "-h" not in command:
+                # It stays: an sshd that starts meanwhile needs it.
+                os.mkdir(missing.group(1), 0o755)
+            elif "no hostkeys available" in said.stderr and "-h" not in command:
                 key = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="sshd_config.")), "key")
-                __salt__["cmd.run_all"](["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", key], python_shell=False)
+                _child.ask("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", key)
                 command += ["-h", key]
             else:
-                return run["retcode"], run["stdout"], run["stderr"].strip()
+                return said
 
 
-def _values(out):
-    values = {}
-    for line in out.splitlines():
+def _values(printed: str) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for line in printed.splitlines():
         keyword, _, value = line.partition(" ")
         values.setdefault(keyword, []).append(value)
     return values
 
 
-def _text(path, files=None):
+def _read(path: str, files: Files | None = None) -> str:
     if files and path in files:
         return files[path]
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
-            return handle.read()
-    except OSError as exc:
-        raise CommandExecutionError(f"Cannot read {path}: {exc.strerror}") from exc
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except OSError as error:
+        raise CommandExecutionError(f"Cannot read {path}: {error.strerror}") from error
 
 
-def _validated(options):
+def _validated(options: Mapping[str, Any]) -> dict[str, str]:
     """The options as they are written: ``{name: text}``, without those that are None."""
-    if not isinstance(options, dict):
+    if not isinstance(options, Mapping):
         raise SaltInvocationError(f"options: {options!r} is not a mapping of sshd_config keywords to values")
-    written, seen = {}, {}
+    written: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for name, value in options.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
             raise SaltInvocationError(f"options: {name!r} is no sshd_config keyword (letters and digits)")
@@ -432,7 +509,8 @@ def _validated(options):
     return written
 
 
-def _word(word, one):
+def _word(word: str | int | bool, one: bool) -> str:
+    """A word as it is written; ``one`` of several is quoted if it has blanks in it."""
     if isinstance(word, bool):
         return "yes" if word else "no"
     return f'"{word}"' if one and re.search(r"\s", str(word)) else str(word)

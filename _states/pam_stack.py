@@ -26,8 +26,8 @@ def managed(
     replace: bool = False,
 ) -> dict[str, Any]:
     """
-    The files are as described, all of them or none. Nothing is written either where a line of any PAM file would come
-    to name a file that is not there.
+    The files are as described, all of them or none. Nothing is written either if a line of any PAM file would come to
+    name a file that is not there.
 
     name
         What the files are for; for the reader.
@@ -38,7 +38,7 @@ def managed(
         - ``source``: a file of the search order (``common-session``) that it is derived from at every run; or
         - ``link``: the target of a symbolic link; or
         - ``block``: lines that come first in a file such as access.conf(5), ahead of all that others wrote there; or
-        - none of these: the file itself is edited. Where only a vendor directory has it, its copy is.
+        - none of these: the file itself is edited. If only a vendor directory has it, its copy is.
 
         and, unless it is a link, ``changes``: edits in the form of :py:func:`pam_stack.edit
         <salt.modules.pam_stack.edit>`.
@@ -63,16 +63,16 @@ def managed(
 
     .. versionadded:: 1.0.0
     """
-    return _transaction(name, lambda: __salt__["pam_stack.plan"](files, policy, marker, replace))
+    return _brought_about(name, lambda: __salt__["pam_stack.plan"](files, policy, marker, replace))
 
 
 def absent(name: str, files: list[dict], marker: str = MARKER) -> dict[str, Any]:
     """
     What :py:func:`managed` did to the files is taken back, in the opposite order.
 
-    Files with ``contents`` or ``source`` and links are removed, in so far as they are still ours. A file that was
-    edited gets the opposite edits; a copy of a vendor's file is removed if nobody else has changed it. Nothing is
-    taken back while a line of any PAM file would then name a file that is not there.
+    Files with ``contents`` or ``source`` and links are removed if they are still ours. A file that was edited gets the
+    opposite edits; a copy of a vendor's file is removed if nobody else has changed it. Nothing is taken back while a
+    line of any PAM file would then name a file that is not there.
 
     name
         What the files are for; for the reader.
@@ -91,28 +91,18 @@ def absent(name: str, files: list[dict], marker: str = MARKER) -> dict[str, Any]
 
     .. versionadded:: 1.0.0
     """
-    return _transaction(name, lambda: __salt__["pam_stack.plan_back"](files, marker))
+    return _brought_about(name, lambda: __salt__["pam_stack.plan_back"](files, marker))
 
 
-def _transaction(name: str, compute: Callable[[], list[dict]]) -> dict[str, Any]:
-    ret: dict[str, Any] = {
-        "name": name,
-        "result": True,
-        "changes": {},
-        "comment": "All PAM files are as they should be",
-    }
+def _brought_about(name: str, compute: Callable[[], list[dict]]) -> dict[str, Any]:
+    ret: dict[str, Any] = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
-        plan = compute()
-        changes = __salt__["file_transaction.diff"](plan)
-        if not __opts__["test"]:
-            # What stays as it is, is among it, so that what a killed run left beside it is removed.
-            __salt__["file_transaction.commit"](plan)
-        if changes:
-            result, verb = (None, "Would change ") if __opts__["test"] else (True, "Changed: ")
-            ret.update(result=result, changes=changes, comment=verb + ", ".join(changes))
-    except CommandExecutionError as problem:
-        ret.update(result=False, changes={}, comment=f"{problem}")
-    except SaltInvocationError as problem:
-        comment = f"{problem}. Nothing was changed. Correct what this state is given"
-        ret.update(result=False, changes={}, comment=comment)
-    return ret
+        ret |= __salt__["file_transaction.bring_about"](compute(), __opts__["test"])
+    except CommandExecutionError as error:
+        return ret | {"comment": str(error)}
+    except SaltInvocationError as error:
+        return ret | {"comment": f"{error}. Nothing was changed. Correct what this state is given"}
+    if not ret["changes"]:
+        return ret | {"comment": "All PAM files are as they should be"}
+    verb = "Would change " if __opts__["test"] else "Changed: "
+    return ret | {"comment": verb + ", ".join(ret["changes"])}

@@ -7,27 +7,32 @@ slurm.conf must be the same on a whole cluster, so :py:func:`checked` is what a 
 .. versionadded:: 1.0.0
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+_WHAT_FOLLOWS = (
+    "It counts once slurmctld and slurmd are restarted. Give the whole cluster the same text: slurmctld logs every "
+    "node whose slurm.conf differs from its own, be it in a comment."
+)
 
-def checked(name, settings, path=None, timeout=5):
+
+def checked(name: str, settings: Mapping[str, Any], path: str | None = None, timeout: float = 5) -> dict[str, Any]:
     """
-    Fail unless these settings are in effect. Never changes anything.
+    The settings are in effect; if they are not, the state fails. Nothing is ever changed.
 
     name
-        Free to choose.
-
+        For the reader.
     settings
         ``{key: value}``: a list means that these must be among the key's values, anything else that the value is this
-        one; both without regard to case.
-
+        one, both without regard to case.
     path
-        The slurm.conf to read where slurmctld does not answer; found by itself where not given.
-
+        The slurm.conf to read if slurmctld does not answer; found by itself if not given.
     timeout
         How many seconds slurmctld has to answer.
-
-    .. versionadded:: 1.0.0
 
     .. code-block:: yaml
 
@@ -36,43 +41,41 @@ def checked(name, settings, path=None, timeout=5):
             - settings:
                 PrologFlags: [Contain]
                 ProctrackType: proctrack/cgroup
-    """
-    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
-    try:
-        findings = __salt__["slurm_conf.check"](settings, path, timeout)
-    except (CommandExecutionError, SaltInvocationError) as exc:
-        return ret | _failed(exc)
-    if not findings:
-        return ret | {"result": True, "comment": f"slurm.conf has what is needed: {', '.join(settings)}"}
-    says = [
-        f"{f['key']} is {'not set' if f['found'] is None else f['found']} ({f['source']}), must {_must(f['wanted'])}"
-        for f in findings
-    ]
-    advice = "Change slurm.conf on the whole cluster, then restart slurmctld and every slurmd."
-    return ret | {"comment": "; ".join(says) + f". {advice}"}
-
-
-def managed(name, settings, path=None, use_pam=None, tag="salt"):
-    """
-    Bring these settings about in slurm.conf, or in the file it includes where the effective value stands. Values
-    found in a list stay, and so does every other byte; each edit is marked, so that :py:func:`absent` can take it back.
-
-    name
-        Free to choose.
-
-    settings
-        As for :py:func:`checked`.
-
-    path
-        The slurm.conf to edit; found by itself where not given.
-
-    use_pam
-        True or False sets UsePAM, None leaves it alone.
-
-    tag
-        A word that marks what is written as ours.
 
     .. versionadded:: 1.0.0
+    """
+    ret = _failed(name)
+    try:
+        findings = __salt__["slurm_conf.check"](settings, path, timeout)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return ret | _unless_it_waits(error)
+    if not findings:
+        return ret | {"result": True, "comment": f"slurm.conf has what is needed: {', '.join(settings)}"}
+    advice = "Change slurm.conf on the whole cluster, then restart slurmctld and every slurmd."
+    return ret | {"comment": f"{'; '.join(map(_told, findings))}. {advice}"}
+
+
+def managed(
+    name: str,
+    settings: Mapping[str, Any],
+    path: str | None = None,
+    use_pam: bool | None = None,
+    tag: str = "salt",
+) -> dict[str, Any]:
+    """
+    The settings are in slurm.conf, or in the file it includes where the effective value stands. Values found in a list
+    stay, and so does every other byte; each edit is marked, so that :py:func:`absent` can take it back.
+
+    name
+        For the reader.
+    settings
+        As for :py:func:`checked`.
+    path
+        The slurm.conf to edit; found by itself if not given.
+    use_pam
+        True or False sets UsePAM, None leaves it alone.
+    tag
+        A word that marks what is written as ours.
 
     .. code-block:: yaml
 
@@ -81,42 +84,55 @@ def managed(name, settings, path=None, use_pam=None, tag="salt"):
             - settings:
                 PrologFlags: [Contain]
             - use_pam: true
+
+    .. versionadded:: 1.0.0
     """
-    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    ret = _failed(name)
     try:
         if use_pam is not None:
             settings = {**settings, "UsePAM": use_pam}
-        already = f"slurm.conf has what is needed already: {', '.join(settings)}"
-        return ret | _written(_planned(settings, path, tag), already)
-    except (CommandExecutionError, SaltInvocationError) as exc:
-        return ret | _failed(exc)
+        return ret | _written(settings, path, tag, f"slurm.conf has what is needed already: {', '.join(settings)}")
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return ret | _unless_it_waits(error)
 
 
-def absent(name, path=None, tag="salt"):
+def absent(name: str, path: str | None = None, tag: str = "salt") -> dict[str, Any]:
     """
-    Take back what :py:func:`managed` brought about with this tag: edited lines are again what they were.
+    What :py:func:`managed` brought about with this tag is taken back: edited lines are again what they were.
 
     name
-        Free to choose.
-
+        For the reader.
     path, tag
         As for :py:func:`managed`.
-
-    .. versionadded:: 1.0.0
 
     .. code-block:: yaml
 
         slurm_conf_absent:
           slurm_conf.absent: []
+
+    .. versionadded:: 1.0.0
     """
-    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    ret = _failed(name)
     try:
-        return ret | _written(_planned({}, path, tag), f"Nothing of {tag} is in slurm.conf")
-    except (CommandExecutionError, SaltInvocationError) as exc:
-        return ret | {"comment": str(exc)}
+        return ret | _written({}, path, tag, f"Nothing of {tag} is in slurm.conf")
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return ret | {"comment": str(error)}
 
 
-def _planned(settings, path, tag):
+def _failed(name: str) -> dict[str, Any]:
+    """What a state returns until it knows better."""
+    return {"name": name, "result": False, "changes": {}, "comment": ""}
+
+
+def _written(settings: Mapping[str, Any], path: str | None, tag: str, already: str) -> dict[str, Any]:
+    ret = __salt__["file_transaction.bring_about"](_planned(settings, path, tag), __opts__["test"])
+    told = ", ".join(ret["changes"])
+    if not told:
+        return ret | {"comment": already}
+    return ret | {"comment": f"Would change {told}" if __opts__["test"] else f"Changed {told}. {_WHAT_FOLLOWS}"}
+
+
+def _planned(settings: Mapping[str, Any], path: str | None, tag: str) -> list[dict[str, Any]]:
     """What becomes of the files, as file_transaction takes it."""
     files = __salt__["slurm_conf.plan"](settings, path, tag)
     places = {file: __salt__["file_transaction.follow"](file) for file in files}
@@ -127,27 +143,15 @@ def _planned(settings, path, tag):
     return [{"path": places[file], "before": before[file], "after": text} for file, text in files.items()]
 
 
-def _written(changes, already):
-    """Write the files, or say what would be written."""
-    told = __salt__["file_transaction.diff"](changes)
-    if not told:
-        return {"result": True, "comment": already}
-    if __opts__["test"]:
-        return {"result": None, "changes": told, "comment": f"Would change {', '.join(told)}"}
-    __salt__["file_transaction.commit"](changes)
-    comment = (
-        f"Changed {', '.join(told)}. It counts once slurmctld and slurmd are restarted. Give the whole cluster the "
-        "same text: slurmctld logs every node whose slurm.conf differs from its own, be it in a comment."
-    )
-    return {"result": True, "changes": told, "comment": comment}
+def _unless_it_waits(error: Exception) -> dict[str, Any]:
+    """Why the state fails. A node whose packages are still to come is nothing to fail a dry run for."""
+    if __opts__["test"] and isinstance(error, CommandExecutionError) and not __salt__["cmd.which"]("slurmd"):
+        return {"result": None, "comment": f"Waits for Slurm to be installed: {error}"}
+    return {"comment": str(error)}
 
 
-def _failed(exc):
-    """A node whose packages are still to come is nothing to fail a dry run for."""
-    if __opts__["test"] and isinstance(exc, CommandExecutionError) and not __salt__["cmd.which"]("slurmd"):
-        return {"result": None, "comment": f"Waits for Slurm to be installed: {exc}"}
-    return {"result": False, "comment": str(exc)}
-
-
-def _must(wanted):
-    return f"contain {', '.join(wanted)}" if isinstance(wanted, list) else f"be {wanted}"
+def _told(finding: Mapping[str, Any]) -> str:
+    found, wanted = finding["found"], finding["wanted"]
+    now = "not set" if found is None else found
+    must = f"contain {', '.join(wanted)}" if isinstance(wanted, list) else f"be {wanted}"
+    return f"{finding['key']} is {now} ({finding['source']}), must {must}"

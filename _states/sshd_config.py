@@ -7,36 +7,40 @@ from a ``service.running`` with ``reload: True``, which keeps open sessions open
 .. versionadded:: 1.0.0
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 _DROP_IN = "/etc/ssh/sshd_config.d/00-salt.conf"
 
 
-def managed(name, options, config=None, drop_in=_DROP_IN, tag="salt"):
+def managed(
+    name: str,
+    options: Mapping[str, Any],
+    config: str | None = None,
+    drop_in: str | None = _DROP_IN,
+    tag: str = "salt",
+) -> dict[str, Any]:
     """
-    Bring these options about, in a drop-in where sshd reads it before whatever else sets them, else by edits of the
-    main file ahead of its first Include and Match that :py:func:`absent` can take back to the byte.
+    The options are in effect: by a drop-in if sshd reads it before whatever else sets them, else by edits of the main
+    file ahead of its first Include and Match. :py:func:`absent` can take both back to the byte.
 
     name
-        Free to choose.
-
+        For the reader.
     options
-        ``{keyword: value}``, a value being a string, a number, a boolean or a list of words; None leaves the keyword
+        ``{keyword: value}``. A value is a string, a number, a boolean or a list of words; None leaves the keyword
         alone.
-
     config
         The main file; by default the one that sshd reads.
-
     drop_in
         The path of the drop-in, None for none.
-
     tag
         A word that marks what is written as ours.
-
-    .. versionadded:: 1.0.0
 
     .. code-block:: yaml
 
@@ -45,8 +49,10 @@ def managed(name, options, config=None, drop_in=_DROP_IN, tag="salt"):
             - options:
                 UsePAM: true
                 PermitRootLogin: prohibit-password
+
+    .. versionadded:: 1.0.0
     """
-    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    ret = _failed(name)
     try:
         changes, files = _planned(options, config, drop_in, tag)
         findings = __salt__["sshd_config.check"](options, config, files)
@@ -56,74 +62,85 @@ def managed(name, options, config=None, drop_in=_DROP_IN, tag="salt"):
             already = f"sshd has these options already: {', '.join(options)}"
             return ret | _unchanged(changes, config, drop_in, already)
         return ret | _written(changes, files, lambda: __salt__["sshd_config.check"](options, config))
-    except (CommandExecutionError, SaltInvocationError) as exc:
-        return ret | _failed(exc)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return ret | _unless_it_waits(error)
 
 
-def absent(name, config=None, drop_in=_DROP_IN, tag="salt"):
+def absent(
+    name: str, config: str | None = None, drop_in: str | None = _DROP_IN, tag: str = "salt"
+) -> dict[str, Any]:
     """
-    Take back what :py:func:`managed` brought about with this tag: the drop-in goes, edited lines are again what they
-    were.
+    What :py:func:`managed` brought about with this tag is taken back: the drop-in goes, edited lines are again what
+    they were.
 
     name
-        Free to choose.
-
+        For the reader.
     config, drop_in, tag
         As for :py:func:`managed`.
-
-    .. versionadded:: 1.0.0
 
     .. code-block:: yaml
 
         sshd_options_absent:
-          sshd_config.absent
+          sshd_config.absent: []
+
+    .. versionadded:: 1.0.0
     """
-    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+    ret = _failed(name)
     try:
         changes, files = _planned({}, config, drop_in, tag)
-        # Where sshd has been removed, what is ours goes all the same.
+        # If sshd has been removed, what is ours goes all the same.
         if files and __salt__["cmd.which"]("sshd"):
             __salt__["sshd_config.test_config"](config, files)
         if not files:
             return ret | _unchanged(changes, config, drop_in, f"Nothing of {tag} is in sshd's configuration")
         return ret | _written(changes, files, list)
-    except (CommandExecutionError, SaltInvocationError) as exc:
-        return ret | {"comment": str(exc)}
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return ret | {"comment": str(error)}
 
 
-def _planned(options, config, drop_in, tag):
+def _failed(name: str) -> dict[str, Any]:
+    """What a state returns until it knows better."""
+    return {"name": name, "result": False, "changes": {}, "comment": ""}
+
+
+def _planned(
+    options: Mapping[str, Any], config: str | None, drop_in: str | None, tag: str
+) -> tuple[list[dict[str, Any]], dict[str, str | None]]:
     """What becomes of the main file and the drop-in, as file_transaction takes it, and as sshd_config's plan has it."""
+    places = _places(config, drop_in)
     # Read before the plan is made, so that nothing is lost that somebody changes in between.
-    before = {path: __salt__["file_transaction.read"](real) for path, real in _places(config, drop_in).items()}
+    before = {path: __salt__["file_transaction.read"](real) for path, real in places.items()}
     if isinstance(before.get(drop_in), dict):
         raise CommandExecutionError(f"{drop_in} is a link. Nothing was changed. Remove it, or put a file in its place")
     if drop_in:
-        __salt__["file_transaction.follow"](drop_in)  # refuses what others than root can change
+        # Refuses what others than root can change.
+        __salt__["file_transaction.follow"](drop_in)
     files = __salt__["sshd_config.plan"](options, config, drop_in, tag)
+    after = files | {path: text for path, text in before.items() if path not in files}
     changes = [
-        {"path": _places(config, drop_in)[path], "before": before[path], "after": text, "mode": 0o600}
-        for path, text in {**files, **{path: text for path, text in before.items() if path not in files}}.items()
+        {"path": places[path], "before": before[path], "after": text, "mode": 0o600} for path, text in after.items()
     ]
     return changes, files
 
 
-def _places(config, drop_in):
+def _places(config: str | None, drop_in: str | None) -> dict[str, str]:
     """Where the files really are, by the names that sshd has for them."""
     places = {drop_in: drop_in} if drop_in else {}
-    # Where there is no main file, the plan says what follows from that.
+    # If there is no main file, the plan says what follows from that.
     with contextlib.suppress(CommandExecutionError):
         main = __salt__["sshd_config.find"](config)
         places[main] = __salt__["file_transaction.follow"](main)
     return places
 
 
-def _unchanged(changes, config, drop_in, comment):
-    """Nothing to write; but a run that was killed may not have come to the reload."""
-    if not __opts__["test"]:
-        __salt__["file_transaction.commit"](changes)
+def _unchanged(
+    changes: Sequence[Mapping[str, Any]], config: str | None, drop_in: str | None, comment: str
+) -> dict[str, Any]:
+    """Nothing is to be written; but a run that was killed may have left something, or not have come to the reload."""
+    ret = __salt__["file_transaction.bring_about"](changes, __opts__["test"])
     unread = _unread(changes, config, drop_in)
     if not unread:
-        return {"result": True, "comment": comment}
+        return ret | {"comment": comment}
     return {
         "result": None if __opts__["test"] else True,
         "changes": {"sshd": {"old": f"has not read {', '.join(unread)}", "new": "to be reloaded"}},
@@ -131,7 +148,7 @@ def _unchanged(changes, config, drop_in, comment):
     }
 
 
-def _unread(changes, config, drop_in):
+def _unread(changes: Iterable[Mapping[str, Any]], config: str | None, drop_in: str | None) -> list[str]:
     """What has changed since the running sshd wrote its PID file, as it does at every start and reload: sshd(8)."""
     if not __salt__["cmd.which"]("sshd"):
         return []
@@ -140,33 +157,37 @@ def _unread(changes, config, drop_in):
     return __salt__["file_transaction.newer"](paths, pid_file)
 
 
-def _written(changes, files, findings):
-    """Write the files, or say what would be written; put everything back where ``findings`` has something to say."""
-    told = __salt__["file_transaction.diff"](changes)
+def _written(
+    changes: Sequence[Mapping[str, Any]], files: Iterable[str], look_again: Callable[[], list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Write the files, or say what would be written; put everything back if the second look finds something."""
+    ret = __salt__["file_transaction.bring_about"](changes, __opts__["test"])
     if __opts__["test"]:
-        return {"result": None, "changes": told, "comment": f"Would write {', '.join(files)}"}
-    __salt__["file_transaction.commit"](changes)
-    if wrong := _wrong(findings):
+        return ret | {"comment": f"Would write {', '.join(files)}"}
+    if wrong := _wrong(look_again):
         back = [{**change, "before": change["after"], "after": change["before"]} for change in reversed(changes)]
         __salt__["file_transaction.commit"](back)
         return {"comment": f"{wrong}. Everything is as it was"}
-    return {"result": True, "changes": told, "comment": f"Wrote {', '.join(files)}. Reload sshd for it to count."}
+    return ret | {"comment": f"Wrote {', '.join(files)}. Reload sshd for it to count."}
 
 
-def _wrong(findings):
+def _wrong(look_again: Callable[[], list[dict[str, Any]]]) -> str:
     try:
-        return _told(findings())
-    except CommandExecutionError as exc:
-        return str(exc)
+        return _told(look_again())
+    except CommandExecutionError as error:
+        return str(error)
 
 
-def _failed(exc):
-    """A node whose packages are still to come is nothing to fail a dry run for."""
-    if __opts__["test"] and isinstance(exc, CommandExecutionError) and not __salt__["cmd.which"]("sshd"):
-        return {"result": None, "comment": f"Waits for sshd to be installed: {exc}"}
-    return {"comment": str(exc)}
+def _unless_it_waits(error: Exception) -> dict[str, Any]:
+    """Why the state fails. A node whose packages are still to come is nothing to fail a dry run for."""
+    if __opts__["test"] and isinstance(error, CommandExecutionError) and not __salt__["cmd.which"]("sshd"):
+        return {"result": None, "comment": f"Waits for sshd to be installed: {error}"}
+    return {"comment": str(error)}
 
 
-def _told(findings):
-    advice = {f["by"]: f": {f['by']} sets it, change that line" for f in findings if f["by"]}
-    return "; ".join(f"{f['option']} is {f['found']}, not {f['wanted']}{advice.get(f['by'], '')}" for f in findings)
+def _told(findings: Iterable[Mapping[str, Any]]) -> str:
+    advice = {finding["by"]: f": {finding['by']} sets it, change that line" for finding in findings if finding["by"]}
+    return "; ".join(
+        f"{finding['option']} is {finding['found']}, not {finding['wanted']}{advice.get(finding['by'], '')}"
+        for finding in findings
+    )

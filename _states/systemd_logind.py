@@ -7,65 +7,71 @@ afterwards: a mask that did not take is a failure, whatever the command returned
 .. versionadded:: 1.0.0
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-_UNITS = ("systemd-logind-varlink.socket", "systemd-logind.service")  # in the order to start them
-_ALIAS = "dbus-org.freedesktop.login1.service"  # follows the service, and is only looked at
+# In the order to start them.
+_UNITS = ("systemd-logind-varlink.socket", "systemd-logind.service")
+# It follows the service, and is only looked at.
+_ALIAS = "dbus-org.freedesktop.login1.service"
 
 
-def masked(name, stop=True, root=None):
+def masked(name: str, stop: bool = True, root: str | None = None) -> dict[str, Any]:
     """
-    Mask systemd-logind, so that nothing starts it any more, and stop it.
+    systemd-logind is masked, so that nothing starts it any more, and stopped.
 
     name
-        Free to choose.
-
+        For the reader.
     stop
         False leaves a running systemd-logind running until the next boot.
-
     root
         Work on the system in this directory, which does not run, as ``systemctl --root`` does.
-
-    .. versionadded:: 1.0.0
 
     .. code-block:: yaml
 
         systemd-logind:
-          systemd_logind.masked
+          systemd_logind.masked: []
+
+    .. versionadded:: 1.0.0
     """
     verbs = ("mask", "stop") if stop and _booted(root) else ("mask",)
     return _brought_about(name, root, verbs, {"file": "masked", "active": "inactive" if "stop" in verbs else None})
 
 
-def unmasked(name, root=None):
+def unmasked(name: str, root: str | None = None) -> dict[str, Any]:
     """
-    Unmask systemd-logind and start it, whoever masked it.
+    systemd-logind is not masked, whoever masked it, and runs.
 
     name, root
         As for :py:func:`masked`.
 
-    .. versionadded:: 1.0.0
-
     .. code-block:: yaml
 
         systemd-logind:
-          systemd_logind.unmasked
+          systemd_logind.unmasked: []
+
+    .. versionadded:: 1.0.0
     """
     verbs = ("unmask", "start") if _booted(root) else ("unmask",)
     return _brought_about(name, root, verbs, {"file": "unmasked", "active": "active" if "start" in verbs else None})
 
 
-def _brought_about(name, root, verbs, wanted):
-    ret = {"name": name, "changes": {}, "result": False, "comment": ""}
+def _brought_about(
+    name: str, root: str | None, verbs: Collection[str], wanted: Mapping[str, str | None]
+) -> dict[str, Any]:
+    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
         return ret | _outcome(root, verbs, wanted)
-    except CommandExecutionError as exc:
-        return ret | {"comment": str(exc)}
+    except CommandExecutionError as error:
+        return ret | {"comment": str(error)}
 
 
-def _outcome(root, verbs, wanted):
+def _outcome(root: str | None, verbs: Collection[str], wanted: Mapping[str, str | None]) -> dict[str, Any]:
     if not __salt__["cmd.which"]("systemctl"):
         return {"comment": "There is no systemctl here: systemd-logind cannot be masked or unmasked without"}
     before = {unit: found for unit in _UNITS if (found := _look(unit, root))}
@@ -74,7 +80,7 @@ def _outcome(root, verbs, wanted):
     changes = {unit: change for unit, found in before.items() if (change := _change(found, wanted))}
     if not changes:
         return {"result": True, "comment": f"systemd-logind is {_told(wanted)} already"}
-    if reason := verbs[0] == "mask" and _in_the_way(before, root):
+    if "mask" in verbs and (reason := _in_the_way(before, root)):
         return {"comment": reason}
     if __opts__["test"]:
         return {"result": None, "changes": changes, "comment": f"systemd-logind would be {_told(wanted)}"}
@@ -87,8 +93,8 @@ def _outcome(root, verbs, wanted):
     return {"result": True, "changes": changes, "comment": f"systemd-logind is now {_told(wanted)}"}
 
 
-def _look(unit, root):
-    """The unit as systemctl sees it, ``active`` being None where nothing runs; None where there is no such unit."""
+def _look(unit: str, root: str | None) -> dict[str, str | None] | None:
+    """The unit as systemctl sees it, ``active`` being None if nothing runs; None if there is no such unit."""
     if _booted(root):
         shown, error = _systemctl(root, "show", "-p", "LoadState,UnitFileState,ActiveState", unit)
         if error:
@@ -107,16 +113,16 @@ def _look(unit, root):
     return {"file": file, "active": active}
 
 
-def _change(found, wanted):
+def _change(found: Mapping[str, str | None], wanted: Mapping[str, str | None]) -> dict[str, str]:
     after = {"file": wanted["file"], "active": wanted["active"] or found["active"]}
     return {} if _told(after) == _told(found) else {"old": _told(found), "new": _told(after)}
 
 
-def _told(state):
+def _told(state: Mapping[str, str | None]) -> str:
     return state["file"] + (f" and {state['active']}" if state["active"] else "")
 
 
-def _in_the_way(units, root):
+def _in_the_way(units: Iterable[str], root: str | None) -> str:
     """systemctl does not replace a unit file that an administrator put where the mask would go."""
     for unit in units:
         path = os.path.join(root or "/", "etc/systemd/system", unit)
@@ -125,12 +131,12 @@ def _in_the_way(units, root):
     return ""
 
 
-def _booted(root):
+def _booted(root: str | None) -> bool:
     return not root and os.path.isdir("/run/systemd/system")
 
 
-def _systemctl(root, *arguments):
-    """What it prints, and what it has to say where it fails."""
+def _systemctl(root: str | None, *arguments: str) -> tuple[str, str]:
+    """What it prints, and what it has to say if it fails."""
     command = ["systemctl", *([f"--root={root}"] if root else []), *arguments]
     run = __salt__["cmd.run_all"](
         command, env={"LC_ALL": "C"}, python_shell=False, ignore_retcode=True, output_loglevel="quiet"

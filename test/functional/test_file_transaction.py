@@ -154,6 +154,33 @@ def test_commit(transaction, etc, changes):
     assert stat.S_IMODE((etc / "coming").stat().st_mode) == 0o600
 
 
+def test_bring_about(transaction, etc, changes, test_mode):
+    """What a state says is told before anything is written, and is the same in a dry run."""
+    before, shown = tree(etc), transaction.diff(changes)
+    assert list(shown) == [f"{etc}/coming", f"{etc}/changing", f"{etc}/going"]
+    assert transaction.bring_about(changes, test_mode) == {"result": None if test_mode else True, "changes": shown}
+    if test_mode:
+        assert tree(etc) == before
+    else:
+        assert {name: what[0] for name, what in tree(etc).items()} == {"coming": b"new\n", "changing": b"new\n"}
+
+
+def test_bring_about_what_stays_as_it_is(transaction, etc, test_mode):
+    """What a killed run left beside it goes, but not in a dry run."""
+    (etc / ".changing.salt-new").write_text("half")
+    change = {"path": f"{etc}/changing", "before": "old\n", "after": "old\n"}
+    assert transaction.bring_about([change], test_mode) == {"result": True, "changes": {}}
+    assert (etc / ".changing.salt-new").exists() is test_mode
+
+
+def test_bring_about_raises_as_commit_does(transaction, etc, changes):
+    (etc / "changing").write_text("theirs\n")
+    before = tree(etc)
+    with pytest.raises(CommandExecutionError, match=f"{etc}/changing could not be written: somebody else has changed"):
+        transaction.bring_about(changes)
+    assert tree(etc) == before
+
+
 def test_diff(transaction, etc, changes):
     changes[0]["after"] = "new"
     stays = {"path": f"{etc}/staying", "before": "x", "after": "x"}

@@ -28,8 +28,10 @@ def conf(tmp_path):
 
 @pytest.fixture
 def no_slurm(tmp_path, monkeypatch):
-    """A node without Slurm. Salt looks beyond the PATH, so its own look-up is narrowed."""
-    monkeypatch.setattr("salt.utils.path.which", lambda name: shutil.which(name, path=str(tmp_path / "bin")))
+    """A node without Slurm. Salt and the library look beyond the PATH, so the look-up itself is narrowed."""
+    which = shutil.which
+    monkeypatch.setattr("salt.utils.path.which", lambda name: which(name, path=str(tmp_path / "bin")))
+    monkeypatch.setattr("shutil.which", lambda name, path=None: which(name, path=str(tmp_path / "bin")))
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 import importlib.util
 import inspect
+import sys
 from types import ModuleType, SimpleNamespace
 
 from harness.paths import REPO
+
+# As while Salt's loader executes a face, so that a test imports the library like a face.
+sys.path.append(str(REPO / "_modules"))
 
 
 def load(path: str, **dunders: object) -> ModuleType:
@@ -22,7 +26,7 @@ class Modules:
     def __init__(self, *names: str) -> None:
         self.salt = {}
         self.files = {}
-        for path in sorted((REPO / "_modules").glob("*.py")):
+        for path in sorted((REPO / "_modules").glob("[!_]*.py")):
             module = load(f"_modules/{path.name}", __salt__=self.salt)
             name = getattr(module, "__virtualname__", path.stem)
             if name in names:

@@ -2,17 +2,23 @@
 
 import pathlib
 import re
+import time
 
 import pytest
-from harness.source import load
+import slurm_conf
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 
-@pytest.fixture(scope="module")
-def slurm_conf():
-    return load("_modules/slurm_conf.py", __salt__={"cmd.which": lambda name: None})
+@pytest.fixture(autouse=True)
+def scontrol(tmp_path_factory, monkeypatch):
+    """A scontrol that cannot ask slurmctld; a test writes another one."""
+    program = tmp_path_factory.mktemp("bin") / "scontrol"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return program
 
 
 WANTED = {"PrologFlags": ["Contain"], "ProctrackType": "proctrack/cgroup", "TaskPlugin": ["task/cgroup"]}
@@ -30,17 +36,17 @@ def unmarked(text):
     return re.sub(r"# salt (was|added): .*\n", "", text)
 
 
-def values(module, text):
-    return {e["key"].lower(): e["value"] for e in module.parse(text) if e["kind"] == "setting"}
+def values(text):
+    return {e["key"].lower(): e["value"] for e in slurm_conf.parse(text) if e["kind"] == "setting"}
 
 
 @given(TEXTS | st.text())
-def test_parse_loses_nothing(slurm_conf, text):
+def test_parse_loses_nothing(text):
     assert "".join(e["text"] for e in slurm_conf.parse(text)) == text
 
 
 @given(TEXTS)
-def test_spans_hold_the_value(slurm_conf, text):
+def test_spans_hold_the_value(text):
     for entry in slurm_conf.parse(text):
         if entry["kind"] == "setting" and "\\" not in entry["text"]:
             start, end = entry["span"]
@@ -48,9 +54,9 @@ def test_spans_hold_the_value(slurm_conf, text):
 
 
 @given(TEXTS)
-def test_edit_brings_it_about_and_twice_is_once(slurm_conf, text):
+def test_edit_brings_it_about_and_twice_is_once(text):
     edited = slurm_conf.edit(text, WANTED)
-    found = values(slurm_conf, edited)
+    found = values(edited)
     assert "contain" in found["prologflags"].lower().split(",")
     assert found["proctracktype"] == "proctrack/cgroup"
     assert "task/cgroup" in found["taskplugin"].lower().split(",")
@@ -61,7 +67,7 @@ LISTS = st.lists(st.sampled_from(["Contain", "Alloc", "Serial"]), min_size=1, un
 
 
 @given(TEXTS, LISTS, LISTS)
-def test_every_edit_can_be_taken_back_to_the_byte(slurm_conf, text, flags, others):
+def test_every_edit_can_be_taken_back_to_the_byte(text, flags, others):
     edited = slurm_conf.edit(text, {**WANTED, "PrologFlags": flags})
     assert slurm_conf.edit(edited, {}) == text
     once_more = slurm_conf.edit(edited, {"PrologFlags": others, "UsePAM": True})
@@ -69,9 +75,9 @@ def test_every_edit_can_be_taken_back_to_the_byte(slurm_conf, text, flags, other
 
 
 @given(TEXTS)
-def test_edit_keeps_every_other_setting(slurm_conf, text):
-    others = {k: v for k, v in values(slurm_conf, text).items() if k not in map(str.lower, WANTED)}
-    after = values(slurm_conf, slurm_conf.edit(text, WANTED))
+def test_edit_keeps_every_other_setting(text):
+    others = {k: v for k, v in values(text).items() if k not in map(str.lower, WANTED)}
+    after = values(slurm_conf.edit(text, WANTED))
     assert {k: v for k, v in after.items() if k not in map(str.lower, WANTED)} == others
 
 
@@ -92,12 +98,12 @@ def test_edit_keeps_every_other_setting(slurm_conf, text):
         ("PrologFlags=\n", "invalid", None, None),
     ],
 )
-def test_parse(slurm_conf, text, kind, key, value):
+def test_parse(text, kind, key, value):
     (entry,) = slurm_conf.parse(text)
     assert (entry["kind"], entry.get("key"), entry.get("value")) == (kind, key, value)
 
 
-def test_a_comment_does_not_join_lines(slurm_conf):
+def test_a_comment_does_not_join_lines():
     assert [e["line"] for e in slurm_conf.parse("a=1\\\n\n# b \\\nc=1\n")] == [1, 3, 4]
 
 
@@ -120,7 +126,7 @@ def test_a_comment_does_not_join_lines(slurm_conf):
         ("", "PrologFlags=Contain\n"),
     ],
 )
-def test_edit_a_list(slurm_conf, before, after):
+def test_edit_a_list(before, after):
     assert unmarked(slurm_conf.edit(before, {"PrologFlags": ["Contain"]})) == after
 
 
@@ -137,7 +143,7 @@ def test_edit_a_list(slurm_conf, before, after):
         ("", 17, "ProctrackType=17\n"),
     ],
 )
-def test_edit_a_value(slurm_conf, before, wanted, after):
+def test_edit_a_value(before, wanted, after):
     assert unmarked(slurm_conf.edit(before, {"ProctrackType": wanted})) == after
 
 
@@ -152,7 +158,7 @@ def test_edit_a_value(slurm_conf, before, wanted, after):
         ("", "# t added: PrologFlags\nPrologFlags=Contain\n"),
     ],
 )
-def test_what_was_there_is_kept_in_a_comment(slurm_conf, before, after):
+def test_what_was_there_is_kept_in_a_comment(before, after):
     assert slurm_conf.edit(before, {"PrologFlags": ["Contain"]}, "t") == after
     assert slurm_conf.edit(after, {"PrologFlags": ["Contain"]}, "t") == after
     assert slurm_conf.edit(after, {"PrologFlags": ["Contain"]}, "another") == after
@@ -160,7 +166,7 @@ def test_what_was_there_is_kept_in_a_comment(slurm_conf, before, after):
     assert slurm_conf.edit(after, {}, "t") == before
 
 
-def test_what_is_no_longer_wanted_goes_back_and_the_rest_stays(slurm_conf):
+def test_what_is_no_longer_wanted_goes_back_and_the_rest_stays():
     before = "PrologFlags=Alloc\nTaskPlugin=task/none\n"
     edited = slurm_conf.edit(before, {**WANTED, "UsePAM": True})
     assert slurm_conf.edit(edited, {"PrologFlags": ["Contain"], "UsePAM": None}) == (
@@ -168,7 +174,7 @@ def test_what_is_no_longer_wanted_goes_back_and_the_rest_stays(slurm_conf):
     )
 
 
-def test_what_an_administrator_adds_to_our_line_counts_until_it_is_taken_back(slurm_conf):
+def test_what_an_administrator_adds_to_our_line_counts_until_it_is_taken_back():
     ours = slurm_conf.edit("PrologFlags=Alloc\n", {"PrologFlags": ["Contain"]})
     theirs = ours.replace("Contain", "Contain,Serial")
     assert slurm_conf.edit(theirs, {"PrologFlags": ["Contain"]}) == theirs
@@ -177,13 +183,13 @@ def test_what_an_administrator_adds_to_our_line_counts_until_it_is_taken_back(sl
     assert slurm_conf.edit(more, {}) == "PrologFlags=Alloc\n"
 
 
-def test_a_line_of_ours_that_is_gone(slurm_conf):
+def test_a_line_of_ours_that_is_gone():
     edited = slurm_conf.edit("PrologFlags=Alloc\n", WANTED)
     without = "".join(line for line in edited.splitlines(True) if line.startswith("#"))
     assert slurm_conf.edit(without, {}) == "PrologFlags=Alloc\n"
 
 
-def test_a_tag_is_one_word(slurm_conf):
+def test_a_tag_is_one_word():
     with pytest.raises(SaltInvocationError, match="tag: 'a b' is not allowed"):
         slurm_conf.edit("", {}, "a b")
 
@@ -200,7 +206,7 @@ def test_a_tag_is_one_word(slurm_conf):
         (["PrologFlags"], "mapping"),
     ],
 )
-def test_what_slurm_conf_cannot_have_is_refused(slurm_conf, wanted, named):
+def test_what_slurm_conf_cannot_have_is_refused(wanted, named):
     with pytest.raises(SaltInvocationError) as refused:
         slurm_conf.edit("", wanted)
     assert named in str(refused.value)
@@ -216,7 +222,7 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_effective_follows_includes_and_the_last_value_counts(slurm_conf, tree):
+def test_effective_follows_includes_and_the_last_value_counts(tree):
     found = slurm_conf.effective(str(tree / "slurm.conf"))
     assert found["prologflags"] == {
         "key": "PrologFlags",
@@ -228,7 +234,7 @@ def test_effective_follows_includes_and_the_last_value_counts(slurm_conf, tree):
     assert found["taskplugin"]["source"] == f"{tree}/sub/testc.conf:3"
 
 
-def test_check_says_what_does_not_hold_and_where_it_stands(slurm_conf, tree):
+def test_check_says_what_does_not_hold_and_where_it_stands(tree):
     path, part = str(tree / "slurm.conf"), f"{tree}/sub/testc.conf"
     assert slurm_conf.check(WANTED, path) == [
         {"key": "PrologFlags", "wanted": ["Contain"], "found": "Alloc", "source": f"{tree}/sub/more.conf:1"},
@@ -237,7 +243,7 @@ def test_check_says_what_does_not_hold_and_where_it_stands(slurm_conf, tree):
     ]
 
 
-def test_plan_changes_the_file_where_the_value_stands(slurm_conf, tree):
+def test_plan_changes_the_file_where_the_value_stands(tree):
     path = str(tree / "slurm.conf")
     planned = slurm_conf.plan(WANTED, path)
     assert {file: unmarked(text) for file, text in planned.items()} == {
@@ -254,15 +260,25 @@ def test_plan_changes_the_file_where_the_value_stands(slurm_conf, tree):
     assert slurm_conf.plan({}, path) == before
 
 
-def test_what_slurmctld_says_counts_before_the_file(slurm_conf, tree, monkeypatch):
-    shown = "Configuration data as of 2026-01-01T00:00:00\nPrologFlags             = Alloc,Contain\nUsePAM = No\n"
-    answers = {"cmd.which": lambda name: name, "cmd.run_all": lambda *a, **k: {"retcode": 0, "stdout": shown}}
-    monkeypatch.setattr(slurm_conf, "__salt__", answers)
+def test_what_slurmctld_says_counts_before_the_file(tree, scontrol):
+    scontrol.write_text(
+        f"#!/bin/sh\n[ $SLURM_CONF = {tree}/slurm.conf ] && cat <<END\n"
+        "Configuration data as of 2026-01-01T00:00:00\nPrologFlags             = Alloc,Contain\nUsePAM = No\nEND\n"
+    )
     wanted = {"PrologFlags": ["contain"], "usepam": True, "TaskPlugin": ["task/cgroup"]}
     assert slurm_conf.check(wanted, str(tree / "slurm.conf")) == [
         {"key": "usepam", "wanted": True, "found": "No", "source": "scontrol show config"},
         {"key": "TaskPlugin", "wanted": ["task/cgroup"], "found": None, "source": "scontrol show config"},
     ]
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "echo PrologFlags = Contain; exit 1", "echo slurmctld is away"])
+def test_the_file_counts_where_slurmctld_does_not_answer(tree, scontrol, script):
+    scontrol.write_text(f"#!/bin/sh\n{script}\n")
+    path = str(tree / "slurm.conf")
+    begin = time.monotonic()
+    assert slurm_conf.config(path, timeout=0.5) == slurm_conf.effective(path)
+    assert time.monotonic() - begin < 15
 
 
 @pytest.mark.parametrize(
@@ -273,7 +289,7 @@ def test_what_slurmctld_says_counts_before_the_file(slurm_conf, tree, monkeypatc
         ("Include %c.conf\nClusterName=c\n", ":1: Include %c.conf needs ClusterName above it"),
     ],
 )
-def test_an_include_that_cannot_be_read_is_named(slurm_conf, tmp_path, text, says):
+def test_an_include_that_cannot_be_read_is_named(tmp_path, text, says):
     path = tmp_path / "slurm.conf"
     path.write_text(text)
     with pytest.raises(CommandExecutionError) as refused:
@@ -281,7 +297,7 @@ def test_an_include_that_cannot_be_read_is_named(slurm_conf, tmp_path, text, say
     assert str(refused.value) == str(path) + says.format(dir=tmp_path)
 
 
-def test_a_configless_node_is_read_and_never_edited(slurm_conf, tmp_path):
+def test_a_configless_node_is_read_and_never_edited(tmp_path):
     path = tmp_path / "conf-cache" / "slurm.conf"
     path.parent.mkdir()
     path.write_text("PrologFlags=Alloc\n")
@@ -291,7 +307,7 @@ def test_a_configless_node_is_read_and_never_edited(slurm_conf, tmp_path):
     assert slurm_conf.plan({"PrologFlags": ["Alloc"]}, str(path)) == {}
 
 
-def test_no_slurm_conf_says_where_it_looked(slurm_conf, tmp_path):
+def test_no_slurm_conf_says_where_it_looked(tmp_path):
     with pytest.raises(CommandExecutionError, match=f"No slurm.conf here: looked for {tmp_path}/x"):
         slurm_conf.find(f"{tmp_path}/x")
     assert slurm_conf.plan({}, f"{tmp_path}/x") == {}

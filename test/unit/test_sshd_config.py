@@ -1,16 +1,10 @@
 """sshd_config: lossless parsing, edits ahead of Include and Match, and taking them back to the byte."""
 
 import pytest
-from harness.source import load
+import sshd_config
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-
-@pytest.fixture(scope="module")
-def sshd_config():
-    return load("_modules/sshd_config.py")
-
 
 OPTIONS = {"UsePAM": True, "PermitRootLogin": "prohibit-password", "ChallengeResponseAuthentication": False}
 
@@ -22,10 +16,10 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
 
-def first_values(module, text):
+def first_values(text):
     """What counts outside Match, first value first, by a reading of its own."""
     found = {}
-    for entry in module.parse(text):
+    for entry in sshd_config.parse(text):
         if entry["kind"] == "match":
             break
         if entry["kind"] == "setting":
@@ -34,19 +28,19 @@ def first_values(module, text):
 
 
 @given(TEXTS | st.text())
-def test_parse_loses_nothing(sshd_config, text):
+def test_parse_loses_nothing(text):
     assert "".join(e["text"] for e in sshd_config.parse(text)) == text
 
 
 @given(TEXTS)
-def test_an_edit_is_taken_back_to_the_byte(sshd_config, text):
+def test_an_edit_is_taken_back_to_the_byte(text):
     assert sshd_config.unedit(sshd_config.edit(text, OPTIONS)) == text
 
 
 @given(TEXTS)
-def test_an_edit_counts_and_twice_is_once(sshd_config, text):
+def test_an_edit_counts_and_twice_is_once(text):
     edited = sshd_config.edit(text, OPTIONS)
-    found = first_values(sshd_config, edited)
+    found = first_values(edited)
     assert found["usepam"] == ["yes"]
     assert found["permitrootlogin"] == ["prohibit-password"]
     assert found["kbdinteractiveauthentication"] == ["no"]
@@ -54,15 +48,15 @@ def test_an_edit_counts_and_twice_is_once(sshd_config, text):
 
 
 @given(TEXTS)
-def test_an_edit_keeps_every_other_setting(sshd_config, text):
+def test_an_edit_keeps_every_other_setting(text):
     keys = ("usepam", "permitrootlogin", "kbdinteractiveauthentication")
-    kept = {k: v for k, v in first_values(sshd_config, text).items() if k not in keys}
-    after = first_values(sshd_config, sshd_config.edit(text, OPTIONS))
+    kept = {k: v for k, v in first_values(text).items() if k not in keys}
+    after = first_values(sshd_config.edit(text, OPTIONS))
     assert {k: v for k, v in after.items() if k not in keys} == kept
 
 
 @given(TEXTS)
-def test_other_options_take_the_place_of_earlier_ones(sshd_config, text):
+def test_other_options_take_the_place_of_earlier_ones(text):
     again = sshd_config.edit(sshd_config.edit(text, OPTIONS), {"UsePAM": False})
     assert again == sshd_config.edit(text, {"UsePAM": False})
 
@@ -82,7 +76,7 @@ def test_other_options_take_the_place_of_earlier_ones(sshd_config, text):
         ("PermitRootLogin\n", "invalid", None, None),
     ],
 )
-def test_parse(sshd_config, text, kind, keyword, words):
+def test_parse(text, kind, keyword, words):
     (entry,) = sshd_config.parse(text)
     assert (entry["kind"], entry.get("keyword"), entry.get("words")) == (kind, keyword, words)
 
@@ -110,15 +104,15 @@ def test_parse(sshd_config, text, kind, keyword, words):
         ("", "# t added: PermitRootLogin\nPermitRootLogin no\n"),
     ],
 )
-def test_edit(sshd_config, before, after):
+def test_edit(before, after):
     assert sshd_config.edit(before, {"PermitRootLogin": False}, "t") == after
 
 
-def test_none_leaves_a_keyword_alone(sshd_config):
+def test_none_leaves_a_keyword_alone():
     assert sshd_config.edit("PermitRootLogin yes\n", {"PermitRootLogin": None}) == "PermitRootLogin yes\n"
 
 
-def test_an_older_name_is_replaced_with_the_one_asked_for(sshd_config):
+def test_an_older_name_is_replaced_with_the_one_asked_for():
     edited = sshd_config.edit("KbdInteractiveAuthentication yes\n", {"ChallengeResponseAuthentication": False}, "t")
     assert edited == "# t was: KbdInteractiveAuthentication yes\nChallengeResponseAuthentication no\n"
 
@@ -132,7 +126,7 @@ def test_an_older_name_is_replaced_with_the_one_asked_for(sshd_config):
         ("# other was: UsePAM no\nUsePAM yes\n", "# other was: UsePAM no\nUsePAM yes\n"),
     ],
 )
-def test_taking_back_what_somebody_changed_since(sshd_config, edited, restored):
+def test_taking_back_what_somebody_changed_since(edited, restored):
     assert sshd_config.unedit(edited, "t") == restored
 
 
@@ -149,13 +143,13 @@ def test_taking_back_what_somebody_changed_since(sshd_config, edited, restored):
         ("UsePAM", "not a mapping"),
     ],
 )
-def test_what_cannot_be_an_option_is_refused(sshd_config, options, named):
+def test_what_cannot_be_an_option_is_refused(options, named):
     with pytest.raises(SaltInvocationError) as refused:
         sshd_config.edit("", options)
     assert named in str(refused.value)
 
 
-def test_a_tag_that_cannot_be_told_apart_is_refused(sshd_config):
+def test_a_tag_that_cannot_be_told_apart_is_refused():
     with pytest.raises(SaltInvocationError, match="tag: 'a b' is not allowed"):
         sshd_config.edit("", {}, "a b")
 
@@ -170,70 +164,75 @@ def etc(tmp_path):
     return tmp_path
 
 
-def plan(module, etc, options):
-    return module.plan(options, f"{etc}/sshd_config", f"{etc}/d/00-t.conf", "t")
+def plan(etc, options):
+    return sshd_config.plan(options, f"{etc}/sshd_config", f"{etc}/d/00-t.conf", "t")
 
 
-def test_plan_is_a_drop_in_where_it_is_read_first(sshd_config, etc):
+def test_plan_is_a_drop_in_where_it_is_read_first(etc):
     options = {"UsePAM": True, "AllowGroups": ["a b", "c"]}
-    planned = plan(sshd_config, etc, options)
+    planned = plan(etc, options)
     assert planned == {f"{etc}/d/00-t.conf": HEADER + 'UsePAM yes\nAllowGroups "a b" c\n'}
     (etc / "d/00-t.conf").write_text(planned[f"{etc}/d/00-t.conf"])
-    assert plan(sshd_config, etc, options) == {}
-    assert plan(sshd_config, etc, {}) == {f"{etc}/d/00-t.conf": None}
+    assert plan(etc, options) == {}
+    assert plan(etc, {}) == {f"{etc}/d/00-t.conf": None}
 
 
 @pytest.mark.parametrize(
     "earlier",
     ["UsePAM no\nInclude {etc}/d/*.conf\n", "Match User x\nInclude {etc}/d/*.conf\n", "Include {etc}/e/*\n", ""],
 )
-def test_plan_is_an_edit_where_a_drop_in_would_come_late(sshd_config, etc, earlier):
+def test_plan_is_an_edit_where_a_drop_in_would_come_late(etc, earlier):
     (etc / "d/00-t.conf").write_text(HEADER + "UsePAM no\n")
     main = etc / "sshd_config"
     main.write_text(earlier.format(etc=etc))
-    planned = plan(sshd_config, etc, {"UsePAM": True})
+    planned = plan(etc, {"UsePAM": True})
     assert planned == {str(main): sshd_config.edit(main.read_text(), {"UsePAM": True}, "t"), f"{etc}/d/00-t.conf": None}
     before = main.read_text()
     main.write_text(planned[str(main)])
     (etc / "d/00-t.conf").unlink()
-    assert plan(sshd_config, etc, {}) == {str(main): before}
+    assert plan(etc, {}) == {str(main): before}
 
 
-def test_plan_is_an_edit_where_another_drop_in_is_read_first(sshd_config, etc):
+def test_plan_is_an_edit_where_another_drop_in_is_read_first(etc):
     (etc / "d/00-a.conf").write_text("UsePAM no\n")
-    assert list(plan(sshd_config, etc, {"UsePAM": True})) == [f"{etc}/sshd_config"]
-    assert list(plan(sshd_config, etc, {"Banner": "x"})) == [f"{etc}/d/00-t.conf"]
+    assert list(plan(etc, {"UsePAM": True})) == [f"{etc}/sshd_config"]
+    assert list(plan(etc, {"Banner": "x"})) == [f"{etc}/d/00-t.conf"]
 
 
-def test_a_drop_in_of_that_name_that_is_not_ours(sshd_config, etc):
+def test_a_drop_in_of_that_name_that_is_not_ours(etc):
     (etc / "d/00-t.conf").write_text("UsePAM no\n")
     with pytest.raises(CommandExecutionError, match="is there and is not managed with tag t: move it away"):
-        plan(sshd_config, etc, {"UsePAM": True})
-    assert plan(sshd_config, etc, {}) == {}
+        plan(etc, {"UsePAM": True})
+    assert plan(etc, {}) == {}
 
 
-def test_the_vendors_file_is_never_edited(sshd_config, etc, monkeypatch):
+def test_the_vendors_file_is_never_edited(etc, monkeypatch):
     main = f"{etc}/sshd_config"
     monkeypatch.setattr(sshd_config, "_VENDOR", main)
-    assert list(plan(sshd_config, etc, {"UsePAM": True})) == [f"{etc}/d/00-t.conf"]
+    assert list(plan(etc, {"UsePAM": True})) == [f"{etc}/d/00-t.conf"]
     with pytest.raises(CommandExecutionError, match="comes too late for Port"):
-        plan(sshd_config, etc, {"Port": 23})
+        plan(etc, {"Port": 23})
 
 
-def test_an_option_that_an_older_sshd_takes_and_does_not_follow(sshd_config, etc, monkeypatch):
-    """Up to OpenSSH 8.6 ChallengeResponseAuthentication, on by default, switches the other one on again."""
-    out = "kbdinteractiveauthentication yes\nchallengeresponseauthentication yes\n"
-    old = {"cmd.which": lambda name: name, "cmd.run_all": lambda *a, **k: {"retcode": 0, "stdout": out, "stderr": ""}}
-    monkeypatch.setattr(sshd_config, "__salt__", old, raising=False)
+@pytest.fixture
+def old_sshd(tmp_path, monkeypatch):
+    """What OpenSSH up to 8.6 says of either option: ChallengeResponseAuthentication, on by default, counts for both."""
+    sshd = tmp_path / "sshd"
+    sshd.write_text("#!/bin/sh\necho kbdinteractiveauthentication yes\necho challengeresponseauthentication yes\n")
+    sshd.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+def test_an_option_that_an_older_sshd_takes_and_does_not_follow(etc, old_sshd):
     assert sshd_config.check({"KbdInteractiveAuthentication": False}, f"{etc}/sshd_config") == [
         {"option": "KbdInteractiveAuthentication", "wanted": "no", "found": "yes", "by": None}
     ]
     assert sshd_config.check({"KbdInteractiveAuthentication": True}, f"{etc}/sshd_config") == []
 
 
-def test_taking_back_without_any_sshd_config(sshd_config, etc):
+def test_taking_back_without_any_sshd_config(etc):
     (etc / "sshd_config").unlink()
     (etc / "d/00-t.conf").write_text(HEADER)
-    assert plan(sshd_config, etc, {}) == {f"{etc}/d/00-t.conf": None}
+    assert plan(etc, {}) == {f"{etc}/d/00-t.conf": None}
     with pytest.raises(CommandExecutionError, match=f"No sshd_config here: looked for {etc}/sshd_config"):
-        plan(sshd_config, etc, {"UsePAM": True})
+        plan(etc, {"UsePAM": True})
