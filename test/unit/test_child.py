@@ -3,8 +3,9 @@
 import os
 import shutil
 
-import _child
 import pytest
+
+import _child
 
 
 def test_what_it_says():

@@ -1,7 +1,8 @@
 """Text for people: no character of it commands a terminal."""
 
-import _text
 import pytest
+
+import _text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 pam_stack and pam_verdict under random input: nothing crashes, nothing hangs, no byte is lost, and what a stack decides
 is among what it can decide.
 
-The test takes a short run. A long one, with another seed, is ``python test/unit/test_pam_stack_fuzz.py SEED INPUTS``.
+The test takes a short run. A long one, with another seed, is ``python test/unit/test_pam_fuzz.py SEED INPUTS``.
 """
 
 import pathlib

@@ -1,10 +1,13 @@
-"""pam_stack.edit: does what is asked, once, and leaves every other byte alone."""
+"""Editing does what is asked, once, and leaves every other byte alone."""
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.pam_texts import DEBIAN_NEW, LIBPAMS, OLD, TEXTS, pam_stack
+from unit.pam_texts import DEBIAN_NEW, LIBPAMS, OLD, TEXTS
+
+import _pam_edit
+import _pam_grammar
+from _pam_errors import PamError, PamUsageError
 
 STACK = """\
 #%PAM-1.0
@@ -22,8 +25,8 @@ KEYINIT = {"module": "pam_keyinit.so"}
 
 def edit(text, *changes, libpam=OLD):
     """What edit makes of a text, having seen that doing it again changes nothing."""
-    once = pam_stack.edit(text, list(changes), libpam)
-    assert pam_stack.edit(once, list(changes), libpam) == once
+    once = _pam_edit.edit(text, list(changes), libpam)
+    assert _pam_edit.edit(once, list(changes), libpam) == once
     return once
 
 
@@ -57,7 +60,7 @@ def changed(text, *changes, libpam=OLD):
         ),
         (
             {"insert": "account requisite pam_nologin.so x", "before": NOLOGIN | {"module": "pam_nologin.so"}},
-            CommandExecutionError,
+            PamError,
         ),
         (
             {"replace": NOLOGIN, "with": "account requisite pam_nologin.so x"},
@@ -110,9 +113,9 @@ def changed(text, *changes, libpam=OLD):
     ],
 )
 def test_each_change(change, expected):
-    if expected is CommandExecutionError:
-        with pytest.raises(CommandExecutionError):
-            pam_stack.edit(STACK, [change], OLD)
+    if expected is PamError:
+        with pytest.raises(PamError):
+            _pam_edit.edit(STACK, [change], OLD)
         return
     if expected and expected[-1] is None:
         expected = [*expected[:-1], "+account    required     pam_nologin.so [a b] c"]
@@ -165,8 +168,8 @@ def test_what_stands_between_counts_only_where_it_has_a_say():
 def test_two_lines_of_one_module_are_told_apart():
     text = "auth required pam_faillock.so preauth\nauth [default=die] pam_faillock.so authfail\n"
     change = {"insert": "auth required pam_faillock.so preauth silent", "at": "first"}
-    with pytest.raises(CommandExecutionError, match=r"match:\n  line 1: .*preauth\n  line 2: .*authfail"):
-        pam_stack.edit(text, [change], OLD)
+    with pytest.raises(PamError, match=r"match:\n  line 1: .*preauth\n  line 2: .*authfail"):
+        _pam_edit.edit(text, [change], OLD)
     match = {"module": "pam_faillock.so", "args": ["preauth"]}
     assert edit(text, change | {"match": match}) == text.replace("preauth", "preauth silent")
     assert edit(text, {"insert": "auth required pam_faillock.so preauth", "at": "first"}) == text
@@ -191,20 +194,20 @@ def test_two_lines_of_one_module_are_told_apart():
 def test_a_new_line_is_written_as_its_neighbours(text, expected):
     change = {"insert": "auth required x.so", "at": "last"}
     assert edit(text, change) == expected
-    assert pam_stack.edit(expected, [{"remove": {"module": "x.so"}}], OLD) == text
+    assert _pam_edit.edit(expected, [{"remove": {"module": "x.so"}}], OLD) == text
 
 
 def test_commented_lines_never_match_but_for_uncomment():
     text = "# auth required a.so\n#auth required b.so\nauth required c.so\n"
     for change in ({"remove": {"module": "a.so"}}, {"set_control": {"module": "a.so"}, "to": "optional"}):
-        with pytest.raises(CommandExecutionError, match="no line matches"):
-            pam_stack.edit(text, [change], OLD)
+        with pytest.raises(PamError, match="no line matches"):
+            _pam_edit.edit(text, [change], OLD)
     assert edit(text, {"uncomment": {"module": "a.so"}}) == text.replace("# auth required a", "auth required a")
     assert edit(text, {"uncomment": {"module": "b.so"}}) == text.replace("#auth required b", "auth required b")
     assert edit(text, {"uncomment": {"module": "c.so"}}) == text
     assert edit(text, {"comment_out": {"module": "b.so"}}) == text
-    with pytest.raises(CommandExecutionError, match=r"several commented lines.*\n  line 1: .*\n  line 2: "):
-        pam_stack.edit(text.replace("\nauth", "\n#auth"), [{"uncomment": {"type": "auth"}}], OLD)
+    with pytest.raises(PamError, match=r"several commented lines.*\n  line 1: .*\n  line 2: "):
+        _pam_edit.edit(text.replace("\nauth", "\n#auth"), [{"uncomment": {"type": "auth"}}], OLD)
 
 
 def test_a_commented_continuation_comes_back_whole():
@@ -213,15 +216,15 @@ def test_a_commented_continuation_comes_back_whole():
 
 def test_an_edit_that_would_join_two_lines_is_refused():
     dangling = "auth required a.so\nauth required b.so \\"
-    with pytest.raises(CommandExecutionError, match="two for one"):
-        pam_stack.edit(dangling, [{"insert": "session required x.so", "at": "last"}], OLD)
+    with pytest.raises(PamError, match="two for one"):
+        _pam_edit.edit(dangling, [{"insert": "session required x.so", "at": "last"}], OLD)
 
 
 def test_a_newline_that_would_become_part_of_a_word_is_refused():
-    with pytest.raises(CommandExecutionError, match="has no end that could be changed"):
-        pam_stack.edit("auth required a.so [x", [{"insert": "session required x.so", "at": "last"}], OLD)
-    with pytest.raises(CommandExecutionError, match="has no end that could be changed"):
-        pam_stack.edit("auth required a.so [x\nauth required b.so", [{"remove": {"module": "b.so"}}], OLD)
+    with pytest.raises(PamError, match="has no end that could be changed"):
+        _pam_edit.edit("auth required a.so [x", [{"insert": "session required x.so", "at": "last"}], OLD)
+    with pytest.raises(PamError, match="has no end that could be changed"):
+        _pam_edit.edit("auth required a.so [x\nauth required b.so", [{"remove": {"module": "b.so"}}], OLD)
 
 
 def test_a_carriage_return_never_becomes_part_of_a_word():
@@ -230,18 +233,18 @@ def test_a_carriage_return_never_becomes_part_of_a_word():
 
 
 def test_errors_list_the_lines():
-    with pytest.raises(CommandExecutionError, match=r"several lines; say which is meant:\n  line 2: .*\n  line 3: "):
-        pam_stack.edit(STACK, [{"insert": "auth required x.so", "before": {"type": "auth"}}], OLD)
-    with pytest.raises(CommandExecutionError, match=r"no line matches .*pam_x.so.*\n  line 2: auth "):
-        pam_stack.edit(STACK, [{"remove": {"module": "pam_x.so"}}], OLD)
-    with pytest.raises(CommandExecutionError, match="given more than once"):
-        pam_stack.edit("auth required a.so x=1 x=2\n", [{"add_args": {"module": "a.so"}, "args": ["x=3"]}], OLD)
-    with pytest.raises(CommandExecutionError, match="in the file already"):
-        pam_stack.edit(STACK, [{"replace": NOLOGIN, "with": "auth required pam_sepermit.so"}], OLD)
-    with pytest.raises(CommandExecutionError, match="has no arguments"):
-        pam_stack.edit(STACK, [{"add_args": {"type": "password"}, "args": ["x"]}], OLD)
-    with pytest.raises(CommandExecutionError, match="cannot be the control"):
-        pam_stack.edit(STACK, [{"set_control": {"type": "password"}, "to": "required"}], OLD)
+    with pytest.raises(PamError, match=r"several lines; say which is meant:\n  line 2: .*\n  line 3: "):
+        _pam_edit.edit(STACK, [{"insert": "auth required x.so", "before": {"type": "auth"}}], OLD)
+    with pytest.raises(PamError, match=r"no line matches .*pam_x.so.*\n  line 2: auth "):
+        _pam_edit.edit(STACK, [{"remove": {"module": "pam_x.so"}}], OLD)
+    with pytest.raises(PamError, match="given more than once"):
+        _pam_edit.edit("auth required a.so x=1 x=2\n", [{"add_args": {"module": "a.so"}, "args": ["x=3"]}], OLD)
+    with pytest.raises(PamError, match="in the file already"):
+        _pam_edit.edit(STACK, [{"replace": NOLOGIN, "with": "auth required pam_sepermit.so"}], OLD)
+    with pytest.raises(PamError, match="has no arguments"):
+        _pam_edit.edit(STACK, [{"add_args": {"type": "password"}, "args": ["x"]}], OLD)
+    with pytest.raises(PamError, match="cannot be the control"):
+        _pam_edit.edit(STACK, [{"set_control": {"type": "password"}, "to": "required"}], OLD)
 
 
 def test_errors_count_lines_as_changes_before_left_them():
@@ -251,8 +254,8 @@ def test_errors_count_lines_as_changes_before_left_them():
         {"remove": {"module": "b.so"}},
         {"remove": {"module": "gone.so"}},
     ]
-    with pytest.raises(CommandExecutionError, match=r"\n  line 2: .*d\.so\n  line 3: .*\n.*\n  line 5: .*c\.so\Z"):
-        pam_stack.edit(text, changes, OLD)
+    with pytest.raises(PamError, match=r"\n  line 2: .*d\.so\n  line 3: .*\n.*\n  line 5: .*c\.so\Z"):
+        _pam_edit.edit(text, changes, OLD)
 
 
 @pytest.mark.parametrize(
@@ -286,29 +289,26 @@ def test_errors_count_lines_as_changes_before_left_them():
     ],
 )
 def test_a_change_that_is_not_understood_names_the_mistake(change, words):
-    with pytest.raises(SaltInvocationError) as error:
-        pam_stack.edit(STACK, [change], OLD)
+    with pytest.raises(PamUsageError) as error:
+        _pam_edit.edit(STACK, [change], OLD)
     assert words in str(error.value)
 
 
 def test_changes_are_a_list():
-    with pytest.raises(SaltInvocationError, match="changes are a list"):
-        pam_stack.edit(STACK, {"remove": NOLOGIN}, OLD)
+    with pytest.raises(PamUsageError, match="changes are a list"):
+        _pam_edit.edit(STACK, {"remove": NOLOGIN}, OLD)
 
 
 def test_find():
-    found = pam_stack.find(STACK, type="account", module="pam_nologin.so", __pub_user="root")
+    found = _pam_edit.find(_pam_grammar.parse(STACK, OLD), type="account", module="pam_nologin.so")
     assert [entry["line"] for entry in found] == [4]
-    assert (
-        pam_stack.find(
-            pam_stack.parse("auth [Required] /lib/x.so a [b c]\r\n", OLD), control="required", args="[b c\r]"
-        )
-        == []
-    )
-    assert pam_stack.find("auth Required /lib/x.so a [b c] d\r\n", control="required", args=["d", "b c"], module="x.so")
-    assert not pam_stack.find("auth required /lib/x.so\n", module="/usr/lib/x.so")
-    with pytest.raises(SaltInvocationError, match="selects nothing"):
-        pam_stack.find(STACK)
+    entries = _pam_grammar.parse("auth [Required] /lib/x.so a [b c]\r\n", OLD)
+    assert _pam_edit.find(entries, control="required", args="[b c\r]") == []
+    entries = _pam_grammar.parse("auth Required /lib/x.so a [b c] d\r\n", OLD)
+    assert _pam_edit.find(entries, control="required", args=["d", "b c"], module="x.so") == entries
+    assert not _pam_edit.find("auth required /lib/x.so\n", module="/usr/lib/x.so")
+    with pytest.raises(PamUsageError, match="selects nothing"):
+        _pam_edit.find(entries)
 
 
 LINES = st.sampled_from(
@@ -360,8 +360,8 @@ FILES = st.lists(ODD_LINES, max_size=8).map("".join) | TEXTS
 
 def attempt(text, changes, libpam):
     try:
-        return pam_stack.edit(text, changes, libpam)
-    except (CommandExecutionError, SaltInvocationError):
+        return _pam_edit.edit(text, changes, libpam)
+    except (PamError, PamUsageError):
         return None
 
 
@@ -369,15 +369,15 @@ def attempt(text, changes, libpam):
 def test_once_is_twice(text, change, libpam):
     once = attempt(text, [change], libpam)
     assume(once is not None)
-    assert pam_stack.edit(once, [change], libpam) == once
+    assert _pam_edit.edit(once, [change], libpam) == once
 
 
 @given(FILES, LINES, PLACES, LIBPAMS)
 def test_taking_an_inserted_line_away_gives_the_file_back(text, line, place, libpam):
     there = attempt(text, [{"insert": line} | place], libpam)
     assume(there is not None)
-    assert len(pam_stack.find(pam_stack.parse(there, libpam), **NEW)) == 1
-    assert pam_stack.edit(there, [{"remove": NEW}], libpam) == text
+    assert len(_pam_edit.find(_pam_grammar.parse(there, libpam), **NEW)) == 1
+    assert _pam_edit.edit(there, [{"remove": NEW}], libpam) == text
 
 
 @given(FILES, CHANGES, LIBPAMS)
@@ -388,10 +388,10 @@ def test_lines_that_no_change_means_stay(text, change, libpam):
 
     about = ("nologin", "new.so", "common-auth")
     others = [
-        entry["text"] for entry in pam_stack.parse(text, libpam) if not any(word in entry["text"] for word in about)
+        entry["text"] for entry in _pam_grammar.parse(text, libpam) if not any(word in entry["text"] for word in about)
     ]
     # The last line may gain or lose its newline.
-    left = iter([entry["text"].rstrip("\r\n") for entry in pam_stack.parse(after, libpam)])
+    left = iter([entry["text"].rstrip("\r\n") for entry in _pam_grammar.parse(after, libpam)])
     assert all(other.rstrip("\r\n") in left for other in others)
 
 
@@ -425,12 +425,12 @@ def test_a_jump_over_two_that_go():
 def test_a_jump_over_the_lines_of_another_file_is_not_guessed():
     text = "auth [success=3] a.so\nauth include b\nauth optional gone.so\n"
     with pytest.raises(
-        CommandExecutionError, match=r"what this jump passes over; change it first:\n  line 1: .*\n  line 2"
+        PamError, match=r"what this jump passes over; change it first:\n  line 1: .*\n  line 2"
     ):
-        pam_stack.edit(text, [GONE], OLD)
+        _pam_edit.edit(text, [GONE], OLD)
     assert edit(text.replace("3", "1"), GONE) == "auth [success=1] a.so\nauth include b\n"
 
 
 def test_jumps_takes_one_word():
-    with pytest.raises(SaltInvocationError, match="jumps can only be shorten, not True"):
-        pam_stack.edit(STACK, [{**GONE, "jumps": True}], OLD)
+    with pytest.raises(PamUsageError, match="jumps can only be shorten, not True"):
+        _pam_edit.edit(STACK, [{**GONE, "jumps": True}], OLD)

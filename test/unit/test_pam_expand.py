@@ -1,23 +1,30 @@
-"""pam_stack.expand: the handlers pam_start builds, from files that are there and files that are not yet."""
+"""Expansion: the handlers pam_start builds, from files that are there and files that are not yet."""
 
 import os
-import platform
 import resource
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, MODULES, NEW, OLD, TEXTS, expansion, grammar, pam_stack
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS
+
+import _pam_expand
+import _pam_grammar
+import _pam_libpam
+from _pam_errors import PamError, PamUsageError
 
 DIRECTORIES = ["/nowhere/etc/pam.d", "/nowhere/usr/etc/pam.d"]
 ETC, VENDOR = DIRECTORIES
+HERE = {"version": "1.5.2", "debian": True, "confdirs": [ETC], "module_dirs": ["/nowhere/security"]}
 
 
 def expand(service, libpam=OLD, confdirs=DIRECTORIES, strict=True, **files):
     """What expand makes of files: ``etc_sshd`` is sshd in the first directory, ``usr_sshd`` in the second."""
     paths = {(ETC if name.startswith("etc_") else VENDOR) + "/" + name[4:]: text for name, text in files.items()}
-    return pam_stack.expand(service, confdirs=confdirs, libpam=libpam, files=paths, strict=strict)
+    return _pam_expand.expand(service, confdirs=confdirs, libpam=libpam, files=paths, strict=strict)
+
+
+REQUIRED = {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore"}
 
 
 def brief(handlers):
@@ -51,9 +58,7 @@ def test_includes_substacks_and_where_they_come_from():
         "type": "auth",
         "silent": False,
         "control": "required",
-        "actions": [
-            {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore"}.get(c, "bad") for c in grammar.RETURN_CODES
-        ],
+        "actions": [REQUIRED.get(code, "bad") for code in _pam_grammar.RETURN_CODES],
         "module": "a.so",
         "args": ["x"],
         "always": {},
@@ -75,9 +80,10 @@ def test_what_was_read_is_said():
 
 
 def test_modules_with_one_answer():
-    text = "".join(f"{type_} required {module}\n" for type_ in grammar.TYPES for module in ("pam_deny.so", "/x/y.so"))
+    types = _pam_grammar.TYPES
+    text = "".join(f"{type_} required {module}\n" for type_ in types for module in ("pam_deny.so", "/x/y.so"))
     found = expand("x", etc_x=text + "auth required /lib/security/pam_permit.so\nauth sufficient\n")
-    assert [[handler["always"] for handler in found["types"][type_]] for type_ in grammar.TYPES] == [
+    assert [[handler["always"] for handler in found["types"][type_]] for type_ in types] == [
         [
             {"authenticate": "auth_err", "setcred": "cred_err"},
             {},
@@ -210,7 +216,7 @@ def test_fifteen_levels_work_and_the_sixteenth_fails(word, libpam):
 
 def test_the_old_libpam_counts_no_includes():
     assert expand("x0", OLD, **chain("include", 30))["types"]["auth"][-1]["module"] == "a.so"
-    with pytest.raises(CommandExecutionError, match="look for a file that includes itself"):
+    with pytest.raises(PamError, match="look for a file that includes itself"):
         expand("x", OLD, etc_x="auth include x\n")
 
 
@@ -242,7 +248,7 @@ def test_what_is_wrong_with_an_included_file(fault, libpam, files):
 )
 def test_a_refusal_says_where_and_of_which_kind(kind, place, libpam, files):
     files["etc_other"] = "account required o.so\n"
-    with pytest.raises(CommandExecutionError) as raised:
+    with pytest.raises(PamError) as raised:
         expand("x", libpam, **files)
     told = raised.value
     assert (told.kind, f"{os.path.basename(told.file)}:{told.line}") == (kind, place)
@@ -253,36 +259,55 @@ def test_a_refusal_says_where_and_of_which_kind(kind, place, libpam, files):
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
-    def refuse(path):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(expansion, "_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     (tmp_path / "y").write_text("")
     files = {f"{ETC}/x": f"auth include {tmp_path}/y\nauth required a.so\n", f"{ETC}/other": ""}
-    with pytest.raises(CommandExecutionError, match="y cannot be read: Permission denied; libpam runs as root"):
-        pam_stack.expand("x", [ETC], OLD, files)
-    found = pam_stack.expand("x", [ETC], OLD, files, strict=False)
+    with pytest.raises(PamError, match="y cannot be read: Permission denied; libpam runs as root"):
+        _pam_expand.expand("x", [ETC], OLD, files)
+    found = _pam_expand.expand("x", [ETC], OLD, files, strict=False)
     assert [refused["kind"] for refused in found["refused"]] == ["unreadable"]
     assert brief(found["types"]["auth"]) == [(0, "module", "a.so", "x:2")]
     assert found["opened"] == [f"{ETC}/x", f"{ETC}/other"]
 
 
+def texts_that_are_parsed(monkeypatch):
+    """A list that fills with them."""
+    parsed, parse = [], _pam_grammar.parse
+    monkeypatch.setattr(_pam_grammar, "parse", lambda text, *rest: parsed.append(text) or parse(text, *rest))
+    return parsed
+
+
+def test_a_text_that_comes_again_is_not_parsed_again(monkeypatch):
+    parsed = texts_that_are_parsed(monkeypatch)
+    files = {"etc_x": "auth include y\n# comes again\n", "etc_y": "auth required a.so one # comes again\n"}
+    first = expand("x", **files)
+    first["types"]["auth"][0]["args"].append("changed by a caller")
+    again = expand("x", **files, etc_other="auth required a.so two # comes again\n")
+    assert len(parsed) == 3
+    assert again["types"]["auth"][0]["args"] == ["one"]
+
+
+def test_libpams_that_read_a_text_differently_are_not_mixed_up():
+    text = "auth required a.so \\\n\n@include y # mixed up\n"
+    found = [expand("x", libpam, etc_x=text)["types"]["auth"] for libpam in (OLD, NEW, DEBIAN_OLD, DEBIAN_NEW)]
+    assert [len(handlers) for handlers in found] == [1, 2, 1, 0]
+
+
 @pytest.mark.parametrize("text", ["a\n", "#\n", "\n", "a \\\n", "auth required a.so\n"])
 def test_a_file_of_too_many_lines_is_not_even_parsed(text, monkeypatch):
-    parsed = []
-    parse = lambda text, *_: parsed.append(text) or []  # noqa: E731
-    monkeypatch.setitem(MODULES.salt, "pam_stack.parse", parse)
-    with pytest.raises(CommandExecutionError, match="x expands to more than 20000 lines"):
+    parsed = texts_that_are_parsed(monkeypatch)
+    with pytest.raises(PamError, match="x expands to more than 20000 lines"):
         expand("x", etc_x="auth include y\n", etc_y="", etc_other=text * (1024 * 1024 // len(text)))
     assert sum(map(len, parsed)) < 100
 
 
 def test_many_long_files_are_not_all_parsed(monkeypatch):
-    parsed = []
-    parse = lambda text, *rest: parsed.append(text) or grammar.parse(text, *rest)  # noqa: E731
-    monkeypatch.setitem(MODULES.salt, "pam_stack.parse", parse)
+    parsed = texts_that_are_parsed(monkeypatch)
     files = {f"etc_x{number}": "#\n" * 6000 + f"auth include x{number + 1}\n" for number in range(50)}
-    with pytest.raises(CommandExecutionError, match=r"x0 expands to more than 20000 lines \(at .*/x3\)"):
+    with pytest.raises(PamError, match=r"x0 expands to more than 20000 lines \(at .*/x3\)"):
         expand("x0", **files)
     assert len(parsed) == 3
 
@@ -292,7 +317,7 @@ def test_many_long_files_are_not_all_parsed(monkeypatch):
 def test_an_include_bomb_ends_in_an_error(libpam, lines):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     files = {f"etc_x{number}": f"auth substack x{number + 1}\n" * lines for number in range(15)}
-    with pytest.raises(CommandExecutionError, match="x0 expands to more than 20000 lines"):
+    with pytest.raises(PamError, match="x0 expands to more than 20000 lines"):
         expand("x0", libpam, **files)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
@@ -305,7 +330,7 @@ def test_files_over_those_that_are_there(tmp_path):
     (confdir / "y").symlink_to("y-pc")
 
     def auth(files):
-        return brief(pam_stack.expand("x", confdirs=[str(confdir)], libpam=OLD, files=files)["types"]["auth"])
+        return brief(_pam_expand.expand("x", confdirs=[str(confdir)], libpam=OLD, files=files)["types"]["auth"])
 
     assert auth({}) == [(0, "module", "a.so", "y:1")]
     assert auth({f"{confdir}/y-pc": "auth required b.so"}) == [(0, "module", "b.so", "y:1")]
@@ -317,7 +342,7 @@ def test_files_over_those_that_are_there(tmp_path):
     (confdir / "d").mkdir()
     assert auth({f"{confdir}/x": "auth include d\nauth required e.so"}) == [(0, "module", "e.so", "x:2")]
     os.mkfifo(confdir / "p")
-    with pytest.raises(CommandExecutionError, match="p is not a regular file"):
+    with pytest.raises(PamError, match="p is not a regular file"):
         auth({f"{confdir}/x": "auth include p\n"})
 
 
@@ -332,7 +357,7 @@ def test_links_lead_where_the_kernel_goes(tmp_path):
     (tmp_path / "etc/site/x").write_text("auth required lexical.so\n")
 
     def auth(files=None):
-        found = pam_stack.expand("x", confdirs=[str(confdir)], libpam=OLD, files=files)
+        found = _pam_expand.expand("x", confdirs=[str(confdir)], libpam=OLD, files=files)
         return brief(found["types"]["auth"])
 
     assert (confdir / "x").read_text() == "auth required kernel.so\n"
@@ -349,37 +374,37 @@ def test_links_lead_where_the_kernel_goes(tmp_path):
 def test_names_that_no_file_has(name):
     """libpam opens nothing by them; a file laid over may have any."""
     files = {f"{ETC}/x": f"auth include /nowhere/{name}/y\n"}
-    assert pam_stack.expand("x", [ETC], NEW, files)["types"]["auth"][0]["kind"] == "must_fail"
+    assert _pam_expand.expand("x", [ETC], NEW, files)["types"]["auth"][0]["kind"] == "must_fail"
     files[f"/nowhere/{name}/y"] = "auth required a.so"
     if "\0" not in name:  # which ends the line
-        assert brief(pam_stack.expand("x", [ETC], NEW, files)["types"]["auth"]) == [(0, "module", "a.so", "y:1")]
+        assert brief(_pam_expand.expand("x", [ETC], NEW, files)["types"]["auth"]) == [(0, "module", "a.so", "y:1")]
 
 
 def test_a_file_that_comes_in_pieces(tmp_path, monkeypatch):
     (tmp_path / "x").write_text("auth required a.so\n" * 100)
     read = os.read
     monkeypatch.setattr(os, "read", lambda descriptor, count: read(descriptor, min(count, 10)))
-    assert len(pam_stack.read(f"{tmp_path}/x", OLD)) == 100
+    assert len(_pam_expand.read(f"{tmp_path}/x", OLD)) == 100
 
 
 def test_pam_conf_where_no_directory_is(tmp_path):
     conf = {str(tmp_path / "pam.conf"): "x auth required a.so\ny auth required b.so\nOTHER auth required o.so\n"}
     confdirs = [str(tmp_path / "pam.d")]
-    found = pam_stack.expand("x", confdirs=confdirs, libpam=OLD, files=conf)
+    found = _pam_expand.expand("x", confdirs=confdirs, libpam=OLD, files=conf)
     assert [handler["module"] for handler in found["types"]["auth"]] == ["a.so"]
-    assert pam_stack.expand("z", confdirs=confdirs, libpam=OLD, files=conf)["from"]["auth"] == "other"
+    assert _pam_expand.expand("z", confdirs=confdirs, libpam=OLD, files=conf)["from"]["auth"] == "other"
     (tmp_path / "pam.d").mkdir()
-    assert pam_stack.expand("x", confdirs=confdirs, libpam=OLD, files=conf)["abort"]
+    assert _pam_expand.expand("x", confdirs=confdirs, libpam=OLD, files=conf)["abort"]
     (tmp_path / "pam.d").rmdir()
-    assert pam_stack.expand("x", confdirs=confdirs, libpam=OLD)["abort"]["reason"].startswith("there is neither")
+    assert _pam_expand.expand("x", confdirs=confdirs, libpam=OLD)["abort"]["reason"].startswith("there is neither")
 
 
 @given(st.lists(TEXTS, min_size=2, max_size=4), LIBPAMS)
 def test_whatever_is_in_the_files(texts, libpam):
     files = {f"{ETC}/{name}": text for name, text in zip(("other", "x", "common-auth", "pam_unix.so"), texts)}
     try:
-        found = pam_stack.expand("x", confdirs=DIRECTORIES, libpam=libpam, files=files)
-    except CommandExecutionError:
+        found = _pam_expand.expand("x", confdirs=DIRECTORIES, libpam=libpam, files=files)
+    except PamError:
         return
     for type_, handlers in found["types"].items():
         assert bool(handlers) == (found["from"][type_] is not None)
@@ -414,20 +439,20 @@ def test_whatever_is_in_the_files(texts, libpam):
         ({"files": {"/x": {"lnik": "y"}}}, "files: /x: {'lnik': 'y'} is not a text, null or a link such as"),
     ],
 )
-def test_a_bad_argument_is_named(arguments, message):
-    with pytest.raises(SaltInvocationError, match=f"^{message}"):
-        pam_stack.expand(**{"service": "x", "confdirs": [ETC], "libpam": OLD, "files": {}, **arguments})
+def test_a_bad_argument_is_named(arguments, message, monkeypatch):
+    monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: HERE)
+    with pytest.raises(PamUsageError, match=f"^{message}"):
+        _pam_expand.expand(**{"service": "x", "confdirs": [ETC], "libpam": OLD, "files": {}, **arguments})
     if "service" not in arguments and "confdirs" not in arguments:
-        with pytest.raises(SaltInvocationError, match=f"^{message}"):
-            pam_stack.read("/dev/null", **arguments)
+        with pytest.raises(PamUsageError, match=f"^{message}"):
+            _pam_expand.read("/dev/null", **arguments)
 
 
 def test_a_path_that_is_none_is_named():
-    with pytest.raises(SaltInvocationError, match=r"^path: 3 is not a text such as /etc/pam\.d/sshd"):
-        pam_stack.read(3)
+    with pytest.raises(PamUsageError, match=r"^path: 3 is not a text such as /etc/pam\.d/sshd"):
+        _pam_expand.read(3)
 
 
-HERE = {"version": "1.5.2", "debian": True, "confdirs": [ETC], "module_dirs": ["/nowhere/security"]}
 THERE = {"version": "1.7.0", "debian": False, "confdirs": VENDOR, "module_dirs": ["/elsewhere/security"]}
 
 
@@ -444,17 +469,17 @@ THERE = {"version": "1.7.0", "debian": False, "confdirs": VENDOR, "module_dirs":
     ],
 )
 def test_what_is_not_said_is_this_nodes(arguments, confdirs, libpam, monkeypatch):
-    monkeypatch.setattr(expansion, "_node_libpam", lambda: HERE)
+    monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: HERE)
     files = {f"{directory}/x": f"auth required {directory}/m.so\n" for directory in DIRECTORIES}
-    found = pam_stack.expand("x", files=files, **arguments)
+    found = _pam_expand.expand("x", files=files, **arguments)
     assert (found["confdirs"], found["libpam"]) == (confdirs, libpam)
     assert found["types"]["auth"][0]["module"] == f"{confdirs[0]}/m.so"
 
 
 def test_another_nodes_libpam_needs_none_here(monkeypatch):
-    monkeypatch.delattr(expansion, "_node_libpam")
-    assert pam_stack.expand("x", libpam=THERE, files={f"{VENDOR}/x": ""})["confdirs"] == [VENDOR]
-    assert pam_stack.expand("x", [ETC], OLD, files={f"{ETC}/x": ""})["libpam"] == OLD
+    monkeypatch.delattr(_pam_libpam, "node_libpam")
+    assert _pam_expand.expand("x", libpam=THERE, files={f"{VENDOR}/x": ""})["confdirs"] == [VENDOR]
+    assert _pam_expand.expand("x", [ETC], OLD, files={f"{ETC}/x": ""})["libpam"] == OLD
 
 
 # --- where actions lead ---
@@ -463,7 +488,7 @@ def test_another_nodes_libpam_needs_none_here(monkeypatch):
 def test_ways():
     levels = [0, 0, 1, 1, 2, 1, 0, 0]
     handlers = [{"level": level, "actions": ["ok", 1, 2, -3]} for level in levels]
-    found = pam_stack.ways(handlers)
+    found = _pam_expand.ways(handlers)
     assert found[0] == {
         **{action: [1, False] for action in ("ignore", "ok", "bad", "reset")},
         **{action: [8, False] for action in ("done", "die")},
@@ -477,7 +502,7 @@ def test_ways():
         *([5, True], [6, True], [8, False], [8, True]),
     ]
     assert [lead[2] for lead in found[:3]] == [[7, False], [8, False], [6, False]]
-    assert pam_stack.ways([]) == []
+    assert _pam_expand.ways([]) == []
 
 
 class Counted(dict):
@@ -493,54 +518,5 @@ class Counted(dict):
 @pytest.mark.parametrize("action", [2, 900, "die"])
 def test_ways_are_found_without_walking_them(action):
     Counted.looks = 0
-    pam_stack.ways([Counted(level=0, actions=[action] * 32) for _ in range(1000)])
+    _pam_expand.ways([Counted(level=0, actions=[action] * 32) for _ in range(1000)])
     assert Counted.looks <= 3000
-
-
-# --- this node's libpam ---
-
-
-def test_this_nodes_libpam():
-    found = pam_stack.libpam()
-    assert found["confdirs"][0] == "/etc/pam.d"
-    assert all(os.path.isabs(directory) for directory in found["module_dirs"])
-    assert any(os.path.isfile(f"{directory}/pam_unix.so") for directory in found["module_dirs"])
-    release = platform.freedesktop_os_release()
-    if release["ID"] == "debian":
-        expected = {"11": "1.4.0", "12": "1.5.0", "13": "1.6.0"}[release["VERSION_ID"]]
-        assert (found["version"], found["debian"]) == (expected, True)
-    found["confdirs"].clear()
-    assert pam_stack.libpam()["confdirs"]
-
-
-@pytest.mark.parametrize(
-    "parts, expected",
-    [
-        ([b"/etc/pam.d/%s", b"/lib64/security/"], ("1.1.0", False, ["/etc/pam.d"])),
-        ([b"/usr/lib/pam.d/%s", b"/etc/pam.d/%s"], ("1.2.0", False, ["/etc/pam.d", "/usr/lib/pam.d"])),
-        (
-            [b"/usr/etc/pam.d/%s", b"/etc/pam.d/%s", b"/usr/lib/pam.d/%s", b"LIBPAM_1.4"],
-            ("1.4.0", False, ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"]),
-        ),
-        ([b"/etc/pam.d/%s", b"@include", b"maximum level of inclusions reached"], ("1.6.0", True, ["/etc/pam.d"])),
-    ],
-)
-def test_a_libpam_is_known_by_its_binary(tmp_path, parts, expected):
-    path = tmp_path / "libpam.so.0"
-    path.write_bytes(b"\x7fELF\0" + b"".join(part + b"\0" for part in parts))
-    found = expansion._examine(str(path), 0)
-    assert (found["version"], found["debian"], found["confdirs"]) == expected
-    assert found["module_dirs"][-1] == str(tmp_path / "security")
-
-
-@pytest.mark.parametrize("machine, name", [("ppc64le", "powerpc64le-linux-gnu"), ("armv7l", "arm-linux-gnueabihf")])
-def test_a_libpam_where_debian_has_another_word_for_the_processor(tmp_path, monkeypatch, machine, name):
-    directory = tmp_path / "lib" / name
-    directory.mkdir(parents=True)
-    (directory / "libpam.so.0").write_bytes(b"\x7fELF\0/etc/pam.d/%s\0")
-    monkeypatch.setattr(expansion, "_TOPS", [str(tmp_path)])
-    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "x", "6", "#1", machine)))
-    assert pam_stack.libpam()["module_dirs"] == [f"{directory}/security"]
-    (directory / "libpam.so.0").unlink()
-    with pytest.raises(CommandExecutionError, match=rf"there is no libpam.so.0 in {tmp_path}/lib/{machine}-linux-gnu"):
-        pam_stack.libpam()

@@ -1,57 +1,48 @@
-"""pam_stack.parse: every text comes back byte for byte, and is read as libpam reads it."""
+"""The grammar: every text comes back byte for byte, and is read as libpam reads it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from salt.exceptions import CommandExecutionError
-from unit.pam_texts import (
-    DEBIAN_NEW,
-    DEBIAN_OLD,
-    LIBPAMS,
-    NEW,
-    OLD,
-    TEXTS,
-    editing,
-    expansion,
-    grammar,
-    pam_stack,
-    views,
-)
+from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, LIBPAMS, NEW, OLD, TEXTS
+
+import _pam_expand
+import _pam_grammar
+from _pam_errors import PamError
 
 
 @given(TEXTS, LIBPAMS, st.booleans())
 def test_parse_loses_nothing(text, libpam, conf):
-    entries = pam_stack.parse(text, libpam, conf)
-    assert pam_stack.render(entries) == text
+    entries = _pam_grammar.parse(text, libpam, conf)
+    assert _pam_grammar.render(entries) == text
     line = 1
     for entry in entries:
         assert entry["text"]
         assert entry["line"] == line
         line += entry["text"].count("\n")
-    assert pam_stack.parse(pam_stack.render(entries), libpam, conf) == entries
+    assert _pam_grammar.parse(_pam_grammar.render(entries), libpam, conf) == entries
 
 
 @given(TEXTS, LIBPAMS)
 def test_the_common_path_reads_as_the_exact_one(text, libpam):
     """Without the fast path every line is read by libpam's own steps, and nothing changes."""
-    fast = pam_stack.parse(text, libpam)
-    longest, grammar._COMMON_LENGTH = grammar._COMMON_LENGTH, -1
+    fast = _pam_grammar.parse(text, libpam)
+    longest, _pam_grammar._COMMON_LENGTH = _pam_grammar._COMMON_LENGTH, -1
     try:
-        exact = pam_stack.parse(text, libpam)
+        exact = _pam_grammar.parse(text, libpam)
     finally:
-        grammar._COMMON_LENGTH = longest
+        _pam_grammar._COMMON_LENGTH = longest
     assert fast == exact
 
 
 @given(TEXTS, LIBPAMS)
 def test_the_common_path_finds_places_as_the_exact_one(text, libpam):
-    lines = [entry["text"] for entry in pam_stack.parse(text, libpam)]
-    fast = [pam_stack.places(line, libpam) for line in lines]
-    longest, grammar._COMMON_LENGTH = grammar._COMMON_LENGTH, -1
+    lines = [entry["text"] for entry in _pam_grammar.parse(text, libpam)]
+    fast = [_pam_grammar.places(line, libpam) for line in lines]
+    longest, _pam_grammar._COMMON_LENGTH = _pam_grammar._COMMON_LENGTH, -1
     try:
-        exact = [pam_stack.places(line, libpam) for line in lines]
+        exact = [_pam_grammar.places(line, libpam) for line in lines]
     finally:
-        grammar._COMMON_LENGTH = longest
+        _pam_grammar._COMMON_LENGTH = longest
     assert fast == exact
 
 
@@ -60,7 +51,7 @@ def meaning(text, libpam=OLD, conf=False):
     keys = ("service", "type", "control", "module", "target", "args")
     return [
         (entry["text"].count("\n"), entry["kind"], *(entry[key] for key in keys if entry.get(key)))
-        for entry in pam_stack.parse(text, libpam, conf)
+        for entry in _pam_grammar.parse(text, libpam, conf)
     ]
 
 
@@ -190,16 +181,16 @@ def test_as_each_generation_reads_it(text, old, new):
 
 def test_a_line_that_fills_the_old_buffer_never_ends():
     text = "auth required a.so " + "x" * (1022 - 19) + "\\\nx\n"
-    (entry,) = pam_stack.parse(text, OLD)
+    (entry,) = _pam_grammar.parse(text, OLD)
     assert "never returns" in entry["reason"]
-    assert [entry["kind"] for entry in pam_stack.parse(text, NEW)] == ["rule"]
+    assert [entry["kind"] for entry in _pam_grammar.parse(text, NEW)] == ["rule"]
 
 
 @pytest.mark.parametrize("start", ["", "auth", "auth required", "auth [", "auth required a.so", "@include", "#", "\\"])
 def test_time_grows_with_the_text_and_not_with_its_square(start):
     for text in (f"{start}{' ' * 2**20}\n", f"{start} {'a' * 2**20}\xe9\n"):
-        (entry,) = pam_stack.parse(text, DEBIAN_NEW)
-        assert pam_stack.places(entry["text"], DEBIAN_NEW) is not None
+        (entry,) = _pam_grammar.parse(text, DEBIAN_NEW)
+        assert _pam_grammar.places(entry["text"], DEBIAN_NEW) is not None
 
 
 def test_at_include_is_debians():
@@ -221,7 +212,7 @@ def test_at_include_is_debians():
     ],
 )
 def test_what_else_an_entry_has(text, expected):
-    (entry,) = pam_stack.parse(text, DEBIAN_OLD)
+    (entry,) = _pam_grammar.parse(text, DEBIAN_OLD)
     assert {key: entry[key] for key in expected} == expected
 
 
@@ -238,12 +229,12 @@ def test_pam_conf_has_a_service_column():
         (1, "invalid", "sshd"),
         (1, "invalid", "su", "auth"),
     ]
-    assert pam_stack.parse("sshd\n", OLD, conf=True)[0]["reason"] == "there is no type"
+    assert _pam_grammar.parse("sshd\n", OLD, conf=True)[0]["reason"] == "there is no type"
 
 
 def test_invalid_lines_say_why():
     def reason(text):
-        return pam_stack.parse(text, OLD)[0]["reason"]
+        return _pam_grammar.parse(text, OLD)[0]["reason"]
 
     assert reason("auht required a.so") == "'auht' is not a type; the types are auth, account, password, session"
     assert reason("auth") == "there is no control"
@@ -253,12 +244,12 @@ def test_invalid_lines_say_why():
     assert reason("auth required \\\n") == "the file ends in a continuation, so libpam aborts"
 
 
-CODES = grammar.RETURN_CODES
+CODES = _pam_grammar.RETURN_CODES
 
 
 def controlled(control, libpam=OLD):
     """The actions of a control other than the most frequent one, and that one."""
-    actions = pam_stack.actions(control, libpam)
+    actions = _pam_grammar.actions(control, libpam)
     most = max(actions.values(), key=list(actions.values()).count)
     return {code: action for code, action in actions.items() if action != most}, most
 
@@ -301,23 +292,25 @@ def test_controls(control, expected):
     ],
 )
 def test_a_control_with_an_error_is_all_bad(control):
-    with pytest.raises(CommandExecutionError, match="every answer counts as bad"):
-        pam_stack.actions(control, OLD)
-    assert grammar._control(control, True)[0] == ["bad"] * 32
+    with pytest.raises(PamError, match="every answer counts as bad"):
+        _pam_grammar.actions(control, OLD)
+    files = {"/nowhere/pam.d/x": f"auth {control} a.so\n"}
+    (handler,) = _pam_expand.expand("x", ["/nowhere/pam.d"], OLD, files)["types"]["auth"]
+    assert handler["actions"] == ["bad"] * 32
 
 
 def test_jumps_beyond_what_libpam_counts():
     assert controlled("[success=2147483647]", NEW) == ({"success": 2**31 - 1}, "bad")
     for jump in ("2147483648", "4294967296", "9" * 5000):
-        with pytest.raises(CommandExecutionError, match="larger than libpam counts"):
-            pam_stack.actions(f"[success={jump}]", NEW)
+        with pytest.raises(PamError, match="larger than libpam counts"):
+            _pam_grammar.actions(f"[success={jump}]", NEW)
     # Up to 1.5.3 the number wraps: to a jump, to a word, to nothing, to what never ends.
     assert controlled("[success=4294967298]") == ({"success": 2}, "bad")
     assert controlled("[success=4294967295]") == ({"success": "ok"}, "bad")
     assert controlled("[success=4294967290 default=die]") == ({}, "die")
     assert controlled("[success=4294967289]") == ({"success": -7}, "bad")
-    with pytest.raises(CommandExecutionError, match="goes nowhere"):
-        pam_stack.actions("[success=4294967296]", OLD)
+    with pytest.raises(PamError, match="goes nowhere"):
+        _pam_grammar.actions("[success=4294967296]", OLD)
 
 
 def test_return_codes_are_libpams():
@@ -329,24 +322,17 @@ def test_return_codes_are_libpams():
 def test_read(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"auth required a.so \xff\r\n")
-    assert pam_stack.read(str(path), OLD)[0]["args"] == ["\udcff\r"]
+    assert _pam_expand.read(str(path), OLD)[0]["args"] == ["\udcff\r"]
     (tmp_path / "pam.conf").write_text("x auth required a.so\n")
-    assert pam_stack.read(str(tmp_path / "pam.conf"), OLD)[0]["service"] == "x"
-    assert pam_stack.read(str(path), OLD, files={str(path): "\n"})[0]["kind"] == "blank"
-    with pytest.raises(CommandExecutionError, match="none cannot be opened"):
-        pam_stack.read(str(tmp_path / "none"))
+    assert _pam_expand.read(str(tmp_path / "pam.conf"), OLD)[0]["service"] == "x"
+    assert _pam_expand.read(str(path), OLD, files={str(path): "\n"})[0]["kind"] == "blank"
+    with pytest.raises(PamError, match="none cannot be opened"):
+        _pam_expand.read(str(tmp_path / "none"))
     (tmp_path / "large").write_bytes(b"\n" * (2**20 + 1))
-    with pytest.raises(CommandExecutionError, match="large is larger than"):
-        pam_stack.read(str(tmp_path / "large"))
-    with pytest.raises(CommandExecutionError, match="/dev/null is not a regular file"):
-        pam_stack.read("/dev/null")
-
-
-def test_the_files_of_the_module_agree_on_libpams_words():
-    assert editing._TYPES == expansion._TYPES == views._TYPES == grammar.TYPES
-    assert editing._LOWER == expansion._LOWER == grammar._LOWER
-    assert editing._BLANKS == grammar._BLANKS
-    assert (*grammar.CONTROLS, *grammar.INCLUDES, "@include") == editing._KEYWORDS
+    with pytest.raises(PamError, match="large is larger than"):
+        _pam_expand.read(str(tmp_path / "large"))
+    with pytest.raises(PamError, match="/dev/null is not a regular file"):
+        _pam_expand.read("/dev/null")
 
 
 @pytest.mark.parametrize(
@@ -364,23 +350,23 @@ def test_the_files_of_the_module_agree_on_libpams_words():
     ],
 )
 def test_what_makes_libpam_give_a_file_up(text, libpam, fatal):
-    assert pam_stack.parse(text, libpam)[0].get("fatal") == fatal
+    assert _pam_grammar.parse(text, libpam)[0].get("fatal") == fatal
 
 
 def test_words_and_where_they_are():
-    assert pam_stack.words("a [b\\] c]\t[] #d\n") == ["a", "b] c", "", "#d"]
+    assert _pam_grammar.words("a [b\\] c]\t[] #d\n") == ["a", "b] c", "", "#d"]
     line = "auth [a=b \\\n c] x.so # d"
-    assert pam_stack.places(line, OLD) == [["auth", 0, 4], ["[a=b   c]", 5, 15], ["x.so", 16, 20]]
+    assert _pam_grammar.places(line, OLD) == [["auth", 0, 4], ["[a=b   c]", 5, 15], ["x.so", 16, 20]]
 
 
 def test_places_are_those_of_one_line():
-    assert pam_stack.places("auth\nrequired", OLD) == pam_stack.places("auth\nrequired", NEW) == [["auth", 0, 4]]
+    assert _pam_grammar.places("auth\nrequired", OLD) == _pam_grammar.places("auth\nrequired", NEW) == [["auth", 0, 4]]
 
 
 @given(TEXTS, LIBPAMS)
 def test_words_stand_where_they_are_said_to(text, libpam):
-    for entry in pam_stack.parse(text, libpam):
-        places = pam_stack.places(entry["text"], libpam)
+    for entry in _pam_grammar.parse(text, libpam):
+        places = _pam_grammar.places(entry["text"], libpam)
         ends = [0, *(end for _, _, end in places)]
         assert all(before <= start < end for before, (_, start, end) in zip(ends, places))
         # A continuation is a blank, also one that the file ends in.
