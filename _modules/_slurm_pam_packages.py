@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from salt.exceptions import CommandExecutionError
+
 import _child
 import _pam_libpam
-from salt.exceptions import CommandExecutionError
 
 Ask = Callable[..., Any]
 

@@ -1,4 +1,4 @@
-"""A node with a kernel of its own: cgroup v2, jobs held to their memory, reboots, power cuts, and nothing left of it."""
+"""A node with a kernel of its own: cgroup v2, jobs that are held to their memory, reboots and power cuts."""
 
 import pytest
 from harness import network
