@@ -285,14 +285,10 @@ def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[E
     for number, (line, type_, control, name, args) in numbered:
         # The common kinds, built here: one more call for each line would take a tenth of the time.
         if len(line) <= longest:
-            if not name:
-                if line[0] == "#":
-                    entries.append({"text": line, "line": number, "kind": "comment"})
-                    continue
-                if line == "\n":
-                    entries.append({"text": line, "line": number, "kind": "blank"})
-                    continue
-            elif type_ and control not in INCLUDES:
+            if line[0] == "#":
+                entries.append({"text": line, "line": number, "kind": "comment"})
+                continue
+            if type_ and control not in INCLUDES:
                 entries.append(
                     {
                         "text": line,
@@ -306,7 +302,7 @@ def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[E
                     }
                 )
                 continue
-            elif type_ or (libpam := libpam or _pam_libpam.node_libpam())["debian"]:
+            if name and (type_ or (libpam := libpam or _pam_libpam.node_libpam())["debian"]):
                 entries.append(
                     {
                         "text": line,
@@ -318,6 +314,9 @@ def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[E
                         "target": name,
                     }
                 )
+                continue
+            if line == "\n":
+                entries.append({"text": line, "line": number, "kind": "blank"})
                 continue
         # By libpam's own steps, until an entry ends where a line does.
         libpam = libpam or _pam_libpam.node_libpam()
