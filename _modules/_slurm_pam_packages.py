@@ -8,6 +8,7 @@ Slurm of another's.
 from __future__ import annotations
 
 import os
+import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from salt.exceptions import CommandExecutionError
 
 import _child
 import _pam_libpam
+from _slurm_pam_finding import Finding
 
 Ask = Callable[..., Any]
 
@@ -33,21 +35,64 @@ class Step(NamedTuple):
     downgrade: bool = False
 
 
-def missing(packages: Mapping[str, str | None], module: str) -> list[str]:
-    """
-    The packages that have to be installed: those whose content is not on this node already, from whatever package or
-    from none.
+def packages(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """What stands against the installation that an apply begins with."""
+    try:
+        lost = installation(wanted)["losses"]
+    except CommandExecutionError as error:
+        yield Finding(
+            f"slurm_pam:packages: {error}",
+            "Without them this node cannot be closed",
+            "Correct the names, look at the repositories, or install what is needed and set "
+            "slurm_pam:packages:manage: false",
+        )
+        return
+    if lost:
+        yield Finding(
+            f"Installing {', '.join(missing(wanted))} would take something away: {', '.join(lost)}",
+            "These may be of another maker than the Slurm that runs here, whose jobs would lose their daemon",
+            "Name the packages of that maker in slurm_pam:packages, or install what is needed and set "
+            "slurm_pam:packages:manage: false",
+        )
 
-    packages
-        The names of the package with the ``node`` daemon and of the one with the PAM ``modules``; None for none.
-    module
-        The PAM module that is needed, such as ``pam_slurm_adopt.so``.
+
+def installation(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """
+    The installation that an apply of this manifest begins with: the packages that are ``missing``, its ``changes`` as
+    Salt's pkg states tell them, and its ``losses`` in words. All are empty where nothing is to be installed.
+
+    Raises CommandExecutionError where the package manager would not install them.
+    """
+    names = missing(wanted)
+    steps = simulated(names, family()) if names else []
+    return {"missing": names, "changes": changes(steps), "losses": losses(steps)}
+
+
+def missing(wanted: Mapping[str, Any]) -> list[str]:
+    """
+    The packages of the manifest that have to be installed: those whose content is not on this node already, from
+    whatever package or from none.
+    """
+    places = _pam_libpam.node_libpam()["module_dirs"]
     there = {
         "node": _child.which("slurmd") is not None,
-        "modules": any(os.path.exists(os.path.join(place, module)) for place in _pam_libpam.libpam()["module_dirs"]),
+        "modules": all(any(os.path.exists(f"{place}/{name}") for place in places) for name in wanted["modules"]),
     }
-    return list(dict.fromkeys(name for kind, name in packages.items() if name and not there[kind]))
+    return list(dict.fromkeys(name for kind, name in wanted["packages"].items() if name and not there[kind]))
+
+
+def family() -> str:
+    """Whose package manager this node has: the grain ``os_family``, as os-release(5) tells it."""
+    release = platform.freedesktop_os_release()
+    words = {release["ID"], *release.get("ID_LIKE", "").split()}
+    return next((name for name, ids in _FAMILIES.items() if words & ids), release["ID"])
+
+
+_FAMILIES = {
+    "Suse": {"suse", "opensuse", "sles"},
+    "RedHat": {"rhel", "fedora", "centos"},
+    "Debian": {"debian", "ubuntu"},
+}
 
 
 def simulated(names: list[str], family: str, ask: Ask = _child.ask) -> list[Step]:
