@@ -33,6 +33,7 @@ def test_all_in_one_transaction(fresh_node):
     node.run(["rpm", "--erase", "slurm-node"], check=True)
     node.run(["mv", "/usr/sbin/slurmd", "/usr/sbin/slurmd.away"], check=True)
     settings(node)
+    node.salt("saltutil.sync_all")
     would = applied(node, "slurm_pam.packages", test=True)["slurm_pam-packages-installed"]
     results = applied(node, "slurm_pam.packages")
     assert set(results["slurm_pam-packages-installed"]["changes"]) == {"slurm-node", "slurm-pam_slurm"}
@@ -86,7 +87,8 @@ def package(node, name, files=(), conflicts=()):
 
 
 def unpacked_module(node):
-    """Slurm's module out of Debian's package, which stays uninstalled."""
+    """Slurm's module out of Debian's package, which stays uninstalled, and the library that it needs."""
+    node.run(["sh", "-c", "dpkg --install /srv/packages/libslurm*.deb"], check=True)
     line = "dpkg-deb --extract /srv/packages/libpam-slurm-adopt_*.deb /root/deb && find /root/deb -name '*adopt.so'"
     return node.run(["sh", "-c", line], check=True).stdout.strip()
 
@@ -113,6 +115,7 @@ def test_an_installation_that_would_remove_something_is_refused(fresh_node):
     package(node, "slurm-smd-slurmctld", conflicts=["libpam-slurm-adopt"])
     before, packages = etc(node), node.run(["dpkg-query", "--show"]).stdout
     settings(node)
+    node.salt("saltutil.sync_all")
     for dry in (True, False):
         ((state, comment),) = failed(apply(node, test=dry)).items()
         assert state == "slurm_pam-ready"
