@@ -282,17 +282,12 @@ def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[E
     longest = -1 if conf else _COMMON_LENGTH
     lines = _LINES.findall(text)
     numbered = enumerate(lines, 1)
-    for number, found in numbered:
-        line = found[0]
+    for number, (line, type_, control, name, args) in numbered:
         # The common kinds, built here: one more call for each line would take a tenth of the time.
         if len(line) <= longest:
             if line[0] == "#":
                 entries.append({"text": line, "line": number, "kind": "comment"})
                 continue
-            if line == "\n":
-                entries.append({"text": line, "line": number, "kind": "blank"})
-                continue
-            _, type_, control, name, args = found
             if type_ and control not in INCLUDES:
                 entries.append(
                     {
@@ -319,6 +314,9 @@ def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[E
                         "target": name,
                     }
                 )
+                continue
+            if line == "\n":
+                entries.append({"text": line, "line": number, "kind": "blank"})
                 continue
         # By libpam's own steps, until an entry ends where a line does.
         libpam = libpam or _pam_libpam.node_libpam()

@@ -11,7 +11,9 @@ import tarfile
 import pytest
 from harness.paths import CACHE
 from libpam import differential
-from libpam.differential import stack
+
+import _pam_grammar
+import _pam_libpam
 
 # Packages of Debian 12 that ship PAM files.
 # fmt: off
@@ -77,8 +79,8 @@ def pam_files(package):
 def test_a_package(corpus, name):
     assert corpus[name]
     for path, data in corpus[name].items():
-        entries = stack.parse(data.decode(errors="surrogateescape"))
-        assert stack.render(entries).encode(errors="surrogateescape") == data
+        entries = _pam_grammar.parse(data.decode(errors="surrogateescape"))
+        assert _pam_grammar.render(entries).encode(errors="surrogateescape") == data
         assert [entry for entry in entries if entry["kind"] == "invalid"] == [], path
 
 
@@ -105,7 +107,7 @@ def test_libpam_expands_and_decides_the_same(corpus):
             for _ in range(10):
                 changed = {name: told(text, chance) for name, text in texts.items()}
                 cases.append({"files": changed, "service": os.path.basename(path), "calls": differential.CALLS})
-    libpam = stack.libpam()
+    libpam = _pam_libpam.libpam()
     answers = [(real, differential.model(case, libpam)) for case, real in zip(cases, differential.real(cases))]
     assert len(answers) > 600
     assert [pair for pair in zip(cases, answers) if not differential.same(*pair[1])] == []

@@ -5,10 +5,11 @@ import re
 import time
 
 import pytest
-import slurm_conf
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import slurm_conf
 
 
 @pytest.fixture(autouse=True)

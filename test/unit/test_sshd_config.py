@@ -1,10 +1,11 @@
 """sshd_config: lossless parsing, edits ahead of Include and Match, and taking them back to the byte."""
 
 import pytest
-import sshd_config
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import sshd_config
 
 OPTIONS = {"UsePAM": True, "PermitRootLogin": "prohibit-password", "ChallengeResponseAuthentication": False}
 
