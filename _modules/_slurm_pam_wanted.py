@@ -20,6 +20,8 @@ MARKER = "# slurm_pam: written by Salt, and again at every apply"
 # Marks our lines in slurm.conf and in sshd's files.
 TAG = "slurm_pam"
 PAM_DIRECTORY = "/etc/pam.d"
+# What a file has that is ours as a whole; others are edited.
+WHOLE = {"contents", "source", "link"}
 RECORD = "/var/lib/slurm_pam/places.json"
 # Those that the node has are masked, and have to run again when an apply is taken back.
 LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
@@ -90,7 +92,7 @@ def _touched(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _written(file: Mapping[str, Any]) -> str:
     """A link is followed to the file that is edited; one that stands where a file of ours is to be is replaced."""
-    return file["path"] if {"contents", "source", "link"} & file.keys() else os.path.realpath(file["path"])
+    return file["path"] if WHOLE & file.keys() else os.path.realpath(file["path"])
 
 
 def mask(unit: str) -> str:

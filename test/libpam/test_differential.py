@@ -4,7 +4,11 @@ import os
 
 import pytest
 from libpam import differential
-from libpam.differential import stack, verdict
+
+import _pam_grammar
+import _pam_libpam
+import _pam_prove
+from _pam_errors import PamError
 
 SEEDS = range(4)
 EACH = 5000
@@ -14,7 +18,7 @@ def asked(command):
     """This machine's libpam, or why there is nothing to ask."""
     if lacking := differential.lacking(command):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"libpam cannot be asked: {lacking}")
-    return stack.libpam()
+    return _pam_libpam.libpam()
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +196,8 @@ def test_libpam_confirms_counterexamples(libpam, expect):
         case = generator.case()
         given = {"name": "x", "service": "svc", "call": "acct_mgmt", "expect": expect}
         try:
-            (proof,) = verdict.prove([given], differential.CONFDIRS, libpam, differential.overlay(case))
-        except differential.salt.exceptions.CommandExecutionError:
+            (proof,) = _pam_prove.prove([given], differential.CONFDIRS, libpam, differential.overlay(case))
+        except PamError:
             continue
         example = proof["counterexample"]
         if not example or not example["answers"]:
@@ -210,7 +214,7 @@ def test_libpam_confirms_counterexamples(libpam, expect):
 def retold(path, text, told, libpam):
     """A file in which the rules' modules answer as told."""
     lines = []
-    for entry in stack.parse(text, libpam):
+    for entry in _pam_grammar.parse(text, libpam):
         code = told.get((path, entry["line"]))
         if code is None or entry["kind"] != "rule":
             lines.append(entry["text"])

@@ -1,5 +1,5 @@
 """
-pam_stack and pam_verdict under random input: nothing crashes, nothing hangs, no byte is lost, and what a stack decides
+The PAM library under random input: nothing crashes, nothing hangs, no byte is lost, and what a stack decides
 is among what it can decide.
 
 The test takes a short run. A long one, with another seed, is ``python test/libpam/test_pam_fuzz.py SEED INPUTS``.
@@ -12,14 +12,17 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from harness.source import Modules
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+import harness.source  # noqa: F401  the library's directory on the path
 from unit.pam_texts import DEBIAN_NEW, DEBIAN_OLD, NEW, OLD, PIECES
 
-MODULES = Modules("pam_stack", "pam_verdict")
-pam_stack, pam_verdict = MODULES["pam_stack"], MODULES["pam_verdict"]
-TYPES = MODULES.files["pam_stack"].TYPES
-CODES, CALLS = MODULES.files["pam_verdict"].RETURN_CODES, tuple(MODULES.files["pam_verdict"].CALLS)
+import _pam_dispatch
+import _pam_edit
+import _pam_expand
+import _pam_grammar
+import _pam_prove
+from _pam_errors import PamError, PamUsageError
+
+CODES, CALLS = _pam_grammar.RETURN_CODES, tuple(_pam_dispatch.CALLS)
 ETC = "/nowhere/pam.d"
 LIBPAMS = (OLD, NEW, DEBIAN_OLD, DEBIAN_NEW)
 LINES = (
@@ -75,26 +78,26 @@ def one_input(chance):
     """One input through parse, edit, expand, decide and outcomes; whether the edit was made."""
     text, libpam, change = text_of(chance), chance.choice(LIBPAMS), change_of(chance)
     conf = chance.random() < 0.1
-    entries = pam_stack.parse(text, libpam, conf)
+    entries = _pam_grammar.parse(text, libpam, conf)
     assert "".join([entry["text"] for entry in entries]) == text
     assert all(entry["text"] for entry in entries)
     try:
-        once = pam_stack.edit(text, [change], libpam)
-    except (CommandExecutionError, SaltInvocationError):
+        once = _pam_edit.edit(text, [change], libpam)
+    except (PamError, PamUsageError):
         once = None
     else:
-        assert pam_stack.edit(once, [change], libpam) == once, (text, change, libpam)
+        assert _pam_edit.edit(once, [change], libpam) == once, (text, change, libpam)
     included, deeper = once or text[::-1], text_of(chance)
     if chance.random() < 0.98:  # else files that include themselves take nearly all of the time
         included, deeper = included.replace("common-auth", "deeper"), deeper.replace("common-auth", "none")
     files = {f"{ETC}/x": text, f"{ETC}/common-auth": included, f"{ETC}/deeper": deeper, "/etc/pam.d/x": text}
     reading = {"confdirs": [ETC], "libpam": libpam, "files": files}
     try:
-        found = pam_stack.expand("x", **reading)
-    except CommandExecutionError as error:
+        found = _pam_expand.expand("x", **reading)
+    except PamError as error:
         assert "/pam.d/" in str(error), error
     else:
-        assert set(found["types"]) == set(TYPES)
+        assert set(found["types"]) == set(_pam_grammar.TYPES)
         decide(chance, reading)
     return once is not None
 
@@ -108,12 +111,12 @@ def decide(chance, reading):
         return told.setdefault(rule["module"], {}).setdefault(call, known)
 
     calls = [chance.choice(CALLS) for _ in range(chance.randint(1, 4))]
-    made = pam_verdict.decide("x", calls[0], answer, **reading)
+    made = _pam_prove.decide("x", calls[0], answer, **reading)
     # A key of several words, or one that also names a path, would say something of other rules.
     plain = all("/" not in module and module.split() == [module] for module in told)
-    possible = pam_verdict.outcomes("x", calls[0], told if plain else {}, **reading)
+    possible = _pam_prove.outcomes("x", calls[0], told if plain else {}, **reading)
     assert made[0]["code"] in possible, (made, possible)
-    made = pam_verdict.decide("x", calls, answer, **reading)
+    made = _pam_prove.decide("x", calls, answer, **reading)
     assert made[0]["call"] == "start" or [step["call"] for step in made] == calls
     assert all(step["code"] in CODES for step in made)
 

@@ -2,10 +2,11 @@
 
 import re
 
-import _slurm_pam_settings
 import pytest
 import yaml
 from harness.paths import REPO
+
+import _slurm_pam_settings
 
 VERSION = yaml.safe_load((REPO / "FORMULA").read_text())["version"]
 # How each file says it.

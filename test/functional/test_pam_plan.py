@@ -1,11 +1,13 @@
-"""What pam_stack plans: no line comes to name a file that is not there, and the policy holds, in PAM directories of all
-kinds."""
+"""What is planned for a set of PAM files: no line comes to name a file that is not there, and the policy holds, in PAM
+directories of all kinds."""
 
 import os
 
 import pytest
 from harness.source import Modules, load
 from salt.exceptions import CommandExecutionError
+
+import _pam_libpam
 
 MARKER = "# Managed by Salt"
 SSHD = "#%PAM-1.0\nauth include common-auth\naccount include common-account\nsession include common-session\n"
@@ -26,16 +28,16 @@ NOT_THERE = (
 class Node:
     """PAM's directories below one of the test's."""
 
-    def __init__(self, top, libpam):
+    def __init__(self, top, libpam, monkeypatch):
         self.etc, self.lib, self.site = top / "etc/pam.d", top / "usr/lib/pam.d", top / "site"
         for directory in (self.etc, self.lib, self.site):
             directory.mkdir(parents=True)
         for name in ("auth", "account", "session"):
             (self.etc / f"common-{name}").write_text(f"{name} required pam_unix.so\n")
         (self.etc / "sshd").write_text(SSHD)
-        modules = Modules("file_transaction", "pam_stack", "pam_verdict")
         here = {**libpam, "confdirs": [str(self.etc), str(self.lib)], "module_dirs": ["/lib/security"]}
-        modules.files["pam_stack_expand"]._node_libpam = lambda: here
+        monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: here)
+        modules = Modules("file_transaction", "pam_stack")
         self.salt, self.pam_stack = modules.salt, modules["pam_stack"]
         self.top = top
 
@@ -93,13 +95,13 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path):
-    return Node(tmp_path, UPSTREAM)
+def node(tmp_path, monkeypatch):
+    return Node(tmp_path, UPSTREAM, monkeypatch)
 
 
 @pytest.fixture
-def debian(tmp_path):
-    return Node(tmp_path, DEBIAN)
+def debian(tmp_path, monkeypatch):
+    return Node(tmp_path, DEBIAN, monkeypatch)
 
 
 ALL = ["own-account-pc", "own-account", "sshd"]
@@ -261,10 +263,10 @@ def test_a_copy_stays_where_the_vendors_file_names_what_is_not_there(node, test_
     node.refuses("absent", node.files(), test_mode, line)
 
 
-def test_only_debian_looks_in_one_directory_alone(tmp_path, test_mode):
+def test_only_debian_looks_in_one_directory_alone(tmp_path, monkeypatch, test_mode):
     """As pam_stack.expand does."""
     for libpam, opens in ((UPSTREAM, True), (DEBIAN, False)):
-        node = Node(tmp_path / libpam["version"], libpam)
+        node = Node(tmp_path / libpam["version"], libpam, monkeypatch)
         (node.etc / "common-account").rename(node.lib / "site-account")
         node.put({"etc/pam.d/sshd": SSHD.replace("common-account", "nothing")})
         files = [{"path": f"{node.etc}/sshd", "changes": [{"retarget": {"from": "nothing", "to": "site-account"}}]}]

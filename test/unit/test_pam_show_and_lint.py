@@ -5,8 +5,14 @@ import itertools
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-from unit.pam_texts import DEBIAN_OLD, MODULES, NEW, OLD, expansion, pam_stack, views
+from unit.pam_texts import DEBIAN_OLD, NEW, OLD
+
+import _pam_expand
+import _pam_grammar
+import _pam_lint
+import _pam_search
+import _pam_show
+from _pam_errors import PamError, PamUsageError
 
 ETC = "/nowhere/pam.d"
 NO_TYPE = "'foo' is not a type; the types are auth, account, password, session"
@@ -18,7 +24,7 @@ FILES = {
 
 
 def test_show():
-    assert views.show("sshd", confdirs=[ETC], libpam=OLD, files=FILES) == (
+    assert _pam_show.show("sshd", confdirs=[ETC], libpam=OLD, files=FILES) == (
         "auth (from sshd)\n"
         "   1  [success=1 default=ignore]  a.so         /nowhere/pam.d/sshd:1\n"
         "   2  requisite                   pam_deny.so  /nowhere/pam.d/sshd:2\n"
@@ -37,22 +43,22 @@ def test_show():
 
 
 def test_show_of_one_type():
-    shown = views.show("sshd", "session", confdirs=[ETC], libpam=OLD, files=FILES)
+    shown = _pam_show.show("sshd", "session", confdirs=[ETC], libpam=OLD, files=FILES)
     assert shown == "session (from sshd)\n   1  -optional  b.so x  /nowhere/pam.d/sshd:4\n"
-    with pytest.raises(SaltInvocationError, match="'sesion' is not a type; there are auth"):
-        views.show("sshd", "sesion", confdirs=[ETC], libpam=OLD, files=FILES)
+    with pytest.raises(PamUsageError, match="'sesion' is not a type; there are auth"):
+        _pam_show.show("sshd", "sesion", confdirs=[ETC], libpam=OLD, files=FILES)
 
 
 def test_a_service_that_cannot_start():
     reading = {"confdirs": [ETC], "libpam": OLD, "files": {f"{ETC}/sshd": "auth required .so\n"}}
-    for look in (views.show, views.diagram):
-        with pytest.raises(CommandExecutionError, match=r"libpam cannot start sshd: .*/sshd:1: '.so' names no module"):
+    for look in (_pam_show.show, _pam_show.diagram):
+        with pytest.raises(PamError, match=r"libpam cannot start sshd: .*/sshd:1: '.so' names no module"):
             look("sshd", "auth", **reading)
 
 
 def test_mermaid():
     files = {**FILES, f"{ETC}/base": 'auth sufficient c.so "#\nauth [success=1] d.so\n'}
-    assert views.diagram("sshd", "auth", confdirs=[ETC], libpam=OLD, files=files) == (
+    assert _pam_show.diagram("sshd", "auth", confdirs=[ETC], libpam=OLD, files=files) == (
         "flowchart TD\n"
         '  start(["sshd auth"])\n'
         '  n0["1. [success=1 default=ignore] a.so<br/>/nowhere/pam.d/sshd:1"]\n'
@@ -82,7 +88,7 @@ def test_dot():
         f"{ETC}/x": 'account substack y\naccount required a.so "\\\n\n',
         f"{ETC}/y": "account [default=die] b.so\n",
     }
-    assert views.diagram("x", "account", "dot", confdirs=[ETC], libpam=NEW, files=files) == (
+    assert _pam_show.diagram("x", "account", "dot", confdirs=[ETC], libpam=NEW, files=files) == (
         'digraph stack {\n  node [shape=box fontname="sans-serif"]\n  edge [fontname="sans-serif"]\n'
         '  start [label="x account" shape=oval]\n'
         '  n0 [label="1. substack y\\n/nowhere/pam.d/x:1"]\n'
@@ -106,9 +112,9 @@ HOSTILE = "\r\x1b\x07\x9b\udc9b\u202e"
 @pytest.mark.parametrize(
     "look",
     [
-        lambda **reading: views.show("x", **reading),
-        lambda **reading: views.diagram("x", "auth", **reading),
-        lambda **reading: views.diagram("x", "auth", "dot", **reading),
+        lambda **reading: _pam_show.show("x", **reading),
+        lambda **reading: _pam_show.diagram("x", "auth", **reading),
+        lambda **reading: _pam_show.diagram("x", "auth", "dot", **reading),
     ],
     ids=["show", "mermaid", "dot"],
 )
@@ -122,15 +128,15 @@ def test_no_command_reaches_the_terminal(look):
 
 def test_escapes_are_not_the_formats_own():
     reading = {"confdirs": [ETC], "libpam": OLD, "files": {f"{ETC}/x": "auth required a.so \x1b\n"}}
-    assert "a.so \\x1b " in views.show("x", "auth", **reading)
-    assert "a.so \\\\x1b\\n" in views.diagram("x", "auth", "dot", **reading)
-    assert "a.so #92;x1b<br/>" in views.diagram("x", "auth", **reading)
+    assert "a.so \\x1b " in _pam_show.show("x", "auth", **reading)
+    assert "a.so \\\\x1b\\n" in _pam_show.diagram("x", "auth", "dot", **reading)
+    assert "a.so #92;x1b<br/>" in _pam_show.diagram("x", "auth", **reading)
 
 
 def test_diagram_of_what_there_is_not():
     for wrong in ({"type": "sesion"}, {"type": "auth", "format": "png"}):
-        with pytest.raises(SaltInvocationError, match=" is not a "):
-            views.diagram("sshd", **wrong)
+        with pytest.raises(PamUsageError, match=" is not a "):
+            _pam_show.diagram("sshd", **wrong)
 
 
 # --- lint ---
@@ -139,7 +145,7 @@ def test_diagram_of_what_there_is_not():
 def lint(sshd, libpam=OLD, **files):
     """The findings about sshd and the files it includes: (file:line, severity, finding)."""
     paths = {f"{ETC}/{name}": text for name, text in {"sshd": sshd, **files}.items()}
-    found = views.lint("sshd", confdirs=[ETC], libpam=libpam, files=paths)
+    found = _pam_lint.lint("sshd", confdirs=[ETC], libpam=libpam, files=paths)
     assert all(finding["remedy"].endswith(".") for finding in found)
     return [
         (
@@ -188,7 +194,7 @@ def test_nothing_to_find():
 def test_findings(text, place, severity, words, tmp_path):
     y = "auth required c.so\nauth required d.so\n"
     files = {f"{ETC}/sshd": text, f"{ETC}/y": y, "/elsewhere/z": "auth required e.so\n"}
-    found = views.lint("sshd", confdirs=[ETC], libpam=OLD, files=files)
+    found = _pam_lint.lint("sshd", confdirs=[ETC], libpam=OLD, files=files)
     assert any(
         (f"{(finding['file'] or '').removeprefix(ETC + '/')}:{finding['line']}", finding["severity"])
         == (place, severity)
@@ -253,7 +259,7 @@ def test_includes_that_only_the_old_libpam_follows(libpam):
 def test_each_refusal_has_its_place_and_remedy_and_hides_nothing_else(place, finding, remedy, libpam, files):
     texts = {"sshd": "auth include y\n", "y": "", "other": "foo\n", **files}
     reading = {"confdirs": [ETC], "libpam": libpam, "files": {f"{ETC}/{name}": text for name, text in texts.items()}}
-    found = views.lint("sshd", **reading)
+    found = _pam_lint.lint("sshd", **reading)
     told = [each for each in found if finding in each["finding"] and each["remedy"].startswith(remedy)]
     assert [f"{each['file'].removeprefix(ETC + '/')}:{each['line']}" for each in told] == [place], found
     # Also where the reading ends for good, the lines of the files that were opened until then are looked at.
@@ -265,7 +271,7 @@ def test_what_may_not_be_read_hides_nothing_else(monkeypatch, tmp_path):
     def refuse(path):
         raise PermissionError(13, "Permission denied") if path.startswith(f"{tmp_path}") else FileNotFoundError
 
-    monkeypatch.setattr(expansion, "_bytes", refuse)
+    monkeypatch.setattr(_pam_expand, "_bytes", refuse)
     (tmp_path / "y").touch()
     text = f"auth include {tmp_path}/y\nauth [success=okay] a.so\nauth include z\nauth [success=1] b.so\n"
     assert lint(text, z="auth required\n") == [
@@ -277,7 +283,7 @@ def test_what_may_not_be_read_hides_nothing_else(monkeypatch, tmp_path):
 
 def test_a_file_of_too_many_lines_is_not_parsed(monkeypatch):
     parsed = []
-    monkeypatch.setitem(MODULES.salt, "pam_stack.parse", lambda text, *_, **__: parsed.append(text) or [])
+    monkeypatch.setattr(_pam_grammar, "parse", lambda text, *_, **__: parsed.append(text) or [])
     (finding,) = lint("a\n" * 500_000)
     assert finding[0] == "sshd:None" and "more than 20000 lines" in finding[2]
     assert parsed == []
@@ -294,7 +300,7 @@ def test_a_service_without_any_line():
 
 
 def test_a_service_that_is_not_there():
-    (finding,) = views.lint("sshd", confdirs=[ETC], libpam=OLD, files={})
+    (finding,) = _pam_lint.lint("sshd", confdirs=[ETC], libpam=OLD, files={})
     assert (finding["file"], finding["remedy"]) == (None, "Put a file there; until then every call of it fails.")
 
 
@@ -329,7 +335,7 @@ def test_findings_come_as_the_lines_do():
 def test_another_nodes_libpam(tmp_path):
     (tmp_path / "a.so").touch()
     libpam = {**OLD, "confdirs": [ETC], "module_dirs": [str(tmp_path)]}
-    (finding,) = views.lint("x", libpam=libpam, files={f"{ETC}/x": "auth required a.so\nauth required b.so\n"})
+    (finding,) = _pam_lint.lint("x", libpam=libpam, files={f"{ETC}/x": "auth required a.so\nauth required b.so\n"})
     assert f"there is no b.so in {tmp_path}" in finding["finding"]
 
 
@@ -344,13 +350,17 @@ class Counted(dict):
 
 
 @pytest.mark.parametrize("control", ["requisite", "[success=900 default=ignore]", "[success=2 default=die]"])
-@pytest.mark.parametrize("look", [views.lint, lambda *service, **reading: views.diagram(*service, "auth", **reading)])
+@pytest.mark.parametrize(
+    "look", [_pam_lint.lint, lambda *service, **reading: _pam_show.diagram(*service, "auth", **reading)]
+)
 def test_the_work_grows_as_the_stack_does(look, control, monkeypatch):
-    def expand(*args, **kwargs):
-        found = pam_stack.expand(*args, **kwargs)
+    expand = _pam_expand.expand
+
+    def counted(*args, **kwargs):
+        found = expand(*args, **kwargs)
         return {**found, "types": {type_: list(map(Counted, stack)) for type_, stack in found["types"].items()}}
 
-    monkeypatch.setitem(MODULES.salt, "pam_stack.expand", expand)
+    monkeypatch.setattr(_pam_expand, "expand", counted)
     Counted.looks = 0
     look("x", confdirs=[ETC], libpam=OLD, files={f"{ETC}/x": f"auth {control} a.so\n" * 1000})
     assert Counted.looks < 100_000
@@ -394,7 +404,7 @@ def stacks(draw):
         actions = [draw(st.sampled_from(ACTIONS)) for _ in range(CODES)]
         actions = [actions[0]] * 6 + [actions[1]] * 19 + [actions[2]] * 7
         always = {"call": draw(st.sampled_from(ANSWERS))} if kind == "module" and draw(st.booleans()) else {}
-        handlers.append({"kind": kind, "level": level, "actions": actions, "always": always})
+        handlers.append({"kind": kind, "level": level, "actions": actions, "always": always, "paired": True})
     return handlers
 
 
@@ -439,7 +449,7 @@ def dispatched(handlers, answers):
 
 
 def handler(kind, level, action):
-    return {"kind": kind, "level": level, "actions": [action] * 32, "always": {}}
+    return {"kind": kind, "level": level, "actions": [action] * 32, "always": {}, "paired": True}
 
 
 # A jump out of a substack counts as bad, so that the done after it does not stop.
@@ -457,7 +467,6 @@ def test_no_reachable_line_is_called_unreachable(handlers):
     ran = set()
     for answers in itertools.product(range(CODES), repeat=len(handlers)):
         ran |= dispatched(handlers, answers)
-    for type_ in ("account", "auth"):
-        assert ran <= views._reachable(handlers, type_)
-    if all("reset" not in handler["actions"] for handler in handlers):
-        assert ran == views._reachable(handlers, "account")
+    expanded = {"types": dict.fromkeys(("account", "auth"), handlers), "libpam": OLD}
+    assert ran <= _pam_search.reachable(expanded, "auth")
+    assert ran == _pam_search.reachable(expanded, "account")
