@@ -92,6 +92,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"session_remove": ["pam_systemd"]}}, "session_remove", "pam_systemd", "PAM module"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
+        ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
         ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
         (
             {"partitions": {"gpu": {"nodes": "*", "settings": {"modus": 1}}}},
