@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import _pam_prove
-
 import _pam_edit
 import _pam_grammar
 import _pam_libpam
+import _pam_prove
 from _pam_errors import PamError, PamUsageError
 from _pam_expand import Content, Files
 
@@ -54,7 +53,7 @@ def plan(
     changes = [_file(spec, disk, marker).wanted(replace) for spec in files]
     pending = _pending(changes)
     _refuse_missing(pending)
-    _prove(policy or [], pending)
+    prove(policy or [], pending)
     return changes
 
 
@@ -364,8 +363,10 @@ def _missing(line: _Naming, goes: bool) -> str:
 # What is proven
 
 
-def _prove(policy: list[dict], pending: list[Change]) -> None:
-    """Every scenario holds for the new files, and what also held before holds after each single write."""
+def prove(policy: list[dict], pending: list[Change]) -> None:
+    """
+    Raise PamError unless every scenario holds for the new files, and what also held before, after each single write.
+    """
     if not policy:
         return
     final = _pam_prove.prove(policy, files=_overlay(pending))

@@ -1,13 +1,14 @@
 """
 Read, edit and explain PAM configuration exactly as libpam reads it.
 
-What a stack *says*: text in, text out. Nothing here evaluates a stack or writes a file. There are five files of it:
+What a stack *says*: text in, text out. What it *decides* is :py:mod:`pam_verdict <salt.modules.pam_verdict>`. Nothing
+here evaluates a stack or writes a file.
 
-- pam_stack: the grammar; a file's text becomes entries and, byte for byte, a text again
-- pam_stack_edit: selecting lines and changing them
-- pam_stack_expand: this node's files and libpam, and what ``pam_start`` makes of includes and substacks
-- pam_stack_views: a stack as a table and as a picture, and what is wrong with it
-- pam_stack_files: which files have to be written for a set of them to be as wanted, and whether they may be
+- :py:func:`parse`, :py:func:`read` and :py:func:`find` give the entries of a text or a file
+- :py:func:`edit` changes a text and leaves every other byte alone
+- :py:func:`expand` follows includes and substacks as ``pam_start`` does; :py:func:`libpam` is this node's libpam
+- :py:func:`show`, :py:func:`diagram` and :py:func:`lint` show a stack to people, and what is wrong with it
+- :py:func:`plan` and :py:func:`plan_back` compute and prove a set of files before any of them is written
 
 The behaviour is that of ``libpam/pam_handlers.c`` and ``libpam/pam_misc.c`` of Linux-PAM (:manpage:`pam.conf(5)`
 describes it; where the two differ the library is followed), with Debian's ``@include`` where the library has it.
@@ -15,283 +16,52 @@ describes it; where the two differ the library is followed), with Debian's ``@in
 Text is ``str``; bytes that are not UTF-8 are surrogate escapes, so they go out as they came in.
 """
 
-import functools
-import itertools
-import re
-import string
+from __future__ import annotations
 
-from salt.exceptions import CommandExecutionError
-from salt.utils.versions import compare
+import os
+from typing import Any
 
-# --- what libpam's words mean ---
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-TYPES = ("auth", "account", "password", "session")
+import _library
 
-# By libpam's number (security/_pam_types.h).
-RETURN_CODES = (
-    *("success", "open_err", "symbol_err", "service_err", "system_err", "buf_err", "perm_denied", "auth_err"),
-    *("cred_insufficient", "authinfo_unavail", "user_unknown", "maxtries", "new_authtok_reqd", "acct_expired"),
-    *("session_err", "cred_unavail", "cred_expired", "cred_err", "no_module_data", "conv_err", "authtok_err"),
-    *("authtok_recover_err", "authtok_lock_busy", "authtok_disable_aging", "try_again", "ignore", "abort"),
-    *("authtok_expired", "module_unknown", "bad_item", "conv_again", "incomplete"),
-)
+_library.renew(os.path.dirname(__file__))
 
-# By the negative of libpam's number; the next, -6, means "not set".
-ACTIONS = ("ignore", "ok", "done", "bad", "die", "reset")
+import _pam_edit
+import _pam_errors
+import _pam_expand
+import _pam_grammar
+import _pam_libpam
+import _pam_lint
+import _pam_plan
+import _pam_show
+import file_transaction
+from _pam_expand import Content
+from _pam_grammar import Entry, Libpam
+from _pam_plan import MARKER, Change
 
-CONTROLS = {
-    "required": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "bad"},
-    "requisite": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "die"},
-    "sufficient": {"success": "done", "new_authtok_reqd": "done", "default": "ignore"},
-    "optional": {"success": "ok", "new_authtok_reqd": "ok", "default": "ignore"},
-}
-INCLUDES = ("include", "substack")
+# For people: half as long as Salt's nested output, and what a terminal would take for a command is escaped. It is data
+# all the same, for --out=json and in Python.
+__outputter__ = {"lint": "yaml"}
 
-_ALL_BAD = ["bad"] * len(RETURN_CODES)
-_INT_MAX = 2**31 - 1
-_PAIR = re.compile(
-    rf"[ \t-\r]*(?:({'|'.join(RETURN_CODES)}|default)[ \t-\r]*=[ \t-\r]*(?:({'|'.join(ACTIONS)})|([0-9]+))|\Z)"
-)
-# libpam compares in ASCII: a Kelvin sign is not a k to it.
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_raising = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
 
 
-@functools.lru_cache(maxsize=16)
-def _is_old(version):
-    """Up to 1.5.3 libpam read lines through a buffer of 1024 bytes; 1.6.0 replaced all of that."""
-    return compare(version, "<", "1.6")
-
-
-@functools.lru_cache(maxsize=1024)
-def _control(written, old):
-    """The 32 actions of a control word, and what is wrong with it, if anything."""
-    word = _unescape(_WORD.search(written))
-    if table := CONTROLS.get(word.translate(_LOWER)):
-        return [table.get(code, table["default"]) for code in RETURN_CODES], None
-    actions = dict.fromkeys(RETURN_CODES)
-    position = 0
-    while position < len(word):
-        pair = _PAIR.match(word, position)
-        if not pair:
-            return _ALL_BAD, f"cannot be read from {word[position:]!r} on, so every answer counts as bad"
-        code, action, digits = pair.groups()
-        if digits:
-            action, problem = _jump(digits, old)
-            if problem:
-                return _ALL_BAD, f"{problem}, so every answer counts as bad"
-        for name in actions if code == "default" else [code] if code else []:
-            if code != "default" or actions[name] is None:
-                actions[name] = action
-        position = pair.end()
-    return [action or "bad" for action in actions.values()], None
-
-
-def _jump(digits, old):
-    """A jump as libpam counts it: (N or an action, problem)."""
-    # 2**32 divides 10**32, so where libpam wraps, the last 32 digits decide.
-    number = int(digits[-32:])
-    if not old and (number > _INT_MAX or digits[:-32].strip("0")):
-        return None, f"jump {digits} is larger than libpam counts"
-    wrapped = (number + 2**31) % 2**32 - 2**31
-    if wrapped == 0:
-        return None, f"jump {digits} goes nowhere"
-    if -len(ACTIONS) <= wrapped < 0:
-        return (*ACTIONS, None)[-wrapped], None
-    return wrapped, None
-
-
-def _names_nothing(module):
-    """libpam aborts on a module or substack whose base name is empty up to its last dot, or ``?``."""
-    base = module.rpartition("/")[2]
-    return (base.rpartition(".")[0] if "." in base else base) in ("", "?")
-
-
-# --- grammar: from text to entries ---
-
-# Each line of a text, and the words of a common one: a comment, an empty line, a rule or an @include of plain words.
-# These are printable ASCII without \ [ #; only a control may have brackets, with a = in them, so that it is no keyword.
-# A name ends in a letter, a digit or _, then perhaps .so, so it does name something. Thus libpam reads what one sees.
-# What is not common takes the slow, exact path. An empty alternative is a question mark, only faster.
-_LINES = re.compile(
-    rf"""(
-    \#.*\n | \n |
-    -? (?: ({"|".join(TYPES)}) [ \t]+ ([a-z]+ | \[[a-z0-9_ \t]*=[a-z0-9_= \t]*\]) | @include ) [ \t]+
-    ([a-zA-Z0-9_/-]* [a-zA-Z0-9_] (?:\.so|)) ([ \t] [\t !"$-Z\]-~]*|) (?:\#.*|) $ \n? |
-    .+\n?
-    )""",
-    re.VERBOSE | re.MULTILINE,
-)
-_COMMON_LENGTH = 255  # at most four bytes a character, so below the old buffer's size
-
-_WORD = re.compile(r"\[((?:\\\]|[^\]])*)\]?|([^ \t\n]+)")
-_BLANKS = " \t\n"
-_OLD_BUFFER = 1023
-
-_FATAL = {
-    "unfinished": "the file ends in a continuation, so libpam aborts",
-    "endless": "a continued line fills libpam's buffer to the last byte, so libpam never returns from it",
-}
-
-
-def _unescape(word):
-    """What libpam takes a word to be: a bracketed one loses its brackets, and ``\\]`` in it is ``]``."""
-    return word[2] if word[1] is None else word[1].replace("\\]", "]")
-
-
-def _old_piece(text, position, used):
-    """Where one read of the old libpam ends: after the newline, or where its buffer is full."""
-    end = text.find("\n", position) + 1 or len(text)
-    room = _OLD_BUFFER - used
-    if (end - position) * 4 > room:
-        for index in range(position, end):
-            room -= _width(text[index])
-            if room <= 0:
-                return index + 1
-    return end
-
-
-def _width(character):
-    """Bytes of a character in the file."""
-    if character < "\x80" or "\udc80" <= character <= "\udcff":
-        return 1
-    return 2 if character < "\u0800" else 3 if character < "\U00010000" else 4
-
-
-def _assemble_old(text, position):
+@_raising
+def parse(text: str, libpam: Libpam | None = None, conf: bool = False) -> list[Entry]:
     """
-    One logical line as libpam up to 1.5.3 reads it: (pieces, end, one of _FATAL or None).
-
-    A piece is (where it starts in the text, what it adds to the line). No pieces: libpam skips this line.
-    """
-    pieces, used = [], 0
-    while position < len(text):
-        if used >= _OLD_BUFFER:
-            return pieces, len(text), "endless"
-        end = _old_piece(text, position, used)
-        seen = text[position:end].partition("\0")[0]
-        body = seen.lstrip(_BLANKS)
-        if not body or body[0] == "#":
-            if not pieces:
-                return [], end, None
-            position = end
-            continue
-        before, comment, _ = seen.partition("#")
-        stripped = before.rstrip(_BLANKS)
-        if comment or not stripped.endswith("\\"):
-            pieces.append((position, before))
-            return pieces, end, None
-        pieces.append((position, stripped[:-1] + " "))
-        used += sum(map(_width, pieces[-1][1]))
-        position = end
-    return pieces, position, "unfinished"
-
-
-def _assemble_new(text, position):
-    """One logical line as libpam from 1.6.0 reads it; the result is that of ``_assemble_old``."""
-    pieces, started, ended = [], False, False
-    while position < len(text):
-        end = text.find("\n", position) + 1 or len(text)
-        line = text[position:end]
-        stripped = line.rstrip(_BLANKS)
-        if continued := stripped.endswith("\\"):
-            line = stripped[:-1] + " "
-        body = line.lstrip(" \t")
-        before, comment, _ = body.partition("\0")[0].partition("#")
-        if not ended and (started or before.strip(_BLANKS)):
-            pieces.append((position + len(line) - len(body), before))
-        started = started or bool(body)
-        ended = ended or "\0" in body
-        position = end
-        if comment or not continued:
-            return pieces, end, None
-    return pieces, position, "unfinished"
-
-
-class _Line:
-    """A logical line: what libpam makes of it, its words, and where in the text they stand."""
-
-    def __init__(self, text, position, old):
-        pieces, self.end, self.fatal = (_assemble_old if old else _assemble_new)(text, position)
-        self.text = "".join(piece for _, piece in pieces)
-        self.words = list(_WORD.finditer(self.text))
-        self._pieces = pieces
-
-    def place(self, offset):
-        """The place in the text of an offset in this line."""
-        for start, piece in self._pieces:
-            if offset < len(piece):
-                return start + offset
-            offset -= len(piece)
-        return self.end
-
-
-def _interpret(line, debian, conf):
-    """What libpam takes a logical line for, as the fields of an entry."""
-    if line.fatal:
-        return {"kind": "invalid", "fatal": line.fatal, "reason": _FATAL[line.fatal]}
-    words, entry = iter(line.words), {"kind": "invalid"}
-    if conf:
-        entry["service"] = _unescape(next(words)).translate(_LOWER)
-    first = next(words, None)
-    name = "" if first is None else _unescape(first)
-    entry["silent"] = name.startswith("-")
-    name = name.translate(_LOWER).removeprefix("-")
-    entry["type"] = name if name in TYPES else None
-    at_include = debian and name == "@include"
-    if at_include:
-        entry["control"] = name
-    else:
-        control = next(words, None)
-        keyword = "" if control is None else _unescape(control).translate(_LOWER)
-        entry["control"] = keyword if keyword in INCLUDES else control and control[0]
-    includes = at_include or entry["control"] in INCLUDES
-    named = next(words, None)
-    named = named and _unescape(named)
-    if includes:
-        entry["target"] = named
-    else:
-        entry["module"] = named
-        entry["args"] = [_unescape(word) for word in words]
-    if named is not None and not at_include and entry["control"] != "include" and _names_nothing(named):
-        entry["fatal"] = "nameless"
-    if first is None:
-        entry["reason"] = "there is no type"
-    elif entry["type"] is None and not at_include:
-        entry["reason"] = f"{_unescape(first)!r} is not a type; the types are {', '.join(TYPES)}"
-    elif entry["control"] is None:
-        entry["reason"] = "there is no control"
-    elif named is None:
-        entry["reason"] = f"{entry['control']} names no file" if includes else "there is no module"
-    elif "fatal" in entry:
-        entry["reason"] = f"{named!r} names no {'file' if includes else 'module'}, so libpam aborts"
-    else:
-        entry["kind"] = "include" if includes else "rule"
-    return entry
-
-
-def _exact_entry(text, position, libpam, conf):
-    """The entry that starts at a position, by libpam's own way of reading: (its fields, end)."""
-    line = _Line(text, position, _is_old(libpam["version"]))
-    if not line.words and not line.fatal:
-        return {"kind": "comment" if text[position : line.end].strip(_BLANKS) else "blank"}, line.end
-    return _interpret(line, libpam["debian"], conf), line.end
-
-
-def parse(text, libpam=None, conf=False):
-    """
-    Return the entries of a PAM file, in order.
+    Return the entries of a PAM file's text, in order.
 
     text
-        The file's text. Joining the entries' ``text`` gives it back, whatever it is.
-
+        The file's text.
     libpam
         The libpam to read as, such as ``{"version": "1.5.2", "debian": true}``; this node's by default. It matters only
         for ``@include``, NULs, lines of 1024 bytes and more, and a blank or comment line after a continuation.
-
     conf
         Read as ``pam.conf``, whose lines begin with a service.
 
-    An entry is a dictionary with ``text``, ``line`` (the first line's number) and ``kind``:
+    Returns a list of dictionaries. Joining their ``text`` gives the text back, whatever it is. Each has ``text``,
+    ``line`` (the first line's number) and ``kind``:
 
     ========  =========================================================================================
     kind      further keys
@@ -309,141 +79,421 @@ def parse(text, libpam=None, conf=False):
 
     With ``conf`` also ``service``, in lower case.
 
-    .. versionadded:: 1.0.0
+    Raises CommandExecutionError if ``libpam`` is not given where it matters, and this node has none.
+
+    Source: ``_assemble_line`` in ``libpam/pam_misc.c`` or ``libpam/pam_line.c``, ``_pam_parse_conf_file`` in
+    ``libpam/pam_handlers.c``.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-call pam_stack.parse 'account required pam_unix.so'
-    """
-    entries, starts = [], []
-    longest = -1 if conf else _COMMON_LENGTH
-    lines = _LINES.findall(text)
-    numbered = enumerate(lines, 1)
-    for number, found in numbered:
-        line = found[0]
-        # The common kinds, built here: one more call for each line would take a tenth of the time.
-        if len(line) <= longest:
-            if line[0] == "#":
-                entries.append({"text": line, "line": number, "kind": "comment"})
-                continue
-            if line == "\n":
-                entries.append({"text": line, "line": number, "kind": "blank"})
-                continue
-            _, type_, control, name, args = found
-            if type_ and control not in INCLUDES:
-                entries.append(
-                    {
-                        "text": line,
-                        "line": number,
-                        "kind": "rule",
-                        "type": type_,
-                        "silent": line[0] == "-",
-                        "control": control,
-                        "module": name,
-                        "args": args.split(),
-                    }
-                )
-                continue
-            if name and (type_ or (libpam := libpam or __salt__["pam_stack.libpam"]())["debian"]):
-                entries.append(
-                    {
-                        "text": line,
-                        "line": number,
-                        "kind": "include",
-                        "type": type_ or None,
-                        "silent": line[0] == "-",
-                        "control": control or "@include",
-                        "target": name,
-                    }
-                )
-                continue
-        # By libpam's own steps, until an entry ends where a line does.
-        libpam = libpam or __salt__["pam_stack.libpam"]()
-        starts = starts or [0, *itertools.accumulate(len(line) for line, *_ in lines)]
-        position = starts[number - 1]
-        while position < starts[number]:
-            fields, end = _exact_entry(text, position, libpam, conf)
-            entries.append({"text": text[position:end], "line": number, **fields})
-            position = end
-            while position > starts[number]:
-                number, _ = next(numbered)
-    return entries
-
-
-def render(entries):
-    """
-    Return the text of entries, as :py:func:`parse` gave them.
 
     .. versionadded:: 1.0.0
+    """
+    return _pam_grammar.parse(text, libpam, conf)
+
+
+@_raising
+def find(text: str | list[Entry], **selector: Any) -> list[Entry]:
+    """
+    Return the entries of a PAM file that a selector matches. Comments never match.
+
+    text
+        The file's text, or its entries.
+    selector
+        One or more of these; all of them must match.
+
+        ===========  =====================================================================================
+        ``type``     ``auth``, ``account``, ``password`` or ``session``
+        ``control``  the control; blanks, and the case of a keyword, make no difference
+        ``module``   the module; ``pam_unix.so`` also finds ``/lib/security/pam_unix.so``
+        ``target``   the file that an ``include``, ``substack`` or ``@include`` names
+        ``args``     arguments the rule must have, in any order; a list, or text as in a PAM file
+        ===========  =====================================================================================
+
+    Returns entries as :py:func:`parse` does.
+
+    Raises SaltInvocationError if the selector is not understood.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call pam_stack.render '[{"text": "account required pam_unix.so\\n"}]'
-    """
-    return "".join(entry["text"] for entry in entries)
-
-
-def words(text):
-    """
-    Return the words in a text, such as a rule's arguments, as libpam takes them: a bracketed one without its brackets.
+        salt-call pam_stack.find 'account required pam_unix.so' type=account module=pam_unix.so
 
     .. versionadded:: 1.0.0
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call pam_stack.words 'debug [a b]'
     """
-    return [_unescape(word) for word in _WORD.finditer(text)]
+    # Salt passes what it knows of the caller as well.
+    return _pam_edit.find(text, **{key: value for key, value in selector.items() if not key.startswith("__")})
 
 
-def places(line, libpam=None):
+@_raising
+def edit(text: str, changes: list[dict[str, Any]], libpam: Libpam | None = None) -> str:
     """
-    Return the words of a line as they are written, brackets and all, each with where in the line it begins and ends:
-    ``[[word, start, end]]``. Nothing of a comment is a word, and a continuation is a blank.
+    Return the text of a PAM file with changes made to it, one after the other.
 
-    line
-        The text of one entry of :py:func:`parse`.
+    Every byte that no change asks for stays. A new line is written as its neighbours are: indentation, columns, tabs,
+    line end. What is in place already is left as it is, so applying changes again changes nothing.
 
+    text
+        The file's text.
+    changes
+        A list of dictionaries, each one change. A selector is what :py:func:`find` takes, and must match one line,
+        unless said otherwise.
+
+        =====================================================  ======================================================
+        change                                                 what it does
+        =====================================================  ======================================================
+        ``insert: LINE`` with ``before: SELECTOR``,            puts the rule or include there. Where it is in the file
+        ``after: SELECTOR``, ``at: first`` or ``at: last``     it is moved and rewritten, never doubled. ``first`` and
+        (of its type)                                          ``last`` count an ``@include`` as a line of every type
+        ``match: SELECTOR`` with it                            which line counts as the one to insert; by default that
+                                                               of the same type and module, for an include of the same
+                                                               type, control and target
+        ``replace: SELECTOR``, ``with: LINE``                  gives the line other words
+        ``set_control: SELECTOR``, ``to: CONTROL``             sets the control
+        ``set_args: SELECTOR``, ``to: ARGS``                   sets all arguments, in this order
+        ``add_args: SELECTOR``, ``args: ARGS``                 adds arguments at the end; ``name=value`` replaces the
+                                                               value of ``name`` where it stands
+        ``remove_args: SELECTOR``, ``args: ARGS``              removes arguments; ``name`` also removes ``name=value``
+        ``remove: SELECTOR``                                   removes every line that matches
+        ``jumps: shorten`` with it                             jumps of the lines above go on landing where they did
+        ``comment_out: SELECTOR``                              comments out every line that matches
+        ``uncomment: SELECTOR``                                makes the one commented line that matches a rule again
+        ``retarget: {from: FILE, to: FILE, type: TYPE}``       changes the file in every ``include``, ``substack`` and
+                                                               ``@include`` that names it; ``type`` may be left out
+        =====================================================  ======================================================
+
+        ``ARGS`` is a list of words, or text as it stands in a PAM file. ``missing: ok`` lets ``remove``,
+        ``comment_out`` and ``retarget`` find nothing; ``remove`` needs it where the changes are applied again.
     libpam
         As for :py:func:`parse`.
 
-    .. versionadded:: 1.0.0
+    Returns the new text.
+
+    Raises CommandExecutionError, with the lines, if a selector matches no line, or several where one is meant. Raises
+    SaltInvocationError if a change is not understood.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call pam_stack.places 'account required pam_unix.so'
-    """
-    if len(line) <= _COMMON_LENGTH and not ("\\" in line or "\0" in line or "\n" in line[:-1]):
-        # No libpam reads on from here, so offsets in what it reads are places in the text.
-        return [[word[0], *word.span()] for word in _WORD.finditer(line.partition("#")[0])]
-    read = _Line(line, 0, _is_old((libpam or __salt__["pam_stack.libpam"]())["version"]))
-    return [[word[0], read.place(word.start()), read.place(word.end() - 1) + 1] for word in read.words]
-
-
-def actions(control, libpam=None):
-    """
-    Return what a control makes of each of the 32 return codes, in libpam's order: ``ignore``, ``ok``, ``done``,
-    ``bad``, ``die``, ``reset`` or how many lines to jump.
-
-    A control with an error raises ``CommandExecutionError``; libpam then counts every answer as bad, success included.
+        salt-call pam_stack.edit 'account required pam_unix.so' \\
+            '[{"insert": "account required pam_nologin.so", "before": {"type": "account", "module": "pam_unix.so"}}]'
 
     .. versionadded:: 1.0.0
+    """
+    return _pam_edit.edit(text, changes, libpam)
+
+
+@_raising
+def read(path: str, libpam: Libpam | None = None, files: dict[str, Content] | None = None) -> list[Entry]:
+    """
+    Return the entries of the PAM file at a path.
+
+    path
+        The file. A ``pam.conf`` is read with its service column, and a directory as an empty file, as in libpam.
+    libpam, files
+        As for :py:func:`expand`.
+
+    Returns entries as :py:func:`parse` does.
+
+    Raises CommandExecutionError if the file cannot be read, and SaltInvocationError if an argument is not what it may
+    be.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call pam_stack.actions '[success=1 default=ignore]'
+        salt-call pam_stack.read /etc/pam.d/sshd
+
+    .. versionadded:: 1.0.0
     """
-    found, problem = _control(control, _is_old((libpam or __salt__["pam_stack.libpam"]())["version"]))
-    if problem:
-        raise CommandExecutionError(f"{control} {problem}")
-    return dict(zip(RETURN_CODES, found))
+    return _pam_expand.read(path, libpam, files)
+
+
+@_raising
+def libpam() -> dict[str, Any]:
+    """
+    Return what this node's libpam is. All of it is found in the library's binary.
+
+    Returns a dictionary: ``version``, the release from which on libpam behaves as this one does (1.1.0, 1.2.0, 1.4.0,
+    1.5.0 or 1.6.0), not the package's; ``debian`` (it knows ``@include``); ``confdirs`` (the directories it reads, in
+    order); and ``module_dirs``.
+
+    Raises CommandExecutionError if there is no libpam.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.libpam
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_libpam.libpam()
+
+
+@_raising
+def expand(
+    service: str,
+    confdirs: str | list[str] | None = None,
+    libpam: Libpam | None = None,
+    files: dict[str, Content] | None = None,
+    strict: bool = True,
+) -> dict[str, Any]:
+    """
+    Return the handlers libpam would run for a service, includes and substacks followed, as ``pam_start`` builds them.
+
+    service
+        The service's name. What follows the last ``/`` counts, in lower case.
+    confdirs
+        The directories to read, in search order, or the only one; by default those of ``libpam`` or, where it has none,
+        of this node's. ``pam.conf`` beside the first of them is read where none of them exists.
+    libpam
+        The libpam to read as, such as ``{"version": "1.5.2", "debian": false}`` or what :py:func:`libpam` gives on
+        another node; this node's by default, also of ``version`` and ``debian`` alone.
+    files
+        Files that are not yet written, laid over those that are: ``{path: text}``, ``{path: null}`` for a file that is
+        not there, ``{path: {"link": target}}`` for a link.
+    strict
+        Raise where the handlers cannot be said. If false, the places are ``refused`` in the result, and the rest of the
+        files is read without them.
+
+    Returns a dictionary:
+
+    ``abort``
+        Why ``pam_start`` itself fails (``file``, ``line``, ``reason``), or none.
+    ``types``
+        For each facility its handlers, in order.
+    ``from``
+        For each facility the service whose handlers those are, ``other`` where the service has none, or none.
+    ``opened``
+        The files that were read, in order, also those that gave no handler.
+    ``refused``
+        Where the handlers cannot be said, which is nowhere if ``strict``: a list of dictionaries with ``file``,
+        ``line``, ``reason`` and ``kind``: ``unreadable``, ``special`` (no regular file), ``large`` (over 1 MiB),
+        ``nameless`` and ``unset`` (libpam goes on with memory it never set, because a module or substack has no name,
+        or an ``@include`` that fails is the first line), ``circle`` or ``long`` (too many lines; there it ends).
+    ``confdirs``, ``libpam``
+        What was read, and as which libpam.
+
+    A handler is a dictionary: ``kind`` (``module``, ``must_fail`` or ``substack``), ``level`` (0 at the top), ``type``,
+    ``silent``, ``control`` (as written), ``actions`` (for each of the 32 return codes ``ignore``, ``ok``, ``done``,
+    ``bad``, ``die``, ``reset`` or how many handlers to jump; a negative number, which only a libpam before 1.6.0 can
+    come to, jumps none and fails), ``module``, ``args``, ``always`` (what ``pam_permit.so`` and ``pam_deny.so`` answer
+    to each call; empty for all others), ``file``, ``line``, ``reason`` (why it must fail), ``fault`` (what is wrong
+    with the file that it includes: ``unnamed``, ``missing``, ``deep`` or ``given up``) and ``paired`` (false where
+    ``setcred`` and ``close_session`` lack it).
+
+    Raises CommandExecutionError if ``strict`` and the handlers cannot be said: a libpam before 1.6.0 would follow files
+    that include each other without end, a service comes to more than 20,000 lines to read or to run, or a file may not
+    be read. The exception has ``kind``, ``file`` and ``line`` as ``refused`` has them. Raises SaltInvocationError if an
+    argument is not what it may be.
+
+    Source: ``_pam_init_handlers`` in ``libpam/pam_handlers.c``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.expand sshd
+        salt-call pam_stack.expand sshd files='{"/etc/pam.d/sshd": "account required pam_deny.so"}'
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_expand.expand(service, confdirs, libpam, files, strict)
+
+
+@_raising
+def show(
+    service: str,
+    type: str | None = None,
+    confdirs: str | list[str] | None = None,
+    libpam: Libpam | None = None,
+    files: dict[str, Content] | None = None,
+) -> str:
+    """
+    Return a service's effective stack as a table: every line libpam runs, includes and substacks followed, with the
+    file and line it comes from.
+
+    service
+        As for :py:func:`expand`.
+    type
+        Only this of ``auth``, ``account``, ``password`` and ``session``.
+    confdirs, libpam, files
+        As for :py:func:`expand`.
+
+    Returns text. The lines of a substack are indented. A line libpam cannot use is marked with ``!`` and the reason.
+    Characters that cannot be printed are escaped.
+
+    Raises CommandExecutionError if libpam cannot start the service, and SaltInvocationError if an argument is not what
+    it may be.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.show sshd
+        salt-call pam_stack.show sshd account
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_show.show(service, type, confdirs, libpam, files)
+
+
+@_raising
+def diagram(
+    service: str,
+    type: str,
+    format: str = "mermaid",
+    confdirs: str | list[str] | None = None,
+    libpam: Libpam | None = None,
+    files: dict[str, Content] | None = None,
+) -> str:
+    """
+    Return a picture of a service's stack of one type, as text for Mermaid or Graphviz: each line a box, each way from
+    it an arrow with the answers that take it, each substack a frame.
+
+    service
+        As for :py:func:`expand`.
+    type
+        ``auth``, ``account``, ``password`` or ``session``.
+    format
+        ``mermaid`` or ``dot``.
+    confdirs, libpam, files
+        As for :py:func:`expand`.
+
+    Returns text. An arrow for ``done`` holds where nothing has failed before; a stack that has failed goes on to the
+    next line. Characters that cannot be printed are escaped. On the command line Salt writes the node's name above it:
+    without that line, ``salt-call pam_stack.diagram sshd account format=dot | tail -n +2 | dot -Tsvg`` draws it.
+
+    Raises CommandExecutionError if libpam cannot start the service, and SaltInvocationError if an argument is not what
+    it may be.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.diagram sshd account
+        salt-call pam_stack.diagram sshd auth format=dot
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_show.diagram(service, type, format, confdirs, libpam, files)
+
+
+@_raising
+def lint(
+    service: str,
+    confdirs: str | list[str] | None = None,
+    libpam: Libpam | None = None,
+    files: dict[str, Content] | None = None,
+) -> list[dict[str, Any]]:
+    """
+    Return what is surely or probably wrong with a service's files.
+
+    It finds lines libpam cannot use, controls with an error, jumps out of the stack or into another file's lines, lines
+    that no answer leads to, missing modules and files, a ``-`` that does not do what it seems to, carriage returns,
+    lines and nested files that libpam reads differently before and from 1.6.0 on, an ``ignore`` that counts as a grant,
+    files that include each other or may not be read, a service without any line, and included files that are outside
+    the directories libpam reads. It looks at every file that ``pam_start`` opens, ``other`` among them. A line with
+    pam_deny.so that nothing leads to is no finding: it stands there as a fence.
+
+    service
+        As for :py:func:`expand`.
+    confdirs, libpam, files
+        As for :py:func:`expand`. Modules are looked for in ``libpam``'s ``module_dirs``, and not at all where it has
+        none.
+
+    Returns a list of dictionaries, in the order in which libpam reads the files: ``file``, ``line`` (none where a whole
+    file is meant, and no file where there is none), ``severity`` (``error`` or ``warning``), ``finding`` and
+    ``remedy``. The command line shows them as YAML; ``--out=json`` has them for programs.
+
+    Raises SaltInvocationError if an argument is not what it may be.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.lint sshd
+        salt-call --out=json pam_stack.lint sshd
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_lint.lint(service, confdirs, libpam, files)
+
+
+@_raising
+def plan(
+    files: list[dict], policy: list[dict] | None = None, marker: str = MARKER, replace: bool = False
+) -> list[Change]:
+    """
+    Return what has to be written for these files to be as described. Changes nothing.
+
+    files
+        In the order in which they are written. Each is a mapping with ``path`` and
+
+        - ``contents``: the whole text, below the marker line; or
+        - ``source``: a file of the search order (``common-session``) that it is derived from at every run; or
+        - ``link``: the target of a symbolic link; or
+        - ``block``: lines that come first in a file such as access.conf(5), ahead of all that others wrote there; or
+        - none of these: the file itself is edited. Where only a vendor directory has it, its copy is.
+
+        and, unless it is a link, ``changes``: edits in the form of :py:func:`edit`.
+    policy
+        Scenarios for :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` that the new files have to meet,
+        laid over the rest of the node's PAM configuration: all of them after the last write. A scenario that holds
+        before the first write also has to hold after each single one. One that does not hold before comes to hold with
+        some write; what it is until then is not asked.
+    marker
+        The first line of each file with ``contents`` or ``source``. A file without it is somebody else's.
+    replace
+        Whether such a file of somebody else's is replaced.
+
+    Returns ``[{"path", "before", "after"}]``, in the order of the files, as :py:func:`file_transaction.commit
+    <salt.modules.file_transaction.commit>` takes it. A path that stays as it is, is among them.
+
+    Raises CommandExecutionError, saying why and what to do, if a file cannot become what it should be, if the policy
+    would not hold, and if a line of any PAM file would name a file that is not there, unless it does so already.
+    Raises SaltInvocationError if files, changes or a policy are not understood.
+
+    Source: pam.d(5), ``libpam/pam_handlers.c`` of Linux-PAM.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.plan '[{path: /etc/pam.d/sshd,
+            changes: [{insert: account required pam_access.so, at: last}]}]'
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_plan.plan(files, policy, marker, replace, disk=file_transaction)
+
+
+@_raising
+def plan_back(files: list[dict], marker: str = MARKER) -> list[Change]:
+    """
+    Return what has to be written for what :py:func:`plan` planned to be taken back, in the opposite order. Changes
+    nothing.
+
+    files, marker
+        As for :py:func:`plan`. Files with ``contents`` or ``source`` and links go, in so far as they are still ours. A
+        file that was edited gets the opposite edits; a copy of a vendor's file goes if nobody else has changed it.
+
+    Returns what :py:func:`plan` does.
+
+    Raises what :py:func:`plan` does; CommandExecutionError also if there is no way back from an edit.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call pam_stack.plan_back '[{path: /etc/pam.d/site, contents: ""}]'
+
+    .. versionadded:: 1.0.0
+    """
+    return _pam_plan.plan_back(files, marker, disk=file_transaction)

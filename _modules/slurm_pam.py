@@ -1,24 +1,42 @@
 """
 What this node is: whether it may be closed, whether it is as it should be, and who gets in.
 
+The functions from :py:func:`version` on are what the states of the formula ask. Settings are the formula's, merged, as
+:py:func:`settings` gives them.
+
 .. versionadded:: 1.0.0
 """
 
 from __future__ import annotations
 
 import os
-import pwd
-import re
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+
+import _library
+
+_library.renew(os.path.dirname(__file__))
+
+from collections.abc import Mapping
 from typing import Any
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import _pam_errors
+import _pam_prove
+import _slurm_pam_audit
+import _slurm_pam_explain
+import _slurm_pam_jobs
+import _slurm_pam_modules
+import _slurm_pam_preflight
+import _slurm_pam_record
+import _slurm_pam_settings
+import _slurm_pam_take_back
+import _slurm_pam_wanted
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
 __outputter__ = {"prove": "yaml", "explain": "yaml"}
+
+_salts_errors = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
+
 
 # What this node's settings are
 
@@ -40,23 +58,10 @@ def settings(origins: bool = False) -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    mine = _rendered()
+    rendered = _rendered()
     if not origins:
-        return mine["settings"]
-    partitions = mine["given"].get("partitions", {})
-    layers = [
-        ("defaults.yaml", _data_file("defaults.yaml")),
-        (f"platforms.yaml:{__grains__['os_family']}", _data_file("platforms.yaml").get(__grains__["os_family"], {})),
-        ("pillar slurm_pam", mine["given"]),
-        *((f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {})) for name in mine["partitions"]),
-    ]
-    return {
-        ":".join(("slurm_pam", *path)): {
-            "value": value,
-            "from": next(source for source, layer in reversed(layers) if _has(layer, path)),
-        }
-        for path, value in _leaves(mine["settings"])
-    }
+        return rendered["settings"]
+    return _slurm_pam_settings.origins(rendered["settings"], _layers(rendered))
 
 
 def _rendered() -> dict[str, Any]:
@@ -68,41 +73,41 @@ def _rendered() -> dict[str, Any]:
     return {key: chunk[key] for chunk in mine for key in ("given", "partitions", "settings") if key in chunk}
 
 
+def _layers(rendered: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What the settings are merged from, in that order, each with what it is called."""
+    given, family = rendered["given"], __grains__["os_family"]
+    partitions = given.get("partitions", {})
+    return [
+        ("defaults.yaml", _data_file("defaults.yaml")),
+        (f"platforms.yaml:{family}", _data_file("platforms.yaml").get(family, {})),
+        ("pillar slurm_pam", given),
+        *(
+            (f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {}))
+            for name in rendered["partitions"]
+        ),
+    ]
+
+
 def _data_file(name: str) -> dict[str, Any]:
     return __salt__["slsutil.renderer"](f"salt://slurm_pam/{name}", default_renderer="yaml")
-
-
-def _leaves(mapping: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, (*path, key))
-        else:
-            yield (*path, key), value
-
-
-def _has(layer: Any, path: tuple[str, ...]) -> bool:
-    for key in path:
-        if not isinstance(layer, Mapping) or key not in layer:
-            return False
-        layer = layer[key]
-    return True
 
 
 # Whether this node may be changed
 
 
+@_salts_errors
 def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """
-    Everything that stands against applying these settings to this node: what is wrong with the settings, and where
-    nothing is, what :py:func:`slurm_pam_preflight.findings <salt.modules.slurm_pam_preflight.findings>` finds on the
-    node. Changes nothing.
+    Everything that stands against applying these settings to this node: what is wrong with the settings, and if nothing
+    is, what is found on the node. Changes nothing.
 
     given
         The pillar ``slurm_pam`` as it came; this node's where it is not given.
     settings
         The merged settings of the formula; this node's where none are given.
 
-    Returns ``{"problems": [...], "warnings": [...]}``.
+    Returns ``{"problems": [...], "warnings": [...]}``. Each text says what was found, why it matters and what to do. A
+    problem stops an apply; a warning does not.
 
     CLI Example:
 
@@ -113,14 +118,9 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
     .. versionadded:: 1.0.0
     """
     if settings is None:
-        mine = _rendered()
-        given, settings = mine["given"], mine["settings"]
-    version = __salt__["slurm_pam_preflight.slurm_version"]()
-    wrong = __salt__["slurm_pam_settings.problems"](given, settings, version)
-    if wrong:
-        return {"problems": wrong, "warnings": []}
-    found = __salt__["slurm_pam_preflight.findings"](settings)
-    return {**found, "problems": [*__salt__["slurm_pam_places.moved"](settings), *found["problems"]]}
+        rendered = _rendered()
+        given, settings = rendered["given"], rendered["settings"]
+    return _slurm_pam_preflight.preflight(given, settings)
 
 
 # Whether it stays
@@ -140,21 +140,10 @@ def confirm() -> str:
 
     .. versionadded:: 1.0.0
     """
-    if __salt__["slurm_pam_confirm.pending"]() is None:
-        taken_back = __salt__["slurm_pam_confirm.taken_back"]()
-        raise CommandExecutionError(
-            "Nothing waits to be confirmed"
-            if taken_back is None
-            else f"Too late: the last apply was taken back at {time.strftime('%F %T', time.localtime(taken_back))}"
-        )
-    __salt__["slurm_pam_confirm.disarm"]()
-    return "Confirmed: this node stays as it is"
+    return _slurm_pam_take_back.confirm()
 
 
 # Whether it is as it should be
-
-
-_FINDING = {"subject": "__id__", "result": "result", "found": "comment", "changes": "changes"}
 
 
 def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
@@ -168,7 +157,7 @@ def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
 
     Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}]}``. A finding is
     what an apply would change (``subject`` is the state's ID, ``result`` is null), or what stands in its way
-    (``result`` is false). It is the apply itself that tells, run with test=True, so that nothing can be right here and
+    (``result`` is false). It is the apply itself that tells (:py:func:`dry_run`), so that nothing can be right here and
     wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
@@ -181,25 +170,39 @@ def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    # The pillar keeps mode audit from asking for another audit.
+    told = _slurm_pam_audit.audit(dry_run(given, saltenv))
+    __context__["retcode"] = int(not told["holds"])
+    return told
+
+
+def dry_run(given: Any = None, saltenv: str = "base") -> dict[str, dict]:
+    """
+    What each state of an apply comes to with test=True: the one way in which audit and confirm ask what an apply would
+    change.
+
+    given, saltenv
+        As for :py:func:`audit`.
+
+    Raises CommandExecutionError if the states cannot be rendered.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.dry_run
+
+    .. versionadded:: 1.1.0
+    """
+    # The pillar keeps mode audit from asking for another audit, and confirm from asking again.
     pillar = {"slurm_pam_auditing": True, **({} if given is None else {"slurm_pam": given})}
-    # concurrent: an audit may be part of an apply.
+    # concurrent: this may be part of an apply.
     results = __salt__["state.sls"]("slurm_pam", saltenv=saltenv, test=True, concurrent=True, pillar=pillar)
     if not isinstance(results, dict):
         raise CommandExecutionError(f"The states cannot be rendered: {results}")
-    findings = [
-        {key: result[source] for key, source in _FINDING.items()}
-        for result in sorted(results.values(), key=lambda result: result["__run_num__"])
-        if result["result"] is not True and "requisite failed" not in result["comment"]
-    ]
-    count = len(findings)
-    summary = (
-        "This node is as it should be" if not count else f"{count} of {len(results)} states are not as they should be"
-    )
-    __context__["retcode"] = int(bool(findings))
-    return {"holds": not findings, "summary": summary, "findings": findings}
+    return results
 
 
+@_salts_errors
 def prove() -> list[dict]:
     """
     The policy of the formula and of the site, held against the PAM files as they are on this node now.
@@ -215,12 +218,12 @@ def prove() -> list[dict]:
 
     .. versionadded:: 1.0.0
     """
-    proofs = __salt__["pam_verdict.prove"](__salt__["slurm_pam_plan.stacks"]()["policy"])
+    proofs = _pam_prove.prove(wanted()["pam"]["policy"])
     __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
     return proofs
 
 
-# Who has a job here
+# Who gets in
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -240,50 +243,28 @@ def jobs() -> list[dict[str, Any]]:
 
     .. versionadded:: 1.0.0
     """
-    if shutil.which("scontrol") is None:
-        return []
-    found: dict[int, dict[str, Any]] = {}
-    for line in _run("scontrol", "listpids").stdout.splitlines()[1:]:
-        pid, job, step = line.split()[:3]
-        entry = found.setdefault(int(job), {"job": int(job), "user": None, "extern": False})
-        entry["extern"] |= step == "extern"
-        entry["user"] = entry["user"] or _owner(pid)
-    unknown = [str(job) for job, entry in found.items() if entry["user"] is None]
-    if unknown:
-        # A job that only holds an allocation has no process of its user's; then slurmctld has to say, if it answers.
-        answer = _run("squeue", "--noheader", "--format=%A %u", f"--jobs={','.join(unknown)}", timeout=5)
-        for line in answer.stdout.splitlines():
-            job, user = line.split()
-            if int(job) in found:  # with one job of an array it lists the others as well
-                found[int(job)]["user"] = user
-    return [found[job] for job in sorted(found)]
+    return _slurm_pam_jobs.jobs()
 
 
-def _run(*words: str, timeout: int = 30) -> subprocess.CompletedProcess:
-    """A child process that asks and changes nothing; one that hangs has said nothing."""
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(words, 1, "", f"no answer within {timeout} seconds")
-
-
-def _owner(pid: str) -> str | None:
-    """The user that a step's process belongs to: its own, or by its cgroup where it is Slurm's placeholder."""
-    try:
-        uid = os.stat(f"/proc/{pid}").st_uid
-        if uid == 0:
-            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as groups:
-                in_path = re.search(r"/uid_(\d+)/", groups.read())
-            uid = int(in_path[1]) if in_path else 0
-        return pwd.getpwuid(uid).pw_name if uid else None
-    except (OSError, KeyError):
-        return None
-
-
+@_salts_errors
 def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     """
-    Whether a user would get in over SSH from an origin, now, and why; see :py:func:`slurm_pam_explain.login
-    <salt.modules.slurm_pam_explain.login>`.
+    Whether a user would get in over SSH from an origin, now, and why. Changes nothing and logs nobody in.
+
+    user
+        A name.
+    origin
+        The address or host name that sshd sees.
+
+    Returns ``{"user", "origin", "permitted": bool, "why": str, "access": str, "jobs": [int], "decided_by", "trace"}``:
+    ``access`` is the rule of the access file that fits, ``jobs`` those that count to Slurm's module, ``decided_by`` the
+    PAM rule that decides (``file``, ``line``, ``rule``), and ``trace`` each PAM rule that is asked, as
+    :py:func:`pam_verdict.decide <salt.modules.pam_verdict.decide>` gives it.
+
+    sshd's own rules are asked of sshd, expiry of the shadow file, jobs of Slurm's step daemons. Other modules are taken
+    to succeed, and ``why`` names them. The origin is taken not to be a node of one of the user's jobs.
+
+    Source: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), shadow(5), pam_nologin(8).
 
     CLI Example:
 
@@ -293,4 +274,189 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    return __salt__["slurm_pam_explain.login"](user, origin, settings())
+    return _slurm_pam_explain.login(user, origin, settings(), __salt__["shadow.info"])
+
+
+# What the states ask
+
+
+def version() -> str:
+    """
+    The version of the formula that these modules came with.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.version
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_settings.VERSION
+
+
+def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    The manifest: everything that an apply of these settings puts on a node or changes there. Does not look at the node.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    Returns a mapping. Of these files, each entry is what the state takes that brings it about:
+
+    - ``access``: the access file, for ``pam_stack.managed``
+    - ``slurmstepd``: the PAM service that slurmstepd opens with UsePAM=1, for ``pam_stack.managed``; None without
+    - ``slurm_conf``: ``settings``, ``path`` and ``tag``, for ``slurm_conf.managed``, and ``manage``
+    - ``sshd``: ``options``, ``config``, ``drop_in`` and ``tag``, for ``sshd_config.managed``; None if not managed
+    - ``pam``: the PAM files and the ``policy`` that they have to meet, for ``pam_stack.managed``
+    - ``record``: the path of the file in which it is written down what was applied
+
+    These are changed through a tool:
+
+    - ``packages``: the names of those with the ``node`` daemon and with the PAM ``modules``; None if not managed
+    - ``groups``: local groups, each with the ``members`` to add and a ``gid``
+    - ``units``: the names of ``slurmd``, which is restarted, and of ``sshd``, which is reloaded
+    - ``logind``: mask, stop or keep
+
+    And ``modules`` are the PAM modules that have to be there besides those of the node's own stacks.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.wanted
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_wanted.wanted(settings or _rendered()["settings"])
+
+
+def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
+    """
+    Every path that an apply of these settings may write below /etc, /var and /run, in the order in which they are
+    brought back. Where something of ours stands by now is among them.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    What is changed through a tool is the tool's: the package manager's files, /etc/group and /etc/gshadow with their
+    copies. So is what is gone when the apply ends, beside the files and in /run, and what Salt and confirm keep.
+
+    Raises CommandExecutionError if it cannot be told what is to become of sshd's configuration or of slurm.conf.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.touched
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_wanted.touched(settings or _rendered()["settings"])
+
+
+def record(settings: Mapping[str, Any]) -> str:
+    """
+    What is to be written down of these settings, so that it is found again after they have changed. What was written
+    down before stays.
+
+    settings
+        The merged settings of the formula.
+
+    Returns the text of the file that :py:func:`wanted` names as ``record``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.record '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_record.record(settings)
+
+
+def recorded() -> dict[str, Any]:
+    """
+    What is written down: ``{"slurm_pam:access:file": "/etc/security/slurm-access.conf", ...}``, and whether
+    systemd-logind was masked before the first apply. Empty where nothing was applied, or all of it was taken back.
+
+    Raises CommandExecutionError where the file cannot be understood.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.recorded
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_record.recorded()
+
+
+def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The settings with the places that were used, and with as much as was done, for taking it back.
+
+    settings
+        The merged settings of the formula.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.applied '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_record.applied(settings)
+
+
+@_salts_errors
+def objections(
+    given: Any, settings: Mapping[str, Any], taking_back: bool = False, auditing: bool = False
+) -> dict[str, Any]:
+    """
+    What stands against a run, and what its reader should know. Changes nothing.
+
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        The merged settings of the formula.
+    taking_back
+        Whether it is on the way out: then only the shape of the settings counts.
+    auditing
+        Whether it is part of an audit. In mode ``audit`` itself the node is left to that.
+
+    Returns what :py:func:`preflight` does, and ``misfits``: whether the settings are of the wrong shape, so that the
+    other states cannot tell anything.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.objections '{...}' '{...}' taking_back=True
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_preflight.objections(given, settings, taking_back, auditing)
+
+
+@_salts_errors
+def unusable_modules(settings: Mapping[str, Any] | None = None) -> list[str]:
+    """
+    The PAM modules that the settings ask for and this node's libpam cannot use, one text each: they are not where it
+    looks, do not load, or belong to another release of Slurm than slurmd, as happens after an update.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.unusable_modules
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_modules.unusable(wanted(settings))

@@ -3,64 +3,23 @@ Confirm an apply, or have the node take it back by itself.
 
 Before an apply changes anything, the files that it may write are copied to ``/var/lib/slurm_pam/confirm``, beside a
 small program that brings them back, and a transient systemd timer is started that runs it. Neither needs Salt, its
-master or its cache. Confirming ends the timer and removes the copies. The file ``until`` is the last to come and the
-first to go: where it is not there, nothing waits, and the program does nothing.
+master or its cache. Confirming ends the timer and removes the copies.
 
 .. versionadded:: 1.0.0
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+
+import _library
+
+_library.renew(os.path.dirname(__file__))
+
+from collections.abc import Mapping
 from typing import Any
 
-from salt.exceptions import CommandExecutionError
-
-DIRECTORY = "/var/lib/slurm_pam/confirm"
-# Two, so that an apply's timer can be started before that of an earlier apply is stopped.
-UNITS = ("slurm_pam-take-back", "slurm_pam-take-back-2")
-_BUSY = (
-    "The last apply is being taken back just now, which takes some seconds. Do this again when it has ended: "
-    "systemctl status 'slurm_pam-take-back*' shows it"
-)
-_MEND = f"Mend what is in the way (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/take-back again on the node"
-_MASKED = ("systemd-logind.service", "systemd-logind-varlink.socket")
-_PROGRAM = """\
-#!/bin/sh
-# Written by slurm_pam before it changed this node; a timer runs it unless the change is confirmed. Brings every file in
-# "paths" back to what it was, in that order, and then the units. Running it twice does no harm.
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
-cd "${0%/*}" || exit 1
-exec 9< .
-flock 9
-[ -e until ] || exit 0 # confirmed in the meantime
-failed=0
-
-bring_back() {
-    new="${1%/*}/.${1##*/}.slurm_pam-back"
-    if [ -e "before$1" ] || [ -L "before$1" ]; then
-        rm -f "$new" && cp -a "before$1" "$new" && mv -fT "$new" "$1"
-    else
-        rm -f "$1"
-    fi
-}
-
-while IFS= read -r path; do
-    bring_back "$path" || failed=1
-done < paths
-systemctl daemon-reload || failed=1
-while read -r verb unit; do
-    systemctl "$verb" "$unit" || failed=1
-done < units
-sync
-[ "$failed" = 0 ] && date +%s > taken-back
-"""
+import _slurm_pam_take_back
 
 
 def arm(seconds: int, settings: Mapping[str, Any]) -> float:
@@ -83,21 +42,7 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
 
     .. versionadded:: 1.0.0
     """
-    _make_directory()
-    with _undisturbed():
-        earlier = pending() is not None
-        try:
-            if not earlier:
-                _empty()
-            _keep(settings)
-            until = time.time() + seconds
-            _start_timer(seconds)
-            _write("until", f"{until:.0f}\n")
-        except (CommandExecutionError, OSError):
-            if not earlier:
-                _remove()
-            raise
-    return until
+    return _slurm_pam_take_back.arm(seconds, settings)
 
 
 def pending() -> float | None:
@@ -112,9 +57,7 @@ def pending() -> float | None:
 
     .. versionadded:: 1.0.0
     """
-    if taken_back() is not None or not os.path.exists(os.path.join(DIRECTORY, "until")):
-        return None
-    return float(_lines("until")[0])
+    return _slurm_pam_take_back.pending()
 
 
 def taken_back() -> float | None:
@@ -129,8 +72,7 @@ def taken_back() -> float | None:
 
     .. versionadded:: 1.0.0
     """
-    path = os.path.join(DIRECTORY, "taken-back")
-    return float(_lines("taken-back")[0]) if os.path.exists(path) else None
+    return _slurm_pam_take_back.taken_back()
 
 
 def status() -> dict[str, Any]:
@@ -150,14 +92,7 @@ def status() -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    until, back = pending(), taken_back()
-    if until is None:
-        return {"state": "nothing" if back is None else "taken back", "at": back}
-    if _active("service"):
-        return {"state": "being taken back", "at": until}
-    if _active("timer"):
-        return {"state": "waiting", "at": until}
-    return {"state": "taking back failed" if "failed" in _states("service") else "without a timer", "at": until}
+    return _slurm_pam_take_back.status()
 
 
 def disarm() -> None:
@@ -174,12 +109,7 @@ def disarm() -> None:
 
     .. versionadded:: 1.0.0
     """
-    with _undisturbed():
-        if taken_back() is not None:
-            raise CommandExecutionError("Too late: the last apply was taken back. Apply again")
-        if status()["state"] == "taking back failed":
-            raise CommandExecutionError(f"Too late: the last apply was to be taken back, and not all could be. {_MEND}")
-        _remove()
+    _slurm_pam_take_back.disarm()
 
 
 def forget() -> None:
@@ -194,8 +124,7 @@ def forget() -> None:
 
     .. versionadded:: 1.0.0
     """
-    with _undisturbed():
-        _remove()
+    _slurm_pam_take_back.forget()
 
 
 def take_back() -> str:
@@ -212,183 +141,4 @@ def take_back() -> str:
 
     .. versionadded:: 1.0.0
     """
-    if pending() is None and taken_back() is None:
-        raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was not to be")
-    # The timer goes on meanwhile: should this process die here, the node still goes back.
-    done = _run("/bin/sh", os.path.join(DIRECTORY, "take-back"), timeout=300)
-    if done.returncode != 0:
-        reason = done.stderr.strip() or f"exit status {done.returncode}"
-        raise CommandExecutionError(f"Not all could be taken back: {reason}. {_MEND}")
-    _stop(*UNITS)
-    return "This node is as it was before the last apply"
-
-
-# The timers, and what they run
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Nothing is taken back meanwhile; the program waits for the same lock."""
-    try:
-        directory = os.open(DIRECTORY, os.O_RDONLY)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CommandExecutionError(_BUSY) from None
-        yield
-    finally:
-        os.close(directory)
-
-
-def _start_timer(seconds: int) -> None:
-    """A new timer first, and then no other: whatever waits is never without one."""
-    free = [unit for unit in UNITS if not _active("timer", unit)]
-    unit = free[0] if free else UNITS[0]
-    _stop(unit)
-    _ask(
-        *("systemd-run", f"--unit={unit}", "--description=Take back what slurm_pam changed"),
-        *(f"--on-active={seconds}", "--timer-property=AccuracySec=1s"),
-        *("/bin/sh", os.path.join(DIRECTORY, "take-back")),
-    )
-    _stop(*(other for other in UNITS if other != unit))
-
-
-def _stop(*units: str) -> None:
-    for unit in units:
-        # The service as well: it may have begun to wait for the lock.
-        _run("systemctl", "stop", f"{unit}.timer", f"{unit}.service")
-        _run("systemctl", "reset-failed", f"{unit}.service")
-
-
-def _active(kind: str, *units: str) -> bool:
-    return not {"active", "activating"}.isdisjoint(_states(kind, *units))
-
-
-def _states(kind: str, *units: str) -> list[str]:
-    return _run("systemctl", "is-active", *(f"{unit}.{kind}" for unit in units or UNITS)).stdout.split()
-
-
-# What is kept for taking back
-
-
-def _make_directory() -> None:
-    os.makedirs(os.path.dirname(DIRECTORY), mode=0o700, exist_ok=True)
-    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-
-
-def _empty() -> None:
-    """First that which tells that something waits: what is left of a removal that was cut short is nothing."""
-    for name in ("until", "taken-back", "paths", "units", "take-back"):
-        path = os.path.join(DIRECTORY, name)
-        if os.path.exists(path):
-            os.unlink(path)
-    shutil.rmtree(os.path.join(DIRECTORY, "before"), ignore_errors=True)
-
-
-def _keep(settings: Mapping[str, Any]) -> None:
-    """Copies of all that is not kept yet, then what names them."""
-    earlier = _lines("paths")
-    paths = list(dict.fromkeys([*_paths(settings), *earlier]))
-    _copy([path for path in paths if path not in earlier])
-    _write("units", _text(list(dict.fromkeys([*_lines("units"), *_units(settings)]))))
-    _write("take-back", _PROGRAM)
-    _write("paths", _text(paths))
-    _ask("sync", "-f", DIRECTORY)
-
-
-def _remove() -> None:
-    _stop(*UNITS)
-    _empty()
-    shutil.rmtree(DIRECTORY, ignore_errors=True)
-    if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
-        os.rmdir(os.path.dirname(DIRECTORY))
-
-
-# What an apply may write, in the order in which it is brought back
-
-
-def _paths(settings: Mapping[str, Any]) -> list[str]:
-    return [way for path in _named(settings) for way in dict.fromkeys((path, os.path.realpath(path)))]
-
-
-def _named(settings: Mapping[str, Any]) -> Iterator[str]:
-    """sshd's PAM file first, so that nobody is turned away in between; then what it names, and the rest."""
-    for file in reversed(__salt__["slurm_pam_plan.stacks"](settings)["files"]):
-        yield file["path"]
-    yield settings["access"]["file"]
-    yield from (f"/etc/systemd/system/{unit}" for unit in _MASKED)
-    if settings["sshd"]["manage"]:
-        yield settings["sshd"]["drop_in"]
-        yield settings["sshd"]["config"] or "/etc/ssh/sshd_config"
-    slurm = settings["slurm"]
-    if slurm["manage"] == "enforce":
-        wanted = {**slurm["settings"], "UsePAM": "1" if slurm["use_pam"] else None}
-        yield from __salt__["slurm_conf.plan"](wanted, slurm["conf"], tag="slurm_pam")
-    if slurm["use_pam"]:
-        yield __salt__["slurm_pam_plan.service_file"]()["path"]
-    yield __salt__["slurm_pam_places.path"]()
-
-
-def _units(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What systemctl has to do when the files are back."""
-    if settings["sshd"]["manage"]:
-        yield f"reload-or-try-restart {settings['sshd']['service']}"
-    if settings["slurm"]["manage"] == "enforce":
-        yield f"try-restart {settings['slurm']['service']}"
-    for unit in _MASKED:
-        if _run("systemctl", "is-active", unit).stdout.strip() == "active":
-            yield f"start {unit}"
-
-
-# Files and programs
-
-
-def _copy(paths: list[str]) -> None:
-    """Copies with mode, owner, labels and times; a link as a link. What is not there is not copied: that says so."""
-    target = os.path.join(DIRECTORY, "before")
-    os.makedirs(target, mode=0o700, exist_ok=True)
-    for path in paths:
-        # Left by an apply that was cut short before it named them.
-        if os.path.lexists(target + path):
-            os.unlink(target + path)
-    there = [path.lstrip("/") for path in paths if os.path.lexists(path)]
-    if there:
-        _ask("cp", "-a", "--parents", "--", *there, target, cwd="/")
-
-
-def _write(name: str, text: str) -> None:
-    path = os.path.join(DIRECTORY, name)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
-
-
-def _text(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _lines(name: str) -> list[str]:
-    try:
-        with open(os.path.join(DIRECTORY, name), encoding="utf-8") as file:
-            return file.read().splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _ask(*words: str, **options: Any) -> None:
-    done = _run(*words, **options)
-    if done.returncode != 0:
-        raise CommandExecutionError(f"{' '.join(words)} failed: {done.stderr.strip() or done.returncode}")
-
-
-def _run(*words: str, timeout: int = 60, **options: Any) -> subprocess.CompletedProcess:
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        raise CommandExecutionError(f"{' '.join(words)} failed: {problem}") from problem
+    return _slurm_pam_take_back.take_back()

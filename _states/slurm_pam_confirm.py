@@ -1,6 +1,8 @@
 """
 An apply that has to be confirmed, or else the node takes it back by itself.
 
+The ``name`` of each of these states is for the reader.
+
 .. versionadded:: 1.0.0
 """
 
@@ -19,8 +21,6 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
 
     Whether it is going to is asked of the apply itself, with test=True.
 
-    name
-        For the reader.
     seconds
         How long to wait for :py:func:`slurm_pam.confirm <salt.modules.slurm_pam.confirm>`.
     given
@@ -51,8 +51,8 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
         else:
             ret["comment"] = f"This apply {_waits('waiting', __salt__['slurm_pam_confirm.arm'](seconds, settings))}"
         ret["changes"] = {"taken back unless confirmed": {"old": old, "new": f"in {seconds} s"}}
-    except (CommandExecutionError, OSError) as problem:
-        comment = f"Nothing was changed, since it could not be taken back: {problem}"
+    except (CommandExecutionError, OSError) as error:
+        comment = f"Nothing was changed, since it could not be taken back: {error}"
         ret.update(result=False, comment=comment + _earlier(__salt__["slurm_pam_confirm.status"]()))
     return ret
 
@@ -60,9 +60,6 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
 def awaited(name: str) -> dict[str, Any]:
     """
     The last of an apply: says how to confirm it. An apply that took longer than it may is taken back, all of it.
-
-    name
-        For the reader.
 
     .. code-block:: yaml
 
@@ -84,17 +81,14 @@ def awaited(name: str) -> dict[str, Any]:
     ret.update(result=False, comment="This apply was taken back before it ended, or has to be: its time is over. ")
     try:
         ret["comment"] += f"{__salt__['slurm_pam_confirm.take_back']()}. Set slurm_pam:confirm to more seconds"
-    except CommandExecutionError as problem:
-        ret["comment"] += str(problem)
+    except CommandExecutionError as error:
+        ret["comment"] += str(error)
     return ret
 
 
 def disarmed(name: str) -> dict[str, Any]:
     """
     Nothing waits to be confirmed, and nothing of a take-back is left.
-
-    name
-        For the reader.
 
     .. code-block:: yaml
 
@@ -112,18 +106,18 @@ def disarmed(name: str) -> dict[str, Any]:
         return ret
     try:
         __salt__["slurm_pam_confirm.forget"]()
-    except CommandExecutionError as problem:
-        return {**ret, "result": False, "changes": {}, "comment": str(problem)}
+    except CommandExecutionError as error:
+        return {**ret, "result": False, "changes": {}, "comment": str(error)}
     ret["comment"] = "What was kept for taking back an apply is removed"
     return ret
 
 
 def _changes(given: Any) -> bool:
     """Whether the apply would change anything. Where that cannot be told, as over salt-ssh, it may."""
-    # concurrent: this is part of an apply. The pillar as it came, since it may have been given on the command line.
-    pillar = {"slurm_pam": given, "slurm_pam_auditing": True}
-    results = __salt__["state.sls"]("slurm_pam", saltenv=__env__, test=True, concurrent=True, pillar=pillar)
-    if not isinstance(results, dict):
+    try:
+        # The pillar as it came, since it may have been given on the command line.
+        results = __salt__["slurm_pam.dry_run"](given, __env__)
+    except CommandExecutionError:
         return True
     return any(result["result"] is None or result["changes"] for result in results.values())
 

@@ -13,7 +13,7 @@ include:
     - addusers: {{ group.get("members", []) | json }}
     - gid: {{ group.get("gid") | json }}
     - require:
-      - slurm_pam_places: slurm_pam-places-recorded
+      - slurm_pam: slurm_pam-places-recorded
 {%- endfor %}
 
 slurm_pam-access-file-managed:
@@ -21,4 +21,4 @@ slurm_pam-access-file-managed:
     - use:
       - test: slurm_pam-settings
     - require:
-      - slurm_pam_places: slurm_pam-places-recorded
+      - slurm_pam: slurm_pam-places-recorded

@@ -86,7 +86,9 @@ slurm_pam-clean-access-file-absent:
       - slurm_pam: slurm_pam-clean-stacks-absent
 
 slurm_pam-clean-places-forgotten:
-  slurm_pam_places.forgotten:
+  slurm_pam.forgotten:
+    - use:
+      - test: slurm_pam-clean-settings
     - require:
       - slurm_pam: slurm_pam-clean-logind-restored
       - slurm_pam: slurm_pam-clean-sshd-service-reloaded
@@ -103,12 +105,12 @@ slurm_pam-clean-places-forgotten:
       - slurm_pam: slurm_pam-clean-access-file-absent
 {%-   endfor %}
 {%- endif %}
-{%- set package = settings.packages.get(settings.module) %}
-{%- if settings.clean.packages and settings.packages.manage and package %}
+{%- if settings.clean.packages %}
 
 slurm_pam-clean-package-removed:
-  pkg.removed:
-    - name: {{ package | json }}
+  slurm_pam.packages_removed:
+    - use:
+      - test: slurm_pam-clean-settings
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
 {%- endif %}

@@ -3,7 +3,7 @@ include:
   - slurm_pam.ready
 
 slurm_pam-places-recorded:
-  slurm_pam_places.recorded:
+  slurm_pam.recorded:
     - use:
       - test: slurm_pam-settings
     - require:

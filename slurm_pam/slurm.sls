@@ -9,7 +9,7 @@ slurm_pam-slurm-pam-service-managed:
     - use:
       - test: slurm_pam-settings
     - require:
-      - slurm_pam_places: slurm_pam-places-recorded
+      - slurm_pam: slurm_pam-places-recorded
 
 slurm_pam-slurm-conf-managed:
   slurm_pam.slurm_conf_managed:

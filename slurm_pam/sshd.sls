@@ -7,7 +7,7 @@ slurm_pam-sshd-config-managed:
     - use:
       - test: slurm_pam-settings
     - require:
-      - slurm_pam_places: slurm_pam-places-recorded
+      - slurm_pam: slurm_pam-places-recorded
 
 slurm_pam-sshd-service-reloaded:
   slurm_pam.sshd_reloaded:

@@ -8,6 +8,10 @@ prints a table and writes it to test/bench/report-pam.md. augeas is Debian's lib
 without a binding in between; pamd is community.general's, from PyPI's ``ansible`` in a virtual environment of its own
 (made the first time, in .venv-bench). What is not there is left out and said so.
 
+    .venv/bin/python test/bench/pam.py --beside DIRECTORY
+
+measures another checkout of this repository instead of these two, and writes nothing.
+
 Texts in memory are parsed and edited as for a libpam that was asked for once, before, as augeas has read its lenses by
 then; else ours looks at the library's file for every text with an @include. Reading a file does ask for it each time.
 
@@ -15,9 +19,11 @@ A measurement is a row of ``measurements``: what is done, then for each subject 
 can be added there, and more subjects in ``SUBJECTS``.
 """
 
+import argparse
 import ctypes
 import ctypes.util
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -34,6 +40,8 @@ import zipfile
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from harness.source import Modules
+
+import _pam_dispatch
 
 ROOT = pathlib.Path(__file__).parents[2]
 VENV = ROOT / ".venv-bench"
@@ -87,6 +95,38 @@ STACKS = {
     "account [success=ok new_authtok_reqd=2 perm_denied=reset auth_err=1 default=bad] pam_d.so\n" * 50,
 }
 
+# What the formula plans on a node whose stacks are named as SUSE's and Debian's are.
+ACCESS = "pam_access.so nodefgroup accessfile=/etc/security/slurm-access.conf"
+PLANNED = [
+    {
+        "path": "/etc/pam.d/bench-common-account",
+        "contents": f"account [success=1 default=ignore] {ACCESS}\naccount required pam_slurm_adopt.so\n"
+        "account substack common-account\n",
+    },
+    {
+        "path": "/etc/pam.d/bench-common-session",
+        "source": "common-session",
+        "changes": [{"remove": {"type": "session", "module": "pam_systemd.so"}, "missing": "ok", "jumps": "shorten"}],
+    },
+    {
+        "path": "/etc/pam.d/sshd",
+        "changes": [
+            {"retarget": {"from": f"common-{type_}", "to": f"bench-common-{type_}", "type": type_}, "missing": "ok"}
+            for type_ in ("account", "session")
+        ],
+    },
+]
+CASES = {
+    "an administrator": ("success", "any", "permit"),
+    "a user with a job": ("perm_denied", "success", "permit"),
+    "a user without a job": ("perm_denied", "perm_denied", "deny"),
+}
+POLICY = [
+    {"name": name, "service": "sshd", "call": "acct_mgmt", "expect": expect}
+    | {"given": {ACCESS: access, "pam_slurm_adopt.so": slurm}}
+    for name, (access, slurm, expect) in CASES.items()
+]
+
 
 def load(path, name):
     spec = importlib.util.spec_from_file_location(name, path)
@@ -105,9 +145,13 @@ class Ours:
         },
     )
 
+    NAMES = ("file_transaction", "pam_stack", "pam_verdict")
+
     def __init__(self):
-        self.modules = Modules("pam_stack", "pam_verdict")
-        self.pam_stack = self.modules["pam_stack"]
+        self._take(Modules(*self.NAMES))
+
+    def _take(self, modules):
+        self.pam_stack, self.pam_verdict = modules["pam_stack"], modules["pam_verdict"]
         self.libpam = self.pam_stack.libpam()
         self.version = f"this repository, on Python {platform.python_version()}"
 
@@ -117,11 +161,34 @@ class Ours:
     def read(self, path):
         return self.pam_stack.read(path)
 
-    def verdict(self):
-        return self.modules.files["pam_verdict"]
-
     def edit(self, text):
         return self.pam_stack.edit(text, list(self.CHANGES), self.libpam)
+
+    def plan(self):
+        return self.pam_stack.plan(PLANNED, POLICY)
+
+
+class Beside(Ours):
+    """another checkout"""
+
+    def __init__(self, directory):
+        """Its modules in this process: what both have by one name is imported anew, and ours then put back."""
+        ours, path = {name: sys.modules.pop(name) for name in _own()}, sys.path[:]
+        sys.path[:0] = [f"{directory}/test", f"{directory}/_modules"]
+        try:
+            self._take(importlib.import_module("harness.source").Modules(*self.NAMES))
+        finally:
+            for name in _own(directory):
+                del sys.modules[name]
+            sys.modules.update(ours)
+            sys.path[:] = path
+        self.version = str(directory)
+
+
+def _own(directory=ROOT):
+    """The names of the modules that were imported from a checkout."""
+    places = (f"{directory}/test/harness/", f"{directory}/_modules/")
+    return [name for name, module in sys.modules.items() if (getattr(module, "__file__", "") or "").startswith(places)]
 
 
 class Augeas:
@@ -229,22 +296,38 @@ def measurements(subjects, directory):
         ("read a file of 31 lines", of_each(lambda subject: subject.read(str(service)))),
         (f"read 30 files of /etc/pam.d, {lines} lines", of_each(lambda subject: [subject.read(p) for p in thirty])),
         ("one edit, a line before another", of_each(lambda subject: subject.edit(SERVICE))),
-        *verdicts(subjects["Ours"].verdict()),
+        *verdicts({name: subject for name, subject in subjects.items() if isinstance(subject, Ours)}),
     ]
 
 
-def verdicts(verdict):
-    """What no other subject does."""
+def verdicts(subjects):
+    """What only ours does, and another checkout of it."""
     stacks = {"confdirs": [CONFDIR], "libpam": {"version": "1.5.2", "debian": True}, "files": STACKS}
     answers = {"pam_nologin.so": "success", "pam_unix.so": "success", "pam_permit.so": "success"}
-    compiled = verdict._compile("sshd", **stacks)
-    work = {
-        "expand and decide sshd's account stack": lambda: verdict.decide("sshd", "acct_mgmt", answers, **stacks),
-        "decide it once it is compiled": lambda: verdict._Handle(compiled).call("acct_mgmt", lambda *_: "success"),
-        "outcomes of it, all answers unknown": lambda: verdict.outcomes("sshd", "acct_mgmt", {}, **stacks),
-        "outcomes of 200 rules, all answers unknown": lambda: verdict.outcomes("long", "acct_mgmt", {}, **stacks),
-    }
-    return [(what, {"Ours": function}) for what, function in work.items()]
+    compiled = _pam_dispatch.compile("sshd", **stacks)
+
+    def of_each(function):
+        return {name: functools.partial(function, subject) for name, subject in subjects.items()}
+
+    def decide(subject):
+        return subject.pam_verdict.decide("sshd", "acct_mgmt", answers, **stacks)
+
+    def outcomes(subject, service):
+        return subject.pam_verdict.outcomes(service, "acct_mgmt", {}, **stacks)
+
+    found = [
+        ("expand and decide sshd's account stack", of_each(decide)),
+        (
+            "decide it once it is compiled",
+            {"Ours": lambda: _pam_dispatch.Handle(compiled).call("acct_mgmt", lambda *_: "success")},
+        ),
+        ("outcomes of it, all answers unknown", of_each(lambda subject: outcomes(subject, "sshd"))),
+        ("outcomes of 200 rules, all answers unknown", of_each(lambda subject: outcomes(subject, "long"))),
+    ]
+    # They are planned for this machine, as far as its stacks are so named.
+    if all(os.path.exists(f"/etc/pam.d/{name}") for name in ("common-account", "common-session", "sshd")):
+        found.append(("plan three files, with a policy of three scenarios", of_each(lambda subject: subject.plan())))
+    return found
 
 
 def seconds(functions):
@@ -317,6 +400,11 @@ def report(subjects, missing):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beside", metavar="DIRECTORY", type=pathlib.Path, help="another checkout of this repository")
+    if directory := parser.parse_args().beside:
+        print(report({"Ours": Ours(), "Beside": Beside(directory.resolve())}, []))
+        return
     subjects, missing = {}, []
     for subject in SUBJECTS:
         try:

@@ -13,6 +13,9 @@ import yaml
 from harness.source import Modules, load
 from libpam.layouts import LAYOUTS
 
+import _pam_libpam
+import _slurm_pam_wanted
+
 ROOT = pathlib.Path(__file__).parents[2]
 DRIVER = ROOT / "test" / "libpam" / "driver.py"
 DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
@@ -27,10 +30,9 @@ LOGINS = {
 GETS_IN = ("an administrator, Slurm broken", "a user with a job")
 
 
-MODULES = Modules("file_transaction", "pam_stack", "pam_verdict", "slurm_pam_plan", "slurm_pam_settings")
-SALT, STATES = MODULES.salt, {}
+SALT, STATES = Modules("file_transaction", "pam_stack", "pam_verdict", "slurm_pam").salt, {}
 # No module is there to be loaded.
-SALT["slurm_pam_preflight.unusable_modules"] = lambda settings: []
+SALT["slurm_pam.unusable_modules"] = lambda settings: []
 STATES["pam_stack.managed"] = load("_states/pam_stack.py", __salt__=SALT, __opts__={"test": False}).managed
 STATE = load("_states/slurm_pam.py", __salt__=SALT, __states__=STATES, __opts__={"test": False})
 
@@ -38,12 +40,12 @@ STATE = load("_states/slurm_pam.py", __salt__=SALT, __states__=STATES, __opts__=
 class Node:
     """The PAM directories of a layout below a directory, where from now on the formula's modules look."""
 
-    def __init__(self, top, layout):
+    def __init__(self, top, layout, monkeypatch):
         self.top, self.layout, self.salt = top, layout, SALT
         # The one place that knows where this libpam looks.
         here = {**layout.libpam, "confdirs": [f"{top}{path}" for path in layout.libpam["confdirs"]]}
-        MODULES.files["pam_stack_expand"]._node_libpam = lambda: here
-        MODULES.files["slurm_pam_plan"].DIRECTORY = f"{top}/etc/pam.d"
+        monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: here)
+        monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", f"{top}/etc/pam.d")
         for directory in layout.libpam["confdirs"]:
             (top / directory[1:]).mkdir(parents=True)
         for path, what in layout.files.items():
@@ -95,8 +97,8 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path, request):
-    return Node(tmp_path, LAYOUTS[request.param])
+def node(tmp_path, request, monkeypatch):
+    return Node(tmp_path, LAYOUTS[request.param], monkeypatch)
 
 
 SAFE = [name for name, layout in LAYOUTS.items() if layout.safe]
@@ -129,14 +131,14 @@ def test_made_safe(node):
     assert not [rule for rule in sessions if "pam_systemd.so" in (rule["module"] or "")]
 
 
-def test_the_real_libpam_says_the_same(tmp_path):
+def test_the_real_libpam_says_the_same(tmp_path, monkeypatch):
     """Of layouts whose files are all in /etc/pam.d, where each libpam looks."""
     questions = []
     for number, name in enumerate(SAFE):
         layout = LAYOUTS[name]
         if all(path.startswith("/etc/") and what != {"directory": True} for path, what in layout.files.items()):
             top = tmp_path / str(number)
-            node = Node(top, layout)
+            node = Node(top, layout, monkeypatch)
             assert node.apply()["result"] is True
             for login, localuser in itertools.product(LOGINS, (GRANTED, DENIED)):
                 questions.append((name, login, node.case(*LOGINS[login], localuser)))

@@ -20,15 +20,14 @@ NODE_PACKAGES = (
     "mmdebstrap",
     "openssh-client",
     "python3",
-    "python3-venv",
     "rpm",
     "strace",
     "systemd-container",
     "util-linux",
     "zypper",
 )
-# Salt needs timelib, which comes as source only.
-BUILD_PACKAGES = ("gcc", "libc6-dev", "python3-dev")
+# For the virtual environments. Salt needs timelib, which comes as source only.
+VENV_PACKAGES = ("gcc", "libc6-dev", "python3-dev", "python3-venv")
 # Programs that functional tests call; as services they are of no use here and stay off.
 PROGRAMS = ("graphviz", "openssh-server", "slurmctld")
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -48,7 +47,7 @@ def why_no_node() -> str | None:
     return None
 
 
-def install_packages(names: tuple[str, ...] = NODE_PACKAGES + BUILD_PACKAGES) -> None:
+def install_packages(names: tuple[str, ...] = NODE_PACKAGES + VENV_PACKAGES) -> None:
     """Install the Debian packages that are missing."""
     missing = [name for name in names if not _installed(name)]
     if not missing:
@@ -100,6 +99,8 @@ def venv(salt: str = "3008") -> Path:
     with locked(CACHE / f"venv-{fingerprint(str(directory))}.lock"):
         if stamp.is_file() and stamp.read_text() == wanted and python.exists():
             return python
+        if why_no_node() is None:
+            install_packages(VENV_PACKAGES)
         with progress.step(f"making {directory.relative_to(REPO)} with Salt {salt}"):
             if not (python.exists() and (directory / "bin" / "pip").exists()):
                 shutil.rmtree(directory, ignore_errors=True)

@@ -31,15 +31,21 @@ def raise_site(site: str) -> None:
     _ip(outside, "link set bridge up")
 
 
-def raise_node(site: str, host: str, index: int) -> None:
-    """A node's namespace, plugged into the bridge, with routes to both origins."""
+def plug_in(site: str, host: str, index: int) -> None:
+    """A node's namespace, plugged into the bridge. Whoever is in it gives the interface its address."""
     inside, outside = namespace(site, host), namespace(site, "outside")
     run(["ip", "netns", "add", inside])
     _ip(outside, f"link add port{index} type veth peer name eth0 netns {inside}")
     _ip(outside, f"link set port{index} master bridge up")
     _ip(inside, "link set lo up")
-    _ip(inside, f"addr add {node_address(index)}/{PREFIX} dev eth0")
     _ip(inside, "link set eth0 up")
+
+
+def raise_node(site: str, host: str, index: int) -> None:
+    """A node's namespace, plugged into the bridge, with routes to both origins."""
+    plug_in(site, host, index)
+    inside = namespace(site, host)
+    _ip(inside, f"addr add {node_address(index)}/{PREFIX} dev eth0")
     _ip(inside, f"route add {OTHER_NETWORK} via {ADMIN_ORIGIN}")
 
 

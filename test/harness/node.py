@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -13,18 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness import cgroups, network, slurm
+from harness import cgroups, network, slurm, snapshot
+from harness.container import Container
 from harness.image import USERS, image
 from harness.paths import REPO
 from harness.salt_tree import HOME as SALT_HOME
 from harness.salt_tree import salt_tree
 from harness.shell import Failed, Result, run, tail
-from harness.site import Site, machine
+from harness.site import Site
+from harness.site import machine as machine_name
+from harness.usermode import UserMode
 
 # What a node sees of the repository, below /srv/formula.
 FORMULA = ("slurm_pam", "_modules", "_states")
 PATH = f"{SALT_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 METHODS = ("publickey", "password", "keyboard-interactive")
+
+
+MACHINES = {"container": Container, "uml": UserMode}
 
 
 class Node:
@@ -33,23 +38,28 @@ class Node:
     def __init__(self, site: Site, name: str) -> None:
         self.site, self.name = site, name
         self.directory = site.directory / "nodes" / name
-        state = json.loads((self.directory / "node.json").read_text())
-        self.layout: str = state["layout"]
-        self.salt_version: str = state["salt"]
-        self.groups = [Path(group) for group in state["groups"]]
-        self.init: int = state.get("init", 0)
+        self._state = json.loads((self.directory / "node.json").read_text())
+        self.layout: str = self._state["layout"]
+        self.salt_version: str = self._state["salt"]
+        self.groups = [Path(group) for group in self._state["groups"]]
+        self.machine = MACHINES[self._state["machine"]](site, name, self.directory, self._state)
         self.address = site.addresses[name]
-        self.root = self.directory / "disk" / "root"
+        self.root = self.machine.root
+
+    @property
+    def init(self) -> int:
+        """The number here of a container's first process."""
+        return self.machine.init
 
     # -- its life ----------------------------------------------------------------------------------------------------
 
     @classmethod
     @contextlib.contextmanager
-    def boot(cls, layout: str = "sle15", salt: str = "3008") -> Iterator[Node]:
+    def boot(cls, layout: str = "sle15", salt: str = "3008", machine: str = "container") -> Iterator[Node]:
         """A site with one node, removed at the end, whatever happens."""
         site = Site.create()
         try:
-            yield cls.start(site, "node", layout, salt)
+            yield cls.start(site, "node", layout, salt, machine=machine)
         finally:
             site.remove()
 
@@ -61,101 +71,108 @@ class Node:
         layout: str = "sle15",
         salt: str = "3008",
         prepare: Callable[[Node], None] = lambda node: None,
+        machine: str = "container",
     ) -> Node:
         """Boot a node of a site, up to where it takes logins and jobs. ``prepare`` may add to its files before."""
         base, tree = image(layout), salt_tree(salt)
-        launcher, groups = cgroups.reserve(machine(site.name, name))
+        launcher, groups = cgroups.reserve(machine_name(site.name, name))
         directory = site.directory / "nodes" / name
         directory.mkdir(mode=0o700, parents=True)
-        state = {"layout": layout, "salt": salt, "groups": list(map(str, groups))}
+        state = {"layout": layout, "salt": salt, "groups": list(map(str, groups)), "machine": machine}
         (directory / "node.json").write_text(json.dumps(state))
         node = cls(site, name)
-        node._lay_disk(base)
-        node._furnish()
+        node.machine.lay_disk(base)
+        node._furnish(base)
         prepare(node)
-        network.raise_node(site.name, name, site.hosts.index(name))
-        container = node._start_container(launcher, tree)
-        node.init = state["init"] = node._await(lambda: _only_child(container.pid), container, "init", 60)
-        (directory / "node.json").write_text(json.dumps(state))
-        node._await(node._answers, container, "sshd and Slurm", 180)
+        formula = {f"/srv/formula/{part}": REPO / part for part in FORMULA if (REPO / part).is_dir()}
+        node._wait_for(node.machine.start(launcher, {SALT_HOME: tree, **formula}, node._log))
         return node
 
-    def _lay_disk(self, base: Path) -> None:
-        """A copy of the image that costs nothing: its changes stay in memory and go with the node."""
-        disk = self.directory / "disk"
-        disk.mkdir()
-        run(["mount", "-t", "tmpfs", "-o", "mode=0755", "slurm_pam-test", disk])
-        for part in ("upper", "work", "root"):
-            (disk / part).mkdir(mode=0o755)
-        options = f"lowerdir={base},upperdir={disk}/upper,workdir={disk}/work"
-        run(["mount", "-t", "overlay", "-o", options, "slurm_pam-test", self.root])
+    @property
+    def _log(self) -> Path:
+        return self.directory / "console.log"
 
-    def _furnish(self) -> None:
+    def _wait_for(self, started: subprocess.Popen) -> None:
+        """Until it takes logins and jobs; what is known of it by then is kept for other processes."""
+        self._await(lambda: self.machine.is_up(started), started, "init", 180)
+        (self.directory / "node.json").write_text(json.dumps(self._state))
+        self._await(self._answers, started, "sshd and Slurm", 180)
+
+    @property
+    def reboots(self) -> bool:
+        """Whether it has a kernel of its own."""
+        return not isinstance(self.machine, Container)
+
+    def reboot(self) -> None:
+        """Start again as an administrator would have it."""
+        booted = self._boot_id()
+        self.run(["systemctl", "reboot"])
+        self.until(lambda: self._boot_id() not in ("", booted), "the machine up again", 240)
+        self.until(self._answers, "sshd and Slurm", 180)
+
+    def power_cut(self) -> None:
+        """Start again after the power was gone: nothing was stopped, nothing was written out."""
+        self.machine.cut_power(cgroups.processes(self.groups))
+        self.until(lambda: not cgroups.processes(self.groups), "the machine off")
+        self._wait_for(self.machine.start_again(self._log))
+
+    def _boot_id(self) -> str:
+        return self.run(["cat", "/proc/sys/kernel/random/boot_id"]).stdout
+
+    def _furnish(self, image: Path) -> None:
         """What depends on the site or on this machine."""
         hosts = "".join(f"{address} {name}\n" for name, address in self.site.addresses.items())
         self.write("/etc/hosts", f"127.0.0.1 localhost\n{hosts}")
         self.write("/etc/hostname", f"{self.name}\n")
         self.write("/etc/fstab", slurm.fstab())
-        self.write("/etc/slurm/slurm.conf", self.site.slurm_conf())
-        self.write("/etc/slurm/cgroup.conf", slurm.cgroup_conf())
-        self.write("/etc/salt/minion", (self.root / "etc/salt/minion").read_text() + f"id: {self.name}\n")
+        self.write("/etc/slurm/slurm.conf", self.site.slurm_conf(self.machine.SHAPE))
+        self.write("/etc/slurm/cgroup.conf", slurm.cgroup_conf(own_kernel=self.reboots))
+        self.write("/etc/salt/minion", (image / "etc/salt/minion").read_text() + f"id: {self.name}\n")
         self.write("/srv/pillar/top.sls", "base:\n  '*': [slurm_pam]\n")
         self.pillar("{}\n")
         (self.root / "srv/formula").mkdir()
-        (self.root / "etc/munge/munge.key").write_bytes((self.site.directory / "munge.key").read_bytes())
+        self._lay_key()
         key = (self.site.directory / "key.pub").read_text()
         for home in ("root", *(f"home/{user}" for user in USERS)):
-            owner = (self.root / home).stat()
             self.write(f"/{home}/.ssh/authorized_keys", key)
-            for path in (self.root / home / ".ssh", self.root / home / ".ssh/authorized_keys"):
-                os.chown(path, owner.st_uid, owner.st_gid)
-                path.chmod(0o700 if path.is_dir() else 0o600)
+            for path, mode in ((home, None), (f"{home}/.ssh", 0o700), (f"{home}/.ssh/authorized_keys", 0o600)):
+                owner = (image / home).stat()
+                os.chown(self.root / path, owner.st_uid, owner.st_gid)
+                (self.root / path).chmod(stat.S_IMODE(owner.st_mode) if mode is None else mode)
         password = (self.site.directory / "password").read_text()
-        run(["chroot", self.root, "chpasswd"], input="".join(f"{user}:{password}\n" for user in ("root", *USERS)))
-        host_key = (self.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
+        self.machine.set_passwords("".join(f"{user}:{password}\n" for user in ("root", *USERS)))
+        host_key = (image / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
         (self.directory / "known_hosts").write_text(f"{self.address} {host_key}")
         if self.name != self.site.hosts[0]:
             (self.root / "etc/systemd/system/slurmctld.service").symlink_to("/dev/null")
 
-    def _start_container(self, launcher: Sequence[str], salt: Path) -> subprocess.Popen:
-        formula = [part for part in FORMULA if (REPO / part).is_dir()]
-        command = [
-            *("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit", "--capability=all"),
-            *("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe"),
-            f"--directory={self.root}",
-            f"--machine={machine(self.site.name, self.name)}",
-            f"--hostname={self.name}",
-            f"--network-namespace-path={network.path(self.site.name, self.name)}",
-            f"--bind-ro={salt}:{SALT_HOME}",
-            *(f"--bind-ro={REPO / part}:/srv/formula/{part}" for part in formula),
-        ]
-        with (self.directory / "console.log").open("w") as console:
-            return subprocess.Popen(
-                [*launcher, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                start_new_session=True,
-                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-            )
+    def _lay_key(self) -> None:
+        """The site's key for munge, which belongs to munge alone."""
+        path, like = self.root / "etc/munge/munge.key", image(self.layout) / "etc/munge"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((self.site.directory / "munge.key").read_bytes())
+        for place in (path.parent, path):
+            os.chown(place, like.stat().st_uid, like.stat().st_gid)
+        path.parent.chmod(stat.S_IMODE(like.stat().st_mode))
+        path.chmod(0o400)
 
-    def _await(self, happens: Callable[[], object], container: subprocess.Popen, what: str, patience: float):
+    def _await(self, happens: Callable[[], object], started: subprocess.Popen, what: str, patience: float):
         deadline = time.monotonic() + patience
         while not (seen := happens()):
-            if container.poll() is not None or time.monotonic() > deadline:
-                console = (self.directory / "console.log").read_text(errors="replace")
+            if started.poll() is not None or time.monotonic() > deadline:
+                console = self._log.read_text(errors="replace")
                 raise Failed(f"node {self.name} ({self.layout}): no {what}\n{tail(console)}{self._complaints()}")
             time.sleep(0.1)
         return seen
 
     def _answers(self) -> bool:
-        if not self.init or not self.run(["systemctl", "is-active", "--quiet", "ssh"]).ok:
+        if not self.run(["systemctl", "is-active", "--quiet", "ssh"]).ok:
             return False
         state = self.run(["sinfo", "--noheader", "--nodes", self.name, "--format", "%T"])
         return state.stdout.split()[:1] == ["idle"]
 
     def _complaints(self) -> str:
-        if not self.init:
+        if not self.machine.running:
             return ""
         journal = self.run(["journalctl", "--no-pager", "--lines=40", "--priority=warning"])
         return tail(journal.stdout, 40) + self.run(["systemctl", "--failed", "--no-pager"]).stdout
@@ -164,11 +181,7 @@ class Node:
 
     def command(self, words: Sequence[str], user: str = "root") -> list[str]:
         """The words that run a command in the node from here, for subprocess."""
-        own = cgroups.hierarchies(self.init)
-        groups = [group.parent / "exec" if group.name == "init.scope" else group for group in own.values()]
-        into = ["nsenter", f"--target={self.init}", "--all", "--root", "--wd"]
-        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", "env"]
-        return [*cgroups.entering(groups), *into, *become, f"PATH={PATH}", "LANG=C.UTF-8", *words]
+        return self.machine.command([f"PATH={PATH}", "LANG=C.UTF-8", *words], user)
 
     def run(self, words: Sequence[str], user: str = "root", **options) -> Result:
         """Run a command in the node; ``check=True`` raises when it fails."""
@@ -176,12 +189,10 @@ class Node:
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the node."""
-        target = self.root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        self.machine.write(path, text)
 
     def read(self, path: str) -> str:
-        return (self.root / path.lstrip("/")).read_text(errors="surrogateescape")
+        return self.machine.read(path)
 
     def uid(self, user: str) -> int:
         return int(self.run(["id", "-u", user], check=True).stdout)
@@ -203,18 +214,9 @@ class Node:
 
     def snapshot(self, path: str = "/etc") -> dict[str, tuple]:
         """Every file below a directory: (type, mode, owner, group, sha256 of the content or target of the link)."""
-        top = self.root / path.lstrip("/")
-        seen = {}
-        for file in sorted(top.rglob("*")):
-            status = file.lstat()
-            kind, content = stat.S_IFMT(status.st_mode), ""
-            if stat.S_ISLNK(kind):
-                content = os.readlink(file)
-            elif stat.S_ISREG(kind):
-                content = digest(file.read_bytes())
-            name = f"/{file.relative_to(self.root)}"
-            seen[name] = (KINDS.get(kind, "other"), oct(status.st_mode & 0o7777), status.st_uid, status.st_gid, content)
-        return seen
+        look = [f"{SALT_HOME}/bin/python3", "-c", Path(snapshot.__file__).read_text(), path]
+        seen = json.loads(self.run(look, check=True).stdout)
+        return {name: tuple(what) for name, what in seen.items()}
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
@@ -262,6 +264,14 @@ class Node:
         self.run(["scancel", str(number)], check=True)
         self.until(lambda: self._job_state(number) not in ("RUNNING", "COMPLETING"), f"job {number} ended", patience)
 
+    def memory_limit(self, number: int) -> str | None:
+        """How many bytes a job may have, by its cgroup (v2); None where jobs are not held to theirs."""
+        if self.machine.SHAPE.memory is None:
+            return None
+        find = ["find", "/sys/fs/cgroup/system.slice", "-path", f"*_slurmstepd.scope/job_{number}/memory.max"]
+        (path,) = self.run(find, check=True).stdout.split()
+        return self.read(path).strip()
+
     def _job_state(self, number: int) -> str:
         return self.run(["squeue", "--noheader", "--format=%T", f"--jobs={number}"]).stdout.strip()
 
@@ -272,28 +282,3 @@ class Node:
             if time.monotonic() > deadline:
                 raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
             time.sleep(0.1)
-
-
-def digest(content: bytes) -> str:
-    """What a snapshot says of a file with this content."""
-    return hashlib.sha256(content).hexdigest()
-
-
-KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
-
-
-def _only_child(pid: int) -> int | None:
-    """The container's init: the only child of the program that runs the container."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return None
-    inits = [int(child) for child in children if _is_init(child)]
-    return inits[0] if inits else None
-
-
-def _is_init(pid: str) -> bool:
-    with contextlib.suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in status.splitlines())
-    return False

@@ -77,8 +77,8 @@ class Site:
         """The hosts that have been started."""
         return [host for host in self.hosts if (self.directory / "nodes" / host / "node.json").exists()]
 
-    def slurm_conf(self) -> str:
-        return slurm.slurm_conf(self.addresses, self.partitions)
+    def slurm_conf(self, shape: slurm.Shape) -> str:
+        return slurm.slurm_conf(self.addresses, self.partitions, shape)
 
     def disown(self) -> None:
         """Let the site outlive this process."""

@@ -1,6 +1,7 @@
 """The Slurm cluster of a site: slurm.conf and cgroup.conf, right for pam_slurm_adopt from the start."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from harness import cgroups
 
@@ -27,27 +28,44 @@ ProctrackType=proctrack/cgroup
 TaskPlugin=task/cgroup
 
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
+SelectTypeParameters={resources}
 SlurmdParameters=config_overrides
 {nodes}
 {partitions}
 """
 
 
-def slurm_conf(addresses: Mapping[str, str], partitions: Mapping[str, Sequence[str]]) -> str:
+@dataclass(frozen=True)
+class Shape:
+    """What a node has for jobs: processors, and MiB of memory where jobs are held to theirs."""
+
+    processors: int
+    memory: int | None = None
+
+
+# What a job gets that does not ask for memory, where memory counts.
+DEFAULT_MEMORY = 200
+
+
+def slurm_conf(addresses: Mapping[str, str], partitions: Mapping[str, Sequence[str]], shape: Shape) -> str:
     """The cluster's one slurm.conf; the first node is the controller, the first partition the default."""
     controller = next(iter(addresses))
-    nodes = [f"NodeName={name} NodeAddr={address} CPUs=8 State=UNKNOWN" for name, address in addresses.items()]
+    has = f"CPUs={shape.processors}" + (f" RealMemory={shape.memory}" if shape.memory else "")
+    nodes = [f"NodeName={name} NodeAddr={address} {has} State=UNKNOWN" for name, address in addresses.items()]
     default = next(iter(partitions))
     rooms = [
         f"PartitionName={name} Nodes={','.join(members)} Default={'YES' if name == default else 'NO'} State=UP"
         for name, members in partitions.items()
     ]
-    return SLURM_CONF.format(controller=controller, nodes="\n".join(nodes), partitions="\n".join(rooms))
+    resources = f"CR_CPU_Memory\nDefMemPerNode={DEFAULT_MEMORY}" if shape.memory else "CR_CPU"
+    told = {"nodes": "\n".join(nodes), "partitions": "\n".join(rooms), "resources": resources}
+    return SLURM_CONF.format(controller=controller, **told)
 
 
-def cgroup_conf() -> str:
+def cgroup_conf(own_kernel: bool) -> str:
     """Controllers in cgroup v1 hierarchies need the plugin named and a mount point of the node's own."""
+    if own_kernel:
+        return "CgroupPlugin=cgroup/v2\nConstrainRAMSpace=yes\n"
     if cgroups.v1_controllers():
         return f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={MOUNTPOINT}\n"
     return "CgroupPlugin=cgroup/v2\n"

@@ -21,8 +21,12 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-import salt.exceptions
-from harness.source import Modules
+import harness.source  # noqa: F401  the library's directory on the path
+
+import _pam_libpam
+import _pam_prove
+from _pam_errors import PamError
+from _pam_grammar import RETURN_CODES
 
 DRIVER = pathlib.Path(__file__).parent / "driver.py"
 CONFDIRS = ["/etc/pam.d", "/usr/lib/pam.d"]
@@ -41,9 +45,6 @@ CONF_COMMAND = (
 BATCH = 2000
 
 
-MODULES = Modules("pam_stack", "pam_verdict")
-stack, verdict = MODULES["pam_stack"], MODULES["pam_verdict"]
-
 
 # --- random configurations --------------------------------------------------------------------------------------------
 
@@ -53,7 +54,6 @@ NAMES = (SERVICE, "other", *INCLUDED)
 EVENTS = dict(zip(CALLS, ("auth", "cred", "acct", "open_session", "close_session", "chauthtok")))
 EVENTS["prechauthtok"] = "prechauthtok"
 
-CODES = MODULES.files["pam_verdict"].RETURN_CODES
 ACTIONS = ("ignore", "ok", "done", "bad", "die", "reset")
 ODD_MODULES = ("pam_none.so", "pam_debug", "none/pam_debug.so", "pam_debug.so.so", "x.", "..so")
 NAMELESS = ("?", ".so", "dir/", "[]", "[?]", "?.so")
@@ -80,7 +80,7 @@ class Generator:
             return "success"
         if drawn < 0.80:
             return self.pick("ignore", "perm_denied", "auth_err", "new_authtok_reqd", "user_unknown")
-        return self.random.choice(CODES if drawn < 0.9 else CODES[:-1])
+        return self.random.choice(RETURN_CODES if drawn < 0.9 else RETURN_CODES[:-1])
 
     def case_of(self, word):
         return self.random.choice((word.upper(), word.title(), word.swapcase())) if self.often(0.05) else word
@@ -223,7 +223,7 @@ def pam_debug(rule, call):
     for word in rule["args"]:
         if word.startswith(event):
             code = word[len(event) :]
-            return code if code in CODES else "success"
+            return code if code in RETURN_CODES else "success"
     return "success"
 
 
@@ -233,7 +233,7 @@ def real(cases, command=COMMAND):
     done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
     for line in done.stdout.splitlines():
         answer = json.loads(line)
-        yield [CODES[code] for code in answer["codes"]] if "codes" in answer else [f"no start: {answer}"]
+        yield [RETURN_CODES[code] for code in answer["codes"]] if "codes" in answer else [f"no start: {answer}"]
 
 
 def overlay(case):
@@ -246,10 +246,10 @@ def model(case, libpam):
     """pam_verdict's answers in the same form."""
     confdirs = [NOWHERE] if CONF in case["files"] else CONFDIRS
     try:
-        made = verdict.decide(
+        made = _pam_prove.decide(
             case["service"], case["calls"], pam_debug, confdirs=confdirs, libpam=libpam, files=overlay(case)
         )
-    except salt.exceptions.CommandExecutionError as error:
+    except PamError as error:
         return [f"refused as {getattr(error, 'kind', 'a fault')}: {error}"]
     return [f"no start: {made[0]['trace'][0]['why']}"] if made[0]["call"] == "start" else [m["code"] for m in made]
 
@@ -297,7 +297,7 @@ def lacking(command=COMMAND):
     tried = subprocess.run(command, input="", capture_output=True, text=True, check=False)
     if tried.returncode != 0:
         return tried.stderr.strip().rpartition("\n")[2]
-    if not any(os.path.exists(f"{directory}/pam_debug.so") for directory in stack.libpam()["module_dirs"]):
+    if not any(os.path.exists(f"{directory}/pam_debug.so") for directory in _pam_libpam.libpam()["module_dirs"]):
         return "pam_debug.so, a module of Linux-PAM, is not installed"
     return None
 
@@ -320,7 +320,7 @@ def main():
         # The driver's own mount namespace needs a mount at its /.
         enter = f'mount --bind "$0" "$0" && exec chroot "$0" python3 /tmp/{DRIVER.name} "$@"'
         command = ["unshare", "--mount", "sh", "-c", enter, str(options.root)]
-    libpam = options.libpam or stack.libpam()
+    libpam = options.libpam or _pam_libpam.libpam()
     began = time.monotonic()
     tally, different = compare(options.seed, options.count, libpam, command)
     seconds = time.monotonic() - began

@@ -1,13 +1,6 @@
-"""pam_stack under test, and the texts it is tested with."""
+"""The libpams and the texts that the PAM library is tested with."""
 
-from harness.source import Modules
 from hypothesis import strategies as st
-
-MODULES = Modules("pam_stack")
-pam_stack = MODULES["pam_stack"]
-grammar, editing, expansion, views = (
-    MODULES.files[name] for name in ("pam_stack", "pam_stack_edit", "pam_stack_expand", "pam_stack_views")
-)
 
 OLD = {"version": "1.5.2", "debian": False}
 NEW = {"version": "1.7.0", "debian": False}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_what_it_reads_and_what_it_is_given(tmp_path):
         (["sleep", "60"], "no answer within 0.2 seconds"),
         (["sh", "-c", "sleep 5 & wait"], "no answer within 0.2 seconds"),
         (["/none/such"], "/none/such: No such file or directory"),
-        (["/etc"], "/etc: Permission denied"),
+        ([tempfile.gettempdir()], f"{tempfile.gettempdir()}: Permission denied"),
     ],
 )
 def test_one_that_hangs_or_is_not_there_has_said_nothing(words, why):

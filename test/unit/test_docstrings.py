@@ -74,11 +74,29 @@ def test_examples_can_be_called(kind, name, function):
         inspect.signature(function).bind(*positional, **keywords)
 
 
-@pytest.mark.parametrize("kind, name, function", [each for each in FUNCTIONS if each.values[0] == "state"])
+STATES = [each for each in FUNCTIONS if each.values[0] == "state"]
+
+
+def said(function):
+    """A state's own words and those that its module says for all of its states; sys.state_doc shows both."""
+    return inspect.getdoc(function), inspect.cleandoc(function.__globals__["__doc__"])
+
+
+@pytest.mark.parametrize("kind, name, function", STATES)
+def test_a_states_arguments_are_described(kind, name, function):
+    described = re.findall(r"^(\w+(?:, \w+)*)\n    \S", "\n".join(said(function)), re.MULTILINE)
+    parameters = inspect.signature(function).parameters.values()
+    names = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    # Whose name is for the reader alone need not say so with each.
+    assert names - {"name"} <= {name for names in described for name in names.split(", ")}
+
+
+@pytest.mark.parametrize("kind, name, function", STATES)
 def test_state_examples_take_these_arguments(kind, name, function):
     """In a state's YAML example every argument is one of the function's."""
-    _, *blocks = re.split(rf"\b{name}\.{function.__name__}(?::| |\n|\Z)", inspect.getdoc(function))
-    assert blocks, "there is no example in YAML"
+    own, common = said(function)
+    _, *blocks = re.split(rf"\b{name}\.{function.__name__}(?::| |\n|\Z)", f"{own}\n\n{common}")
+    assert blocks or re.search(rf"^ +{name}\.\w+:$", common, re.MULTILINE), "there is no example in YAML"
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return

@@ -1,139 +1,233 @@
-"""What each module is taken to answer, and what explain adds to it."""
+"""Why a user gets in, or does not, and the line that decides; which is the one that a proof names."""
 
 from types import SimpleNamespace
 
 import pytest
-from harness.source import load
+from looks import settings
+
+import _pam_libpam
+import _pam_prove
+import _slurm_pam_accounts
+import _slurm_pam_explain
+import _slurm_pam_jobs
+import _slurm_pam_wanted
+import sshd_config
+
+UIDS = {"root": 0, "admin": 1, "alice": 1000, "bob": 1001, "old": 1002, "former": 1003}
+SSHD = {"usedns": ["no"], "port": ["22"]}
+ACCESS = "+ : root : 192.0.2.0/24\n+ : admin former : 192.0.2.0/24\n- : ALL : ALL\n"
+
+
+class Node:
+    """A node with jobs and administrators; the accounts of those who are called old and former have expired."""
+
+    def __init__(self, top):
+        self.top, self.asked = top, []
+        self.jobs = [{"job": 7, "user": "alice", "extern": True}, {"job": 8, "user": "old", "extern": True}]
+        self.jobs.append({"job": 6, "user": "former", "extern": True})
+        self.values = SSHD
+        (top / "access.conf").write_text(ACCESS)
+
+    def effective(self, config, connection=None):
+        self.asked.append(connection)
+        return self.values
+
+    def stack(self, *rules, **sections):
+        """sshd's account stack; OURS, ROOT and SLURM stand for rules as the formula writes them."""
+        self.settings = settings(**{"access": {"file": str(self.top / "access.conf")}, **sections})
+        ours = f"pam_access.so nodefgroup accessfile={self.top}/access.conf"
+        named = {"OURS": ours, "ROOT": "pam_succeed_if.so quiet uid != 0", "SLURM": f"{self.settings['module']}.so"}
+        text = "".join(f"account {rule}\n" for rule in rules)
+        for word, rule in named.items():
+            text = text.replace(word, rule)
+        (self.top / "sshd").write_text(text)
+
+    def explain(self, user, origin="192.0.2.1"):
+        def shadow(name):
+            return {"expire": 1 if name in ("old", "former") else -1}
+
+        return _slurm_pam_explain.login(user, origin, self.settings, shadow)
+
+    def line(self, user, **how):
+        """Whether the user gets in, and the number of the line that decides."""
+        told = self.explain(user, **how)
+        return told["permitted"], told["decided_by"] and told["decided_by"]["line"]
 
 
 @pytest.fixture
-def explain():
-    return load("_modules/slurm_pam_explain.py", __salt__={})
+def node(tmp_path, monkeypatch):
+    node = Node(tmp_path)
+    libpam = {"version": "1.5.2", "debian": False, "confdirs": [str(tmp_path)], "module_dirs": []}
+    getpwnam = {name: SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=uid) for name, uid in UIDS.items()}.__getitem__
+    monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
+    monkeypatch.setattr(_slurm_pam_explain, "pwd", SimpleNamespace(getpwnam=getpwnam))
+    monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: ["users"])
+    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
+    monkeypatch.setattr(sshd_config, "effective", node.effective)
+    node.stack(*CLOSED)
+    return node
 
 
-def jobs(*numbers, extern=True):
-    return [{"job": number, "user": "alice", "extern": extern} for number in numbers]
+CLOSED = ("[success=2 default=ignore] OURS", "requisite ROOT", "required SLURM", "required pam_unix.so")
+OUTSIDE = "198.51.100.1"
 
 
-DENY = {"action_unknown": "deny"}
-
-
-@pytest.mark.parametrize(
-    ("mine", "options", "answer", "said"),
-    [
-        ([], {}, "perm_denied", []),
-        ([], {"action_no_jobs": "ignore"}, "ignore", []),
-        (jobs(7), {}, "success", []),
-        (jobs(7), DENY, "success", []),
-        (jobs(7, extern=False), {}, "perm_denied", ["Job 7 has no extern step"]),
-        (jobs(7, extern=False) + jobs(8), DENY, "success", ["Job 7 has no extern step"]),
-        (jobs(7, 8), {}, "success", []),
-        (jobs(7, 8), {"action_unknown": "newest"}, "success", []),
-        (jobs(7, 8), {"action_unknown": "allow"}, "success", []),
-        (jobs(7, 8), DENY, "perm_denied", ["cannot tell"]),
-    ],
-)
-def test_what_pam_slurm_adopt_makes_of_jobs(explain, mine, options, answer, said):
-    told, notes = explain._adopted(mine, options)
-    assert told == answer
-    assert len(notes) == len(said)
-    assert all(words in note for words, note in zip(said, notes, strict=True))
-
-
-def test_what_it_cannot_tell_apart_is_named(explain):
-    _, (note,) = explain._adopted(jobs(7, 8), DENY)
-    assert "jobs 7, 8" in note and "slurm_pam:pam_slurm_adopt:action_unknown is deny" in note
-
-
-def resolve(host, port):
-    """The addresses that a resolver without a network knows."""
-    if not host[0].isdigit() and host != "localhost":
-        raise OSError
-    return [(None, None, None, None, ("127.0.0.1" if host == "localhost" else host, port))]
-
-
-ACCESS = """\
-# - : bob : ALL
-+ : root : 192.0.2.0/24 localhost
-+ : (hpc_admin_g) : 192.0.2.0/24
-+ : carol : 198.51.100.1 .example.org
-+ : dave : all
-- : All : ALL
-"""
-
-
-@pytest.mark.parametrize(
-    ("user", "groups", "origin", "by_name", "line"),
-    [
-        ("root", [], "192.0.2.9", False, 1),
-        ("root", [], "127.0.0.1", False, 1),
-        ("root", [], "203.0.113.1", False, 5),
-        ("ann", ["users", "hpc_admin_g"], "192.0.2.1", False, 2),
-        ("hpc_admin_g", ["users"], "192.0.2.1", False, 5),
-        ("carol", [], "198.51.100.1", False, 3),
-        ("carol", [], "Login.Example.org", True, 3),
-        # Without UseDNS pam_access is told the address.
-        ("carol", [], "login.example.org", False, 5),
-        ("dave", [], "203.0.113.1", False, 4),
-    ],
-)
-def test_the_rule_of_the_access_file(explain, tmp_path, user, groups, origin, by_name, line):
-    (tmp_path / "access.conf").write_text(ACCESS)
-    explain.socket = SimpleNamespace(getaddrinfo=resolve)
-    told = explain._access_rule(str(tmp_path / "access.conf"), user, groups, origin, by_name)
-    assert told == ACCESS.splitlines()[line]
-
-
-SSHD = {"usedns": ["no"], "port": ["22"]}
-
-
-def logged_in(explain, mine, module="pam_slurm_adopt", options="", refusal=None):
-    """What login says of alice with these jobs, on a node whose only rule is Slurm's."""
-    rule = {"module": f"{module}.so", "args": options.split()}
-    asked = []
-
-    def decide(service, calls, answer):
-        code = answer(rule, "acct_mgmt")
-        cited = {"file": "/etc/pam.d/sshd", "line": 3, "rule": f"account required {module}.so", "answer": code}
-        trace = [{**cited, "why": "It counts.", "impression": "positive", "status": code}]
-        return [{"code": "success" if code == "success" else "perm_denied", "trace": trace}]
-
-    def effective(config, connection=None):
-        asked.append(connection)
-        return SSHD
-
-    explain.pwd = SimpleNamespace(getpwnam=lambda name: SimpleNamespace(pw_name=name, pw_uid=1000, pw_gid=1000))
-    explain.__salt__ = {
-        "pam_verdict.decide": decide,
-        "slurm_pam.jobs": lambda: [*mine, {"job": 99, "user": "bob", "extern": True}],
-        "slurm_pam_sshd.connection": lambda user, origin, values: f"{user} from {origin}, {values['port']}",
-        "slurm_pam_sshd.group_names": lambda user: ["users"],
-        "slurm_pam_sshd.refusal": lambda user, groups, values, origin: refusal,
-        "sshd_config.effective": effective,
+def test_what_is_told(node):
+    told = node.explain("alice")
+    assert told == {
+        "user": "alice",
+        "origin": "192.0.2.1",
+        "permitted": True,
+        "why": f"{node.top}/sshd:3 (account required pam_slurm_adopt.so) answers success. It grants, which changes "
+        "nothing: success stands.",
+        "access": "- : ALL : ALL",
+        "jobs": [7],
+        "decided_by": {"file": f"{node.top}/sshd", "line": 3, "rule": "account required pam_slurm_adopt.so"},
+        "trace": told["trace"],
     }
-    settings = {"module": module, "sshd": {"config": None}, "pam": {"service": "sshd"}}
-    told = explain.login("alice", "192.0.2.1", {**settings, "access": {"file": "/nonexistent"}})
-    assert asked == [None, "alice from 192.0.2.1, ['22']"]
-    return told
+    assert [(step["line"], step["answer"]) for step in told["trace"]] == [
+        (1, "perm_denied"),
+        (2, "success"),
+        (3, "success"),
+        (4, "success"),
+    ]
 
 
-def test_a_job_without_an_extern_step_counts_to_the_older_module_only(explain):
-    mine = jobs(7, extern=False) + jobs(8)
-    assert logged_in(explain, mine)["jobs"] == [8]
-    assert logged_in(explain, mine, "pam_slurm")["jobs"] == [7, 8]
-    told = logged_in(explain, jobs(7, extern=False))
+@pytest.mark.parametrize(
+    ("user", "origin", "permitted", "line", "access"),
+    [
+        ("root", "192.0.2.1", True, 1, "+ : root : 192.0.2.0/24"),
+        ("root", OUTSIDE, False, 2, "- : ALL : ALL"),
+        ("admin", "192.0.2.1", True, 1, "+ : admin former : 192.0.2.0/24"),
+        ("admin", OUTSIDE, False, 3, "- : ALL : ALL"),
+        ("alice", "192.0.2.1", True, 3, "- : ALL : ALL"),
+        ("alice", OUTSIDE, True, 3, "- : ALL : ALL"),
+        ("bob", "192.0.2.1", False, 3, "- : ALL : ALL"),
+        ("old", "192.0.2.1", False, 4, "- : ALL : ALL"),
+    ],
+)
+def test_who_gets_in_and_by_which_line(node, user, origin, permitted, line, access):
+    told = node.explain(user, origin)
+    assert (told["permitted"], told["decided_by"]["line"], told["access"]) == (permitted, line, access)
+
+
+def test_a_user_that_this_node_does_not_know(node):
+    told = node.explain("nobody-here")
+    assert (told["permitted"], told["why"]) == (False, "this node knows no user nobody-here")
+    assert (told["decided_by"], told["trace"]) == (None, [])
+
+
+def test_sshd_comes_first(node):
+    node.values = {**SSHD, "denyusers": ["al*"]}
+    told = node.explain("alice")
+    assert (told["permitted"], told["why"], told["jobs"]) == (False, "sshd has denyusers al*", [7])
+    assert node.asked[0] is None and node.asked[1].startswith("user=alice,host=192.0.2.1,addr=192.0.2.1,laddr=")
+
+
+def test_a_job_without_an_extern_step_counts_to_the_older_module_only(node):
+    node.jobs.append({"job": 9, "user": "alice", "extern": False})
+    assert node.explain("alice")["jobs"] == [7]
+    del node.jobs[0]
+    told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (False, [])
-    assert told["why"].endswith("Job 7 has no extern step, and is none to pam_slurm_adopt.")
-    assert logged_in(explain, jobs(7, extern=False), "pam_slurm")["permitted"]
+    assert told["why"].endswith("Job 9 has no extern step, and is none to pam_slurm_adopt.")
+    node.stack(*CLOSED, module="pam_slurm")
+    told = node.explain("alice")
+    assert (told["permitted"], told["jobs"]) == (True, [9])
+    assert "extern step" not in told["why"]
 
 
-def test_several_jobs_that_slurm_cannot_tell_apart(explain):
-    told = logged_in(explain, jobs(7, 8), options="action_unknown=deny")
-    assert (told["permitted"], told["jobs"]) == (False, [7, 8])
+def test_several_jobs_that_slurm_cannot_tell_apart(node):
+    node.stack("required SLURM action_unknown=deny")
+    assert node.explain("alice")["permitted"]
+    node.jobs.append({"job": 9, "user": "alice", "extern": True})
+    told = node.explain("alice")
+    assert (told["permitted"], told["jobs"]) == (False, [7, 9])
     assert "cannot tell to which of them the login belongs" in told["why"]
-    assert logged_in(explain, jobs(7), options="action_unknown=deny")["permitted"]
+    # To root they do not matter.
+    node.jobs += [{**job, "user": "root"} for job in node.jobs]
+    assert "cannot tell" not in node.explain("root")["why"]
 
 
-def test_sshd_comes_first(explain):
-    told = logged_in(explain, jobs(7), refusal="sshd has denyusers alice")
-    assert (told["permitted"], told["why"]) == (False, "sshd has denyusers alice")
+def test_what_was_not_asked_is_named(node):
+    node.stack("required pam_x.so", "required SLURM", "required /opt/pam_b.so", "required pam_unix.so")
+    assert node.explain("alice")["why"].endswith("(taken to succeed: pam_b.so, pam_x.so)")
+    # bob does not get that far.
+    node.stack("requisite SLURM", "required pam_x.so")
+    assert "taken to succeed" not in node.explain("bob")["why"]
+
+
+def test_a_service_that_cannot_be_started(node):
+    (node.top / "sshd").write_text("account required \\")
+    told = node.explain("alice")
+    assert told["permitted"] is False
+    assert told["why"].startswith("sshd cannot be started: ")
+    assert told["decided_by"] == {"file": f"{node.top}/sshd", "line": 1, "rule": None}
+
+
+def test_a_stack_in_which_nothing_is_asked(node):
+    (node.top / "sshd").write_text("auth required pam_unix.so\n")
+    (node.top / "other").write_text("auth required pam_deny.so\n")
+    told = node.explain("alice")
+    assert (told["permitted"], told["decided_by"]) == (False, None)
+    assert told["why"] == "the account stack answers perm_denied without asking any module"
+
+
+# The line that decides
+
+
+ADOPTING = ("[success=1 default=ignore] OURS", "optional SLURM action_no_jobs=ignore", "required pam_unix.so")
+
+
+@pytest.mark.parametrize(
+    ("rules", "user", "decision"),
+    [
+        # Nobody is turned away: Slurm's rule is the one that would.
+        (ADOPTING, "alice", (True, 2)),
+        (ADOPTING, "bob", (True, 2)),
+        (ADOPTING, "admin", (True, 1)),
+        (ADOPTING, "old", (False, 3)),
+        # An administrator does not get in without the rule that says so; whose account has expired, with none.
+        (("[success=1 default=ignore] pam_x.so", *CLOSED), "admin", (False, 1)),
+        (("[success=1 default=ignore] pam_x.so", *CLOSED), "alice", (True, 4)),
+        (("[success=1 default=ignore] pam_x.so", *CLOSED), "former", (False, 5)),
+        (("required pam_unix.so", "required OURS", "required pam_x.so"), "admin", (True, 2)),
+        # Who would not get in by Slurm's rule has not missed it.
+        (("[success=1 default=ignore] pam_x.so", "required SLURM", "[default=ignore] pam_y.so"), "alice", (False, 1)),
+        (("[success=1 default=ignore] pam_x.so", "required SLURM", "[default=ignore] pam_y.so"), "bob", (False, 3)),
+        # The site's own refusal is no matter of ours.
+        (("[success=1 default=ignore] OURS", "required SLURM", "required pam_deny.so"), "admin", (False, 3)),
+        (("required pam_deny.so", *CLOSED), "alice", (False, 1)),
+        # All say that it is none of their business.
+        (("[success=1 default=ignore] OURS", "[default=ignore] SLURM"), "bob", (False, 2)),
+    ],
+)
+def test_the_line_that_decides(node, rules, user, decision):
+    node.stack(*rules)
+    assert node.line(user) == decision
+
+
+@pytest.mark.parametrize(
+    ("rules", "scenario", "user"),
+    [
+        # Users without a job get in.
+        (("sufficient pam_localuser.so", *CLOSED), "a user without a job is turned away", "bob"),
+        (("[success=3 default=ignore] pam_x.so", *CLOSED), "a user without a job is turned away", "bob"),
+        ((CLOSED[0], "[default=ignore] SLURM", CLOSED[-1]), "a user without a job is turned away", "bob"),
+        ((*CLOSED, "[success=reset] pam_x.so", "required pam_permit.so"), "a user without a job is turned away", "bob"),
+        # Users with a job, and administrators, do not.
+        (("required pam_deny.so", *CLOSED), "a user with a job gets in", "alice"),
+        (("[success=4 default=ignore] pam_x.so", *CLOSED), "a user with a job gets in", "alice"),
+        ((*CLOSED, "required pam_deny.so"), "a user with a job gets in", "alice"),
+        (("[success=1 default=ignore] pam_x.so", *CLOSED), "root and administrators get in", "admin"),
+        (("optional OURS", *CLOSED[2:]), "root and administrators get in", "admin"),
+    ],
+)
+def test_a_proof_names_the_same_line(node, rules, scenario, user):
+    node.stack(*rules, access={"file": f"{node.top}/access.conf", "root": ["192.0.2.0/24"]})
+    policy = _slurm_pam_wanted.wanted(node.settings)["pam"]["policy"]
+    (proof,) = (proof for proof in _pam_prove.prove(policy) if proof["name"].startswith(scenario))
+    assert not proof["holds"]
+    told = node.explain(user)
+    assert told["permitted"] is (proof["expect"] == "deny")
+    assert told["decided_by"] == proof["counterexample"]["decided_by"]

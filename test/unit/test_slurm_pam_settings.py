@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness.source import load
+
+import _slurm_pam_settings as checks
 
 ROOT = Path(__file__).resolve().parents[2]
-checks = load("_modules/slurm_pam_settings.py")
-
 DEFAULTS = yaml.safe_load((ROOT / "slurm_pam/defaults.yaml").read_text())
 EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text())["slurm_pam"]
 ADMINS = {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24"], "members": ["admin"]}}}
@@ -48,9 +47,9 @@ def test_the_defaults_are_of_the_right_shape():
 def test_every_default_is_known_and_every_known_setting_has_a_default():
     # Of the modules' own options, only those that are not left to the module have one.
     options = ("pam_slurm_adopt", "pam_slurm")
-    known = {key: set(value) for key, value in checks._SETTINGS.items() if type(value) is dict and key not in options}
+    known = {key: set(value) for key, value in checks.SETTINGS.items() if type(value) is dict and key not in options}
     assert {key: set(DEFAULTS[key]) for key in known} == known
-    assert set(DEFAULTS) == set(checks._SETTINGS)
+    assert set(DEFAULTS) == set(checks.SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -200,3 +199,63 @@ def test_a_default_is_no_option_that_an_old_slurm_would_have_to_know():
 
 def test_all_problems_are_told_at_once():
     assert len(checks.problems({"mode": 1, "module": 2, "logind": 3}, {})) == 3
+
+
+# What null takes out
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"pam_slurm_adopt": {"log_level": None, "service": "*"}}, {"pam_slurm_adopt": {"service": "*"}}),
+        ({"access": {"groups": {"a": None}, "users": {"b": None}}}, {"access": {"groups": {}, "users": {}}}),
+        ({"slurm": {"settings": {"TaskPlugin": None}}}, {"slurm": {"settings": {}}}),
+        ({"sshd": {"options": {"UsePAM": None, "Port": 22}}}, {"sshd": {"options": {"Port": 22}}}),
+        ({"partitions": {"gpu": None}}, {"partitions": {}}),
+        (
+            {"partitions": {"gpu": {"nodes": "*", "settings": {"sshd": {"options": {"UsePAM": None}}}}}},
+            {"partitions": {"gpu": {"nodes": "*", "settings": {"sshd": {"options": {}}}}}},
+        ),
+        # Here it says something itself.
+        ({"slurm": {"conf": None}}, {"slurm": {"conf": None}}),
+        ({"sshd": {"config": None}}, {"sshd": {"config": None}}),
+        ({"packages": {"node": None}}, {"packages": {"node": None}}),
+        ({"access": {"groups": {"a": {"gid": None}}}}, {"access": {"groups": {"a": {"gid": None}}}}),
+    ],
+)
+def test_null_takes_an_entry_out_and_is_a_value_elsewhere(given, left):
+    assert checks.misfits(given) == []
+    assert checks.without_nulls(given) == left
+
+
+def test_the_defaults_have_nothing_to_take_out():
+    assert checks.without_nulls(DEFAULTS) == DEFAULTS
+
+
+# Where a setting comes from
+
+
+def test_the_last_layer_that_has_a_setting_gave_it():
+    layers = [
+        ("defaults.yaml", {"mode": "enforce", "slurm": {"conf": None, "settings": {}}}),
+        ("pillar", {"mode": "audit", "slurm": {"settings": {"X": "1"}}}),
+        ("partition", {"slurm": "of another shape"}),
+    ]
+    assert checks.origins({"mode": "audit", "slurm": {"conf": None, "settings": {"X": "1"}}}, layers) == {
+        "slurm_pam:mode": {"value": "audit", "from": "pillar"},
+        "slurm_pam:slurm:conf": {"value": None, "from": "defaults.yaml"},
+        "slurm_pam:slurm:settings:X": {"value": "1", "from": "pillar"},
+    }
+
+
+# Which version this is
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    """In FORMULA for spm, in the modules, and in each state that compares the master's with that of the modules."""
+    formula = yaml.safe_load((ROOT / "FORMULA").read_text())["version"]
+    states = "".join(path.read_text() for path in (ROOT / "slurm_pam").glob("*.sls"))
+    versions = re.findall(r"^    - version: (.*)$", states, re.MULTILINE)
+    assert len(versions) == states.count("slurm_pam.ready:\n") == 2
+    assert {formula, *versions} == {checks.VERSION}
+    assert f"\n## {checks.VERSION}\n" in (ROOT / "CHANGELOG.md").read_text()

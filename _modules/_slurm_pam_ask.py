@@ -1,0 +1,39 @@
+"""Questions to the programs of this node. One that could not be asked is no empty answer."""
+
+from __future__ import annotations
+
+import subprocess
+
+from salt.exceptions import CommandExecutionError
+
+import _child
+
+
+class Unanswered(CommandExecutionError):
+    """A question that could not be asked, of which nothing is known then; the text says whom, and why not."""
+
+    def __init__(self, said: subprocess.CompletedProcess[str]) -> None:
+        super().__init__(f"{' '.join(said.args)}: {reason(said)}")
+
+
+def answer(*words: str, timeout: float = 30) -> str:
+    """
+    What a program prints.
+
+    words
+        The program and its arguments; no shell is involved.
+    timeout
+        How many seconds it has.
+
+    Raises Unanswered if it is not there, fails or does not answer in time.
+    """
+    said = _child.ask(*words, timeout=timeout)
+    if said.returncode:
+        raise Unanswered(said)
+    return said.stdout
+
+
+def reason(said: subprocess.CompletedProcess[str]) -> str:
+    """Why a program failed: its last words, or else its exit status."""
+    words = said.stderr.strip().splitlines()
+    return words[-1] if words else f"exit status {said.returncode}"

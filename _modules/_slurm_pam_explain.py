@@ -1,0 +1,114 @@
+"""Why a user gets in, or does not, and the line that decides."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import _pam_prove
+import _slurm_pam_access
+import _slurm_pam_accounts
+import _slurm_pam_jobs
+import _slurm_pam_login
+import sshd_config
+from _pam_dispatch import Run
+from _pam_expand import Handler
+from _pam_words import cited, told, why
+from _slurm_pam_answers import Login, adopted, is_known, is_slurm, name
+
+
+def login(
+    user: str, origin: str, settings: Mapping[str, Any], shadow: Callable[[str], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """
+    Whether a user would get in over SSH from an origin, now, and why; :py:func:`slurm_pam.explain
+    <salt.modules.slurm_pam.explain>` says what is returned. Changes nothing and logs nobody in.
+
+    user
+        A name.
+    origin
+        The address or host name that sshd sees.
+    settings
+        The merged settings of the formula.
+    shadow
+        Salt's shadow.info.
+    """
+    found = {"user": user, "origin": origin, "access": None, "jobs": [], "decided_by": None, "trace": []}
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return {**found, "permitted": False, "why": f"this node knows no user {user}"}
+    groups = _slurm_pam_accounts.groups_of(user)
+    sshd = _sshd_values(settings["sshd"]["config"], user, origin)
+    file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
+    access = _slurm_pam_access.rule_for(file, user, groups, origin, by_name)
+    jobs = [job for job in _slurm_pam_jobs.jobs() if job["user"] == user]
+    counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
+    found.update(access=access, jobs=counting)
+    # sshd's own rules come before PAM is asked.
+    if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
+        return {**found, "permitted": False, "why": refusal}
+    return {**found, **_verdict(settings["pam"]["service"], Login(account, access, file, jobs, shadow))}
+
+
+def _sshd_values(config: str | None, user: str, origin: str) -> _slurm_pam_login.Values:
+    """What sshd's configuration comes to for this login."""
+    connection = _slurm_pam_login.connection(user, origin, sshd_config.effective(config))
+    return sshd_config.effective(config, connection)
+
+
+# What the account stack decides
+
+
+def _verdict(service: str, login: Login) -> dict[str, Any]:
+    (run,) = _pam_prove.runs(service, ["acct_mgmt"], lambda rule, call: login.answer(rule))
+    reason, decided_by = _decision(service, run, login)
+    return {
+        "permitted": _lets_in(run),
+        "why": " ".join([reason, *_notes(run, login)]),
+        "decided_by": decided_by,
+        "trace": told(run)["trace"],
+    }
+
+
+def _lets_in(run: Run) -> bool:
+    return run.code == "success"
+
+
+def _decision(service: str, run: Run, login: Login) -> tuple[str, dict[str, Any] | None]:
+    """Why the answer is what it is, and the line that decides."""
+    if run.abort:
+        place = {"file": run.abort["file"], "line": run.abort["line"], "rule": None}
+        return f"{service} cannot be started: {run.abort['reason']}", place
+    step = _pam_prove.decider(run, _gates(run, login), _lets_in(run))
+    if step is None:
+        return f"the account stack answers {run.code} without asking any module", None
+    line = cited(step.entry.rule)
+    said = f"{line['file']}:{line['line']} ({line['rule']}) answers {step.answer}."
+    return f"{said} {why(step, run.stack)}", line
+
+
+def _gates(run: Run, login: Login) -> Callable[[Handler], bool]:
+    """
+    The rules that were to decide. Who got in had to get past all of ours; an administrator gets in by the first of
+    them, others by Slurm's. If a rule of somebody else's refused, ours did not come into it.
+    """
+    if _lets_in(run):
+        return login.is_ours
+    changes = [step.entry.rule for step in run.steps if step.state != step.before]
+    if changes and not login.is_ours(changes[-1]):
+        return lambda rule: False
+    if login.is_administrator:
+        return login.is_access
+    return lambda rule: is_slurm(rule) and login.answer(rule) == "success"
+
+
+def _notes(run: Run, login: Login) -> Iterator[str]:
+    """What was not asked, and what there is to say about Slurm's answer."""
+    rules = [step.entry.rule for step in run.steps if step.entry.rule["kind"] == "module"]
+    if assumed := {name(rule) for rule in rules if not is_known(rule)}:
+        yield f"(taken to succeed: {', '.join(sorted(assumed))})"
+    for rule in rules:
+        if name(rule) == "pam_slurm_adopt.so" and not login.is_root:
+            yield from adopted(login.jobs, rule["args"])[1]

@@ -1,0 +1,242 @@
+"""
+Whom sshd lets in by its own rules, before and besides PAM: its lists of users and groups, and the ways to log in that
+its values leave to a user.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+import re
+import socket
+import stat
+from collections.abc import Mapping
+
+import _slurm_pam_accounts
+
+# As sshd_config.effective has them: keyword in lower case -> values.
+Values = Mapping[str, list[str]]
+
+
+def value(values: Values, keyword: str, missing: str = "") -> str:
+    return " ".join(values[keyword]) if keyword in values else missing
+
+
+# The connection
+
+
+# Of no network that there is (RFC 5737), so that no Match line means it.
+SOMEWHERE = "203.0.113.1"
+
+
+def connection(user: str, origin: str, values: Values) -> str:
+    """
+    A login as ``sshd -T -C`` takes it, so that every kind of Match line can be held against it.
+
+    user
+        A name.
+    origin
+        The address or the host that the user comes from.
+    values
+        Those that hold without a connection.
+    """
+    address = _address(origin) or SOMEWHERE
+    # Without UseDNS the address is all that sshd knows of a host.
+    host = origin if value(values, "usedns") == "yes" else address
+    port = value(values, "port", "22").split()[0]
+    return f"user={user},host={host},addr={address},laddr={_facing(address)},lport={port}"
+
+
+def _address(host: str) -> str | None:
+    try:
+        return socket.getaddrinfo(host, None)[0][4][0]
+    except OSError:
+        return None
+
+
+def _facing(address: str) -> str:
+    """This node's own address on the way to another; nothing is sent."""
+    family, loopback = (socket.AF_INET6, "::1") if ":" in address else (socket.AF_INET, "127.0.0.1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return probe.getsockname()[0]
+    except OSError:
+        return loopback
+
+
+# The lists of users and groups
+
+
+NO_ROOT = "sshd has PermitRootLogin no"
+# In the order in which sshd looks at them.
+LISTS = (("deny", "users"), ("allow", "users"), ("deny", "groups"), ("allow", "groups"))
+
+
+def refusal(user: str, groups: list[str], values: Values, origin: str | None = None) -> str | None:
+    """
+    Why sshd itself turns a user away, whatever PAM says; None if it does not.
+
+    user, groups
+        Names; of the groups all that the user is in.
+    values
+        Those that hold for this user.
+    origin
+        The address or the host that the user comes from. If it is not given, any that helps the user.
+
+    Source: sshd_config(5), AllowUsers; OpenSSH's auth.c (allowed_user) and match.c (match_user).
+    """
+    if user == "root" and value(values, "permitrootlogin") == "no":
+        return NO_ROOT
+    address = _address(origin) if origin else None
+    host = origin if value(values, "usedns") == "yes" else address
+    for verb, kind in LISTS:
+        patterns = value(values, verb + kind).split()
+        if kind == "users":
+            listed = any(_is_user(pattern, user, host, address, verb == "allow") for pattern in patterns)
+        else:
+            listed = any(_fits(group, pattern) for pattern in patterns for group in groups)
+        if patterns and listed == (verb == "deny"):
+            return f"sshd has {verb}{kind} {' '.join(patterns)}"
+    return None
+
+
+def _is_user(pattern: str, user: str, host: str | None, address: str | None, from_anywhere: bool) -> bool:
+    """user or user@host,...; only what comes behind the @ knows ``!``."""
+    name, at, hosts = pattern.partition("@")
+    if not _fits(user, name):
+        return False
+    if not at:
+        return True
+    return from_anywhere if address is None else _is_host(hosts, host or address, address)
+
+
+def _is_host(patterns: str, host: str, address: str) -> bool:
+    """One of them fits, and none that begins with ``!`` does."""
+    fitting = [word for word in patterns.split(",") if _is_place(word.removeprefix("!"), host, address)]
+    return bool(fitting) and not any(word.startswith("!") for word in fitting)
+
+
+def _is_place(pattern: str, host: str, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(pattern)
+    except ValueError:
+        return _fits(address, pattern) or _fits(host.lower(), pattern.lower())
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """sshd's patterns know ``*`` and ``?`` and nothing else."""
+    regex = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(regex, name, re.DOTALL) is not None
+
+
+# The ways to log in
+
+
+# What each method of AuthenticationMethods needs (sshd_config(5)).
+_METHODS = {
+    "publickey": "pubkeyauthentication",
+    "password": "passwordauthentication",
+    "keyboard-interactive": "kbdinteractiveauthentication",
+    "gssapi-with-mic": "gssapiauthentication",
+    "hostbased": "hostbasedauthentication",
+}
+# What PermitRootLogin leaves to root; a forced command is no way to repair a node.
+_WITHOUT_PASSWORD = {"publickey", "gssapi-with-mic", "hostbased"}
+_LEFT_TO_ROOT = {
+    "yes": set(_METHODS),
+    "without-password": _WITHOUT_PASSWORD,
+    "prohibit-password": _WITHOUT_PASSWORD,
+    "forced-commands-only": set(),
+    "no": set(),
+}
+# What decides whether somebody gets in, and may stand below a Match line.
+DECISIVE = {
+    *_METHODS.values(),
+    *("authenticationmethods", "permitrootlogin", "authorizedkeysfile", "authorizedkeyscommand", "trustedusercakeys"),
+    *(verb + kind for verb, kind in LISTS),
+}
+
+
+def ways(values: Values) -> list[list[str]]:
+    """What sshd takes for a login, as the methods that it takes together, all of which are on."""
+    return _ways(values, _methods_on(values))
+
+
+def _methods_on(values: Values) -> set[str]:
+    return {method for method, option in _METHODS.items() if value(values, option) == "yes"}
+
+
+def _ways(values: Values, usable: set[str]) -> list[list[str]]:
+    """Those of which each method is usable."""
+    methods = value(values, "authenticationmethods", "any")
+    if methods == "any":
+        return [[method] for method in sorted(usable)]
+    ways = [[method.partition(":")[0] for method in way.split(",")] for way in methods.split()]
+    return [way for way in ways if usable.issuperset(set(way) & set(_METHODS))]
+
+
+def no_way(user: str, origins: list[str], values: Values) -> str | None:
+    """
+    Why sshd lets a user of this node in by no way at all; None if there is one.
+
+    user
+        A name.
+    origins
+        The networks, addresses and hosts that the user may come from, any of which will do.
+    values
+        Those that hold for this user.
+    """
+    matter = any(value(values, f"{verb}groups") for verb in ("deny", "allow"))
+    groups = _slurm_pam_accounts.groups_of(user) if matter else []
+    # Only of a single address it is known for sure which host patterns fit.
+    places = [origin if _is_address(origin) else None for origin in origins] or [None]
+    refusals = [refusal(user, groups, values, place) for place in places]
+    if all(refusals):
+        return refusals[0]
+    usable = _methods_on(values)
+    if user == "root":
+        usable &= _LEFT_TO_ROOT.get(value(values, "permitrootlogin"), set(_METHODS))
+    files = _key_files(pwd.getpwnam(user), values)
+    if "publickey" in usable and not _other_keys(values) and not any(map(_holds_key, files)):
+        reason, usable = f"no key in {' or '.join(files) or 'AuthorizedKeysFile'}", usable - {"publickey"}
+    else:
+        reason = f"PermitRootLogin is {value(values, 'permitrootlogin')}" if user == "root" else "no method is on"
+    return None if _ways(values, usable) else reason
+
+
+def _is_address(origin: str) -> bool:
+    try:
+        ipaddress.ip_address(origin)
+    except ValueError:
+        return False
+    return True
+
+
+# A user's public keys
+
+
+def _other_keys(values: Values) -> bool:
+    """Whether keys may come from elsewhere than a file of the user's."""
+    return any(value(values, keyword, "none") != "none" for keyword in ("authorizedkeyscommand", "trustedusercakeys"))
+
+
+def _key_files(account: pwd.struct_passwd, values: Values) -> list[str]:
+    """The user's files of keys, with the tokens of sshd_config(5), AuthorizedKeysFile; relative ones are at home."""
+    tokens = {"%": "%", "h": account.pw_dir, "u": account.pw_name, "U": str(account.pw_uid)}
+    names = [name for name in value(values, "authorizedkeysfile", ".ssh/authorized_keys").split() if name != "none"]
+    expanded = (re.sub("%([%huU])", lambda token: tokens[token[1]], name) for name in names)
+    return [os.path.join(account.pw_dir, name) for name in expanded]
+
+
+def _holds_key(path: str) -> bool:
+    try:
+        # As sshd opens it, so that nothing a user puts there makes this wait or read without end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            text = file.read(65536) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # a home that root may not look into, as on NFS: sshd reads it as the user
+    return any(line.strip() and not line.lstrip().startswith(b"#") for line in text.splitlines())

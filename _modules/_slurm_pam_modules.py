@@ -1,0 +1,120 @@
+"""Whether libpam can use the modules that the stacks ask for, and whether Slurm's is of the release of slurmd."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import _child
+import _pam_libpam
+from _slurm_pam_ask import Unanswered, answer, reason
+from _slurm_pam_finding import Finding
+
+
+def modules(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Modules that cannot be used. Slurm's need not be there yet if a package of these settings will bring it."""
+    paths = _paths(wanted["modules"])
+    to_come = f"{settings['module']}.so" if wanted["packages"]["modules"] else None
+    yield from (_not_there(module) for module, path in paths.items() if path is None and module != to_come)
+    yield from _unusable(filter(None, paths.values()))
+
+
+def unusable(wanted: Mapping[str, Any]) -> list[str]:
+    """
+    The modules of the manifest that this node's libpam cannot use, one text each: they are not where it looks, do not
+    load, or belong to another release of Slurm than slurmd, as happens after an update.
+
+    A module that libpam cannot load answers PAM_MODULE_UNKNOWN (libpam/pam_dispatch.c), which a required rule takes for
+    a denial: everyone would be turned away. They are loaded in a child process, as libpam would.
+    """
+    paths = _paths(wanted["modules"])
+    missing = [_not_there(module) for module, path in paths.items() if path is None]
+    return [finding.text() for finding in [*missing, *_unusable(filter(None, paths.values()))]]
+
+
+def _paths(modules: Iterable[str]) -> dict[str, str | None]:
+    """The file that libpam takes for each module, or None."""
+    directories = _pam_libpam.node_libpam()["module_dirs"]
+    return {
+        module: next(filter(os.path.exists, (os.path.join(place, module) for place in directories)), None)
+        for module in modules
+    }
+
+
+def _not_there(module: str) -> Finding:
+    directories = ", ".join(_pam_libpam.node_libpam()["module_dirs"])
+    return Finding(
+        f"{module} is in none of the directories that libpam looks in ({directories})",
+        "Every login would fail",
+        "Install the package that has it (slurm_pam:packages), or look where it is",
+    )
+
+
+# Debian's builds rely on the symbols of the libpam that loads them.
+_LOAD = """
+import ctypes, sys
+ctypes.CDLL("libpam.so.0", mode=ctypes.RTLD_GLOBAL)
+for path in sys.argv[1:]:
+    try:
+        module = ctypes.CDLL(path)
+    except OSError as error:
+        print(path, "does not load", error, sep="\\t")
+    else:
+        if hasattr(module, "slurm_api_version"):
+            module.slurm_api_version.restype = ctypes.c_long
+            print(path, "libslurm", module.slurm_api_version() >> 16, sep="\\t")
+"""
+
+
+def _unusable(paths: Iterable[str]) -> Iterator[Finding]:
+    paths = list(paths)
+    update = "Install what is missing; the package with Slurm's PAM modules has to be of the same version as slurmd"
+    # Salt's own Python; a crash in the module's start-up code stays in the child.
+    said = _child.ask(sys.executable, "-I", "-S", "-c", _LOAD, *paths)
+    if said.returncode:
+        yield Finding(f"Loading {' '.join(paths)} failed: {reason(said)}", "Every login would fail", update)
+    for line in said.stdout.splitlines():
+        path, what, detail = line.split("\t", 2)
+        if what == "does not load":
+            yield Finding(f"{path} does not load: {detail}", "Every login would fail", update)
+        else:
+            yield from of_another_release(path, int(detail), slurm_version())
+
+
+# Of which release
+
+
+# Each release's number of the library (META in Slurm's sources); others are not compared.
+_RELEASES = ("20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11")
+_LIBSLURM = {release: number for number, release in enumerate(_RELEASES, 36)}
+
+
+def of_another_release(path: str, libslurm: int, slurmd: str | None) -> Iterator[Finding]:
+    """A module that uses another release's library than slurmd does, whose version is given."""
+    expected = _LIBSLURM.get(".".join(slurmd.split(".")[:2])) if slurmd else None
+    if expected not in (None, libslurm):
+        yield Finding(
+            f"{path} uses libslurm {libslurm}, but slurmd is {slurmd}, whose libslurm is {expected}",
+            "It may not understand the step daemons of this slurmd, and turn away users with a job",
+            "Install the package with Slurm's PAM modules in the version of slurmd",
+        )
+
+
+def slurm_version() -> str | None:
+    """The version of the installed Slurm, such as ``22.05.8``; None if slurmd is not installed."""
+    slurmd = _child.which("slurmd")
+    try:
+        return _version_of(slurmd, os.stat(slurmd).st_mtime_ns) if slurmd else None
+    except Unanswered:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _version_of(slurmd: str, _changed: int) -> str | None:
+    """What the program says of itself; asked once for as long as it stays the same file."""
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", answer(slurmd, "-V"))
+    return found[0] if found else None

@@ -1,0 +1,95 @@
+"""
+Whether this node may be closed: everything that stands against it, found before anything is changed.
+
+Each look is a generator of findings, and is given the settings without nulls, and the manifest of what they want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import _slurm_pam_admins
+import _slurm_pam_modules
+import _slurm_pam_record
+import _slurm_pam_settings
+import _slurm_pam_slurm
+import _slurm_pam_sshd
+import _slurm_pam_stacks
+import _slurm_pam_wanted
+from _slurm_pam_finding import Finding
+
+
+def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Settings that now name another place than the last apply used."""
+    yield from map(Finding, _slurm_pam_record.moved(settings))
+
+
+# In the order in which they are told.
+LOOKS = (
+    moved,
+    _slurm_pam_slurm.role,
+    _slurm_pam_modules.modules,
+    _slurm_pam_slurm.conf,
+    _slurm_pam_slurm.steps,
+    _slurm_pam_admins.administrators,
+    _slurm_pam_admins.local_groups,
+    _slurm_pam_sshd.sshd,
+    _slurm_pam_stacks.stacks,
+)
+
+
+def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, list[str]]:
+    """
+    All that stands against closing this node: ``{"problems": [...], "warnings": [...]}``, one text for each finding.
+
+    settings
+        The merged settings of the formula, of the right shape and without nulls.
+    wanted
+        Their manifest.
+    """
+    told: dict[str, list[str]] = {"problems": [], "warnings": []}
+    for look in LOOKS:
+        for finding in look(settings, wanted):
+            told[finding.kind].append(finding.text())
+    return told
+
+
+def preflight(given: Any, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """
+    What is wrong with the settings, and if nothing is, what stands against them on this node; as ``findings`` tells it.
+
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        The merged settings of the formula.
+    """
+    wrong = _slurm_pam_settings.problems(given, settings, _slurm_pam_modules.slurm_version())
+    if wrong:
+        return {"problems": wrong, "warnings": []}
+    settings = _slurm_pam_settings.without_nulls(settings)
+    return findings(settings, _slurm_pam_wanted.wanted(settings))
+
+
+def objections(given: Any, settings: Mapping[str, Any], taking_back: bool, auditing: bool) -> dict[str, Any]:
+    """
+    What stands against a run, as ``preflight`` tells it, with ``misfits``: whether the settings are of the wrong shape.
+
+    given, settings
+        As for ``preflight``.
+    taking_back
+        Whether it is on the way out: then only the shape of the settings counts.
+    auditing
+        Whether it is part of an audit. In mode ``audit`` itself the node is left to that.
+
+    Raises CommandExecutionError on the way out if it cannot be told what there is to take back.
+    """
+    misfits = _slurm_pam_settings.misfits(given)
+    if taking_back:
+        _slurm_pam_record.recorded()
+        told = {"problems": misfits, "warnings": []}
+    elif settings["mode"] == "audit" and not auditing:
+        told = {"problems": _slurm_pam_settings.problems(given, settings), "warnings": []}
+    else:
+        told = preflight(given, settings)
+    return {**told, "misfits": bool(misfits)}

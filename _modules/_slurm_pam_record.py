@@ -1,0 +1,130 @@
+"""
+What was applied to this node, so that it is found again after the settings have changed.
+
+An apply writes it down before it changes anything, and ``slurm_pam.clean`` takes back what stands there, whatever the
+settings say by then.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+import _slurm_pam_wanted
+import file_transaction
+
+# Settings that say where something of ours stands, or what stood in its place.
+_PLACES = (
+    ("access", "file"),
+    ("pam", "service"),
+    ("pam", "account_source"),
+    ("pam", "session_source"),
+    ("pam", "suffix"),
+    ("sshd", "config"),
+    ("sshd", "drop_in"),
+    ("slurm", "conf"),
+)
+# Settings that say how much is done, the least first: an earlier apply may have done more than the last.
+_DEEDS = {
+    ("sshd", "manage"): (False, True),
+    ("slurm", "manage"): ("keep", "check", "enforce"),
+    ("slurm", "use_pam"): (False, True),
+    ("logind",): ("keep", "stop", "mask"),
+}
+_WAS_MASKED = "systemd-logind was masked"
+
+
+def recorded() -> dict[str, Any]:
+    """
+    What is written down: ``{"slurm_pam:access:file": "/etc/security/slurm-access.conf", ...}``, and whether
+    systemd-logind was masked before the first apply. Empty where nothing was applied, or all of it was taken back.
+
+    Raises CommandExecutionError where the file cannot be understood.
+    """
+    path = _slurm_pam_wanted.RECORD
+    text = file_transaction.read(path)
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("it is no mapping")
+    except (TypeError, ValueError) as error:
+        raise CommandExecutionError(
+            f"{path}, where the formula keeps what it has put where, cannot be read: {error}. "
+            "Remove it, and look through README's list of what is changed on a node"
+        ) from error
+    return found
+
+
+def record(settings: Mapping[str, Any]) -> str:
+    """
+    The text of the file for these settings. What was written down before stays: it is what has to be found again.
+
+    settings
+        The merged settings of the formula.
+    """
+    before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: _is_masked()}
+    deeds = {
+        _key(way): max(before.get(_key(way), order[0]), _value(settings, way), key=order.index)
+        for way, order in _DEEDS.items()
+    }
+    return json.dumps({**before, **deeds}, indent=1, sort_keys=True) + "\n"
+
+
+def moved(settings: Mapping[str, Any]) -> list[str]:
+    """
+    The settings that now name another place than the last apply used, one text each. What stands at the old place would
+    be left there, in force.
+
+    settings
+        The merged settings of the formula.
+    """
+    before = recorded()
+    return [
+        f"{key} was {before[key]!r} when the formula was applied here, and is {now!r}. What stands at the old place "
+        "would stay in force. Apply slurm_pam.clean first, which takes back what was applied, and then apply again"
+        for key, now in _named(settings, _PLACES).items()
+        if before.get(key, now) != now
+    ]
+
+
+def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The settings with the places that were used, and with as much as was done, for taking it back. Where systemd-logind
+    was masked before the first apply, nothing was done to it.
+
+    settings
+        The merged settings of the formula.
+    """
+    before, settings = recorded(), copy.deepcopy(dict(settings))
+    for *sections, name in (*_PLACES, *_DEEDS):
+        section = _value(settings, sections)
+        section[name] = before.get(_key((*sections, name)), section[name])
+    if before.get(_WAS_MASKED):
+        settings["logind"] = "keep"
+    return settings
+
+
+def _is_masked() -> bool:
+    """systemd.unit(5): a unit whose file is a link to /dev/null."""
+    return os.path.realpath(_slurm_pam_wanted.mask("systemd-logind.service")) == os.devnull
+
+
+def _named(settings: Mapping[str, Any], ways: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    return {_key(way): _value(settings, way) for way in ways}
+
+
+def _value(settings: Any, way: Iterable[str]) -> Any:
+    for name in way:
+        settings = settings[name]
+    return settings
+
+
+def _key(way: tuple[str, ...]) -> str:
+    return ":".join(("slurm_pam", *way))

@@ -1,0 +1,358 @@
+"""
+The settings of slurm_pam: which there are, what each may be, and what is wrong with those given.
+
+A pillar is checked whole and before anything changes. Every problem names the key by its path in the pillar
+(``slurm_pam:access:groups:hpc_admin_g:origins``), what was found there and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Of the formula that these modules came with.
+VERSION = "1.0.0"
+
+
+class Value(NamedTuple):
+    """A setting that is not a mapping: what is allowed, in words, and the test of it."""
+
+    allowed: str
+    fits: Callable[[Any], bool]
+
+
+class Named(NamedTuple):
+    """A mapping whose keys are names that the site chooses; ``null`` takes an entry out again (for a partition)."""
+
+    name: Value
+    entry: Any
+
+
+class Options(dict):
+    """A mapping of known settings, of which ``null`` takes one out again."""
+
+
+class Option(NamedTuple):
+    """An option of a PAM module; one that equals ``default`` is not written, since older releases log it as unknown."""
+
+    value: Value
+    default: str | None
+    since: tuple[int, ...]
+
+
+def _one_of(*words: str) -> Value:
+    return Value("one of " + ", ".join(words), lambda found: as_word(found) in words)
+
+
+def _list_of(item: Value, at_least: int = 0) -> Value:
+    some = "a list" if not at_least else "a list of at least one entry"
+    return Value(
+        f"{some}, each {item.allowed}",
+        lambda found: isinstance(found, list) and len(found) >= at_least and all(map(item.fits, found)),
+    )
+
+
+def _or_null(value: Value) -> Value:
+    return Value(f"{value.allowed}, or null", lambda found: found is None or value.fits(found))
+
+
+def _matching(allowed: str, pattern: str) -> Value:
+    compiled = re.compile(pattern)
+    return Value(allowed, lambda found: isinstance(found, str) and compiled.fullmatch(found) is not None)
+
+
+def as_word(value: Any) -> Any:
+    """A YAML scalar as the word that a PAM file has for it: ``true``/``false`` for a boolean, digits for an integer."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+# Keywords of access.conf(5), which pam_access compares without regard to case
+_ACCESS_WORDS = ("ALL", "LOCAL", "NONE", "EXCEPT")
+_NO_ACCESS_WORD = rf"(?!(?i:{'|'.join(_ACCESS_WORDS)})$)"
+
+
+def _is_origin(found: Any) -> bool:
+    """ALL, an address, a network, a host or a .domain: what pam_access(8) takes as an origin of a remote login."""
+    if not isinstance(found, str):
+        return False
+    if found == "ALL":
+        return True
+    try:
+        ipaddress.ip_network(found, strict=False)
+        return True
+    except ValueError:
+        label = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+        # A name that ends in a number is a mistyped address (RFC 1123 2.1); the other words mean more to pam_access.
+        return re.fullmatch(rf"{_NO_ACCESS_WORD}\.?(?:{label}\.)*(?!\d+$){label}", found) is not None
+
+
+def _is_path(found: Any) -> bool:
+    return isinstance(found, str) and re.fullmatch(r"/\S+", found) is not None and not Path(found).is_dir()
+
+
+_FLAG = Value("true or false", lambda found: isinstance(found, bool))
+_PATH = Value("the absolute path of a file", _is_path)
+_ORIGINS = _list_of(
+    Value("a network (192.0.2.0/24), an address, a host, a .domain or ALL (so written)", _is_origin), at_least=1
+)
+# Words that pam_access reads as more than a name, and characters that separate its fields, are no names.
+_PLAIN_NAME = rf"{_NO_ACCESS_WORD}[A-Za-z0-9_][A-Za-z0-9_.\\-]*"
+_RESERVED = f"{', '.join(_ACCESS_WORDS)} are keywords of pam_access, in any case"
+_ACCOUNT = _matching(f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?:@[A-Za-z0-9_.-]+)?\$?")
+_USER = _matching(
+    f"a user name ({_RESERVED}; one with @ it reads as user@host, and never finds that user: name a group of theirs in "
+    "slurm_pam:access:groups instead)",
+    rf"{_PLAIN_NAME}\$?",
+)
+_NAME = _matching("a file name in /etc/pam.d", r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.so")
+_PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
+_UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
+_WORD = _matching("one word", r"[^\s#\[\]]+")
+_TEXT = _matching("a text", r"(?s).*\S.*")
+_NUMBER = Value("a number from 0", lambda found: isinstance(found, int) and not isinstance(found, bool) and found >= 0)
+_WORDS = _list_of(_WORD, at_least=1)
+_SLURM_VALUE = Value("one word, or a list of words", lambda found: _WORD.fits(found) or _WORDS.fits(found))
+_SSHD_VALUE = Value(
+    "a text, a number, true or false, or a list of texts",
+    lambda found: isinstance(found, (bool, int)) or _TEXT.fits(found) or _list_of(_TEXT, at_least=1).fits(found),
+)
+_KEYWORD = _matching("an option's name", r"[A-Za-z][A-Za-z0-9]*")
+_LOG_LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", *(f"debug{n}" for n in range(2, 6)))
+
+# https://slurm.schedmd.com/pam_slurm_adopt.html
+ADOPT_OPTIONS = {
+    "action_no_jobs": Option(_one_of("ignore", "deny"), "deny", (15, 8)),
+    "action_unknown": Option(_one_of("newest", "allow", "deny"), "newest", (15, 8)),
+    "action_adopt_failure": Option(_one_of("allow", "deny"), "allow", (17, 11, 10)),
+    "action_generic_failure": Option(_one_of("ignore", "allow", "deny"), "ignore", (15, 8)),
+    "log_level": Option(_one_of(*_LOG_LEVELS), "info", (15, 8)),
+    "nodename": Option(_WORD, None, (15, 8)),
+    "disable_x11": Option(_one_of("0", "1"), "0", (17, 11)),
+    "service": Option(_WORD, "sshd", (19, 5)),
+    "join_container": Option(_one_of("true", "false"), "true", (20, 11, 5)),
+}
+# contribs/pam/README of Slurm
+LEGACY_FLAGS = ("debug", "no_sys_info", "no_warn", "rsh_kludge", "rlogin_kludge")
+
+_WHO = {"origins": _ORIGINS}
+_GROUP = {**_WHO, "members": _list_of(_ACCOUNT), "gid": _or_null(_NUMBER), "local": _FLAG}
+_NODE_SETTINGS: dict[str, Any] = {
+    "mode": _one_of("audit", "adopt", "enforce"),
+    "module": _one_of("pam_slurm_adopt", "pam_slurm"),
+    "pam_slurm_adopt": Options((name, _or_null(option.value)) for name, option in ADOPT_OPTIONS.items()),
+    "pam_slurm": dict.fromkeys(LEGACY_FLAGS, _FLAG),
+    "require_slurmd": _FLAG,
+    "confirm": _NUMBER,
+    "packages": {"manage": _FLAG, "node": _PACKAGE, "pam_slurm_adopt": _PACKAGE, "pam_slurm": _PACKAGE},
+    "access": {
+        "file": _PATH,
+        "root": _ORIGINS,
+        "root_only": _FLAG,
+        "groups": Named(_ACCOUNT, _GROUP),
+        "users": Named(_USER, _WHO),
+    },
+    "slurm": {
+        "conf": _or_null(_PATH),
+        "manage": _one_of("check", "enforce", "keep"),
+        "settings": Named(_KEYWORD, _SLURM_VALUE),
+        "use_pam": _FLAG,
+        "service": _UNIT,
+    },
+    "sshd": {
+        "manage": _FLAG,
+        "config": _or_null(_PATH),
+        "drop_in": _PATH,
+        "service": _UNIT,
+        "options": Named(_KEYWORD, _SSHD_VALUE),
+    },
+    "pam": {
+        "service": _NAME,
+        "account_source": _NAME,
+        "account_base": _one_of("substack", "copy"),
+        "session_source": _NAME,
+        "session_remove": _list_of(_MODULE),
+        "suffix": Value("'' or an ending such as -pc", lambda found: found == "" or _NAME.fits("x" + str(found))),
+        "replace": _FLAG,
+        "policy": _list_of(Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping))),
+    },
+    "logind": _one_of("mask", "stop", "keep"),
+    "clean": {"packages": _FLAG, "groups": _FLAG},
+}
+_NODES = _matching("a Salt compound target such as 'gpu*' or 'G@partition:gpu'", r"(?s).*\S.*")
+# The whole pillar slurm_pam.
+SETTINGS = {
+    **_NODE_SETTINGS,
+    "partitions": Named(_matching("a partition's name", r"\S+"), {"nodes": _NODES, "settings": _NODE_SETTINGS}),
+}
+
+
+def without_nulls(settings: Mapping[str, Any], schema: Any = SETTINGS) -> dict[str, Any]:
+    """
+    The settings without the entries that ``null`` takes out. Where ``null`` is a value like others, it stays.
+
+    settings
+        The merged settings of the formula, which have to be of the right shape (see :py:func:`misfits`).
+    """
+    if isinstance(schema, Named):
+        return {name: without_nulls(entry, schema.entry) for name, entry in settings.items() if entry is not None}
+    if isinstance(schema, Options):
+        return {name: value for name, value in settings.items() if value is not None}
+    if isinstance(schema, dict):
+        return {name: without_nulls(value, schema.get(name)) for name, value in settings.items()}
+    return settings
+
+
+def origins(settings: Mapping[str, Any], layers: list[tuple[str, Any]]) -> dict[str, dict[str, Any]]:
+    """
+    Where each setting comes from: ``{"slurm_pam:mode": {"value": "enforce", "from": "defaults.yaml"}}``.
+
+    settings
+        The merged settings of the formula.
+    layers
+        What they were merged from, each with what it is called; the last one to have a setting gave it.
+    """
+    return {
+        ":".join(("slurm_pam", *path)): {
+            "value": value,
+            "from": next(source for source, layer in reversed(layers) if _has(layer, path)),
+        }
+        for path, value in _leaves(settings)
+    }
+
+
+def _leaves(mapping: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _has(layer: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(layer, Mapping) or key not in layer:
+            return False
+        layer = layer[key]
+    return True
+
+
+# What is wrong with them
+
+
+def misfits(given: Any) -> list[str]:
+    """
+    What in the pillar is no setting, or not what that setting may be, one sentence each.
+
+    given
+        The pillar ``slurm_pam`` as it came, partitions included, whether this node is in them or not.
+    """
+    found = list(_misfits("slurm_pam", given, SETTINGS))
+    if not found:
+        for name, partition in given.get("partitions", {}).items():
+            if partition is not None and "nodes" not in partition:
+                found.append(f"slurm_pam:partitions:{name}:nodes is missing; it has to be {_NODES.allowed}")
+    return found
+
+
+def problems(given: Any, settings: Mapping, slurm_version: str | None = None) -> list[str]:
+    """
+    What is wrong with the settings, one sentence each; an empty list where nothing is.
+
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        What came of it for this node, merged over the defaults.
+    slurm_version
+        The installed Slurm (``22.05.8``), for the options that it does not know yet; none where there is no Slurm yet.
+    """
+    if wrong := misfits(given):
+        return wrong  # Settings of the wrong shape cannot be looked at any further.
+    settings = without_nulls(settings)
+    return [*_contradictions(settings), *_unknown_to(slurm_version, settings.get("pam_slurm_adopt", {}))]
+
+
+def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
+    """Walk what was given and what it may be side by side."""
+    if isinstance(schema, Value):
+        if not schema.fits(found):
+            yield f"{path} is {found!r}; allowed is {schema.allowed}{_nearest(found, schema.allowed)}"
+    elif not isinstance(found, Mapping):
+        yield f"{path} is {found!r}; it has to be a mapping"
+    elif isinstance(schema, Named):
+        for name, entry in found.items():
+            if not schema.name.fits(name):
+                yield f"{path}:{name}: {name!r} is not {schema.name.allowed}"
+            elif entry is not None:
+                yield from _misfits(f"{path}:{name}", entry, schema.entry)
+    else:
+        for key, value in found.items():
+            if key in schema:
+                yield from _misfits(f"{path}:{key}", value, schema[key])
+            else:
+                yield f"{path}:{key} is no setting{_nearest(key, ', '.join(schema))}; there are {', '.join(schema)}"
+
+
+def _nearest(found: Any, words: str) -> str:
+    """The known word that a misspelled one is closest to."""
+    close = difflib.get_close_matches(str(found), re.findall(r"\w+", words), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _contradictions(settings: Mapping) -> Iterator[str]:
+    """What is wrong with the settings taken together."""
+    access = settings.get("access", {})
+    if not access.get("groups") and not access.get("users") and not access.get("root_only"):
+        yield (
+            "slurm_pam:access names no administrator, so that nobody but root could get in when Slurm is broken; "
+            "allowed is at least one entry in slurm_pam:access:groups or slurm_pam:access:users, "
+            "or slurm_pam:access:root_only: true"
+        )
+    for kind in ("groups", "users"):
+        for name, who in access.get(kind, {}).items():
+            if not who.get("origins"):
+                yield f"slurm_pam:access:{kind}:{name}:origins is missing; it has to be {_ORIGINS.allowed}"
+    if settings.get("mode") == "adopt" and settings.get("module") == "pam_slurm":
+        yield (
+            "slurm_pam:mode is 'adopt', but slurm_pam:module is 'pam_slurm', which adopts nothing; "
+            "allowed with it is audit or enforce"
+        )
+    if settings.get("module") == "pam_slurm_adopt":
+        yield from _adopts_nobody(settings)
+
+
+def _adopts_nobody(settings: Mapping) -> Iterator[str]:
+    """Options with which pam_slurm_adopt answers ``ignore``, so that a stack lets users without a job in."""
+    options, service = settings.get("pam_slurm_adopt", {}), settings.get("pam", {}).get("service", "sshd")
+    acts_for = options.get("service", ADOPT_OPTIONS["service"].default)
+    if acts_for not in (service, "*"):
+        yield (
+            f"slurm_pam:pam_slurm_adopt:service is {acts_for!r}, but slurm_pam:pam:service is {service!r}, for which "
+            f"the module would do nothing; allowed is {service} or *"
+        )
+    if options.get("action_no_jobs") == "ignore" and settings.get("mode") != "adopt":
+        yield (
+            "slurm_pam:pam_slurm_adopt:action_no_jobs is 'ignore', with which nobody is turned away; allowed is deny, "
+            "or slurm_pam:mode: adopt"
+        )
+
+
+def _unknown_to(slurm_version: str | None, options: Mapping) -> Iterator[str]:
+    """Options that the installed pam_slurm_adopt does not know."""
+    if slurm_version is None:
+        return
+    installed = tuple(int(number) for number in re.findall(r"\d+", slurm_version)[:3])
+    for name, option in ADOPT_OPTIONS.items():
+        value = as_word(options.get(name, option.default))
+        if value != option.default and installed < option.since:
+            since = "{}.{:02}".format(*option.since) + "".join(f".{number}" for number in option.since[2:])
+            yield (
+                f"slurm_pam:pam_slurm_adopt:{name} is {value!r}, but the installed Slurm {slurm_version} does not know "
+                f"this option, which came with {since}; allowed is to leave it out, or null"
+            )

@@ -1,0 +1,212 @@
+"""
+What in sshd's configuration, as it is going to be, stands against closing a node.
+
+sshd itself is asked for its values, with the files laid over that are going to be written; what follows from them for
+a user, ``_slurm_pam_login`` says.
+"""
+
+from __future__ import annotations
+
+import glob
+import ipaddress
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import _slurm_pam_admins
+import sshd_config
+from _slurm_pam_finding import Finding
+from _slurm_pam_login import DECISIVE, NO_ROOT, SOMEWHERE, Values, connection, no_way, value, ways
+
+# What is to be at each path.
+Files = Mapping[str, str | None]
+
+
+def sshd(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """What sshd will do with the options that are going to be written, or does already if they are not managed."""
+    config = settings["sshd"]["config"]
+    try:
+        files = _planned(wanted["sshd"])
+        values = sshd_config.effective(config, None, files)
+        conditional = list(_conditional(sshd_config.find(config), files))
+    except (CommandExecutionError, SaltInvocationError) as error:
+        yield Finding(
+            f"slurm_pam:sshd:options: {error}",
+            "With such a configuration sshd does not start again, or lets nobody in",
+            "Allowed are, there and in sshd's own files, the options of sshd_config(5) with values that sshd accepts",
+        )
+        return
+    yield from _for_everybody(values, settings["pam"]["service"])
+    yield from _reopened(conditional)
+    yield from _domains(settings["access"], values)
+    if ways(values):
+        people, others = _slurm_pam_admins.people(settings["access"])
+        yield from _locked_out(people, _for_each(people, values, conditional, config, files), others)
+
+
+def _planned(wanted: Mapping[str, Any] | None) -> Files:
+    """The files that are going to be written."""
+    if wanted is None:
+        return {}
+    files = sshd_config.plan(**wanted)
+    # Options that are in force already have been accepted already.
+    if files:
+        sshd_config.check(wanted["options"], wanted["config"], files)
+    return files
+
+
+# What holds for everybody
+
+
+_OUTSIDE = "Such a session is checked by Slurm, but stays outside its job: it has no limits, and outlives the job"
+
+
+def _for_everybody(values: Values, service: str) -> Iterator[Finding]:
+    if value(values, "usepam") != "yes":
+        yield Finding(
+            f"sshd's UsePAM is {value(values, 'usepam', 'not known to this sshd')}",
+            "Without it sshd asks no PAM account stack, and this node stays open to everyone",
+            "Set UsePAM yes in sshd's configuration (slurm_pam:sshd:options:UsePAM: true)",
+        )
+    if value(values, "pamservicename", service) != service:
+        yield Finding(
+            f"sshd's PAMServiceName is {value(values, 'pamservicename')}, and slurm_pam:pam:service is {service}",
+            f"sshd does not read /etc/pam.d/{service}",
+            "Make the two the same",
+        )
+    methods, left = value(values, "authenticationmethods", "any"), ways(values)
+    if not left:
+        yield Finding(
+            f"sshd's AuthenticationMethods is {methods}, of which no way is left with the methods that are switched on",
+            "Nobody could log in at all, root and administrators included",
+            "Change AuthenticationMethods, or switch its methods on in slurm_pam:sshd:options",
+        )
+    elif any("keyboard-interactive" in way for way in left):
+        only = all("keyboard-interactive" in way for way in left)
+        yield Finding(
+            f"sshd lets {'everybody' if only else 'people'} in by keyboard-interactive authentication "
+            f"(AuthenticationMethods {methods})",
+            _OUTSIDE,
+            "Set KbdInteractiveAuthentication no, and let AuthenticationMethods do without it",
+            "warnings",
+        )
+
+
+# Match lines
+
+
+def _conditional(path: str, files: Files, match: str = "", depth: int = 0) -> Iterator[dict]:
+    """Every setting that holds for some connections only, with its ``file`` and ``line`` and the ``match`` above it."""
+    for entry in sshd_config.parse(_text(path, files)):
+        if entry["kind"] == "match":
+            match = f"Match {' '.join(entry['words'])}"
+        elif entry["kind"] == "setting" and match:
+            yield {**entry, "file": path, "match": match}
+        elif entry["kind"] == "include" and depth < 16:  # as OpenSSH's servconf.c
+            for word in entry["words"]:
+                for target in sorted(glob.glob(os.path.join("/etc/ssh", word))):
+                    yield from _conditional(target, files, match, depth + 1)
+
+
+def _text(path: str, files: Files) -> str:
+    if path in files:
+        return files[path] or ""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def _reopened(conditional: Iterable[dict]) -> Iterator[Finding]:
+    places = [
+        f"{entry['file']}:{entry['line']} ({entry['match']})"
+        for entry in conditional
+        if entry["keyword"] == "kbdinteractiveauthentication" and entry["words"][0].lower() == "yes"
+    ]
+    if places:
+        yield Finding(
+            f"sshd takes keyboard-interactive authentication for some logins: {', '.join(places)}",
+            _OUTSIDE,
+            "Have PasswordAuthentication yes there instead, whose sessions go into their job, or take the line out",
+            "warnings",
+        )
+
+
+# Origins that sshd never tells PAM of
+
+
+def _domains(access: Mapping[str, Any], values: Values) -> Iterator[Finding]:
+    """A .domain is compared with what sshd gives PAM as PAM_RHOST: the address, unless UseDNS is on."""
+    if value(values, "usedns") != "no":
+        return
+    who = {"root": access["root"]}
+    for kind in ("groups", "users"):
+        who |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
+    domains = {path: [origin for origin in origins if origin.startswith(".")] for path, origins in who.items()}
+    found = "; ".join(f"slurm_pam:access:{path} has {', '.join(names)}" for path, names in domains.items() if names)
+    if not found:
+        return
+    admins = [path for path in who if path != "root" and not access["root_only"]] or ["root"]
+    nobody = all(domains[path] == who[path] for path in admins)
+    yield Finding(
+        f"{found}, but sshd's UseDNS is no",
+        "PAM is told the address then, and a .domain never fits"
+        + (": no administrator could get in when Slurm is broken" if nobody else ""),
+        "Name a network, an address or a host instead, or set UseDNS yes (slurm_pam:sshd:options:UseDNS: true)",
+        "problems" if nobody else "warnings",
+    )
+
+
+# Who would be locked out
+
+
+_WAYS = (
+    "Put a public key there first, leave another method on (slurm_pam:sshd:options:PasswordAuthentication: true), or "
+    "change what keeps them out"
+)
+
+
+def _for_each(
+    people: Mapping[str, list[str]], values: Values, conditional: list[dict], config: str | None, files: Files
+) -> Iterator[tuple[str, Values]]:
+    """The values that hold for each of them; sshd is asked once for each only if that makes a difference."""
+    differ = any(entry["keyword"] in DECISIVE for entry in conditional)
+    for user, origins in people.items():
+        try:
+            login = connection(user, _first_address(origins), values) if differ else None
+            yield user, sshd_config.effective(config, login, files) if differ else values
+        except CommandExecutionError:
+            yield user, values  # a Match line that this sshd cannot be asked about
+
+
+def _first_address(origins: list[str]) -> str:
+    for origin in origins:
+        try:
+            return str(next(iter(ipaddress.ip_network(origin, strict=False).hosts())))
+        except ValueError:
+            continue
+    return SOMEWHERE
+
+
+def _locked_out(
+    people: Mapping[str, list[str]], for_each: Iterable[tuple[str, Values]], others: bool
+) -> Iterator[Finding]:
+    reasons = {user: no_way(user, people[user], values) for user, values in for_each}
+    locked_out = {user: reason for user, reason in reasons.items() if reason}
+    told = ", ".join(f"{user} ({reason})" for user, reason in locked_out.items())
+    if locked_out and locked_out.keys() == reasons.keys() and not others:
+        yield Finding(
+            f"Neither root nor any administrator that this node knows could log in over SSH: {told}",
+            "Nobody could repair this node, with sshd's configuration as it is going to be (slurm_pam:sshd:options)",
+            _WAYS,
+        )
+        return
+    # That root is not to log in is said so, and no oversight.
+    unseen = ", ".join(f"{user} ({reason})" for user, reason in locked_out.items() if reason != NO_ROOT)
+    if unseen:
+        yield Finding(
+            f"No way to log in over SSH is left to {unseen}",
+            "They are to get in without a job, and could not, whatever slurm_pam:access says",
+            _WAYS,
+            "warnings",
+        )

@@ -1,0 +1,113 @@
+"""Whether the PAM files can be made on this node, and would do what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+import _pam_expand
+import _pam_libpam
+import _pam_plan
+import _pam_prove
+import _slurm_pam_wanted
+import file_transaction
+from _pam_errors import PamError, PamUsageError
+from _slurm_pam_finding import Finding
+
+
+def stacks(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """They are proven if they can be made at all, and if it is understood what has to hold."""
+    given = settings, wanted
+    yield from [*service(*given), *foreign(*given), *policy(*given)] or proof(*given)
+
+
+def service(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the service's file names the stacks whose names are to be changed there, or ours already."""
+    name = settings["pam"]["service"]
+    path = _pam_libpam.locate(name)
+    if path is None:
+        yield Finding(
+            f"There is no PAM file {name} in {', '.join(_pam_libpam.node_libpam()['confdirs'])}",
+            "There is nothing to name Slurm's rules in",
+            "Restore it from its package, or say which service it is (slurm_pam:pam:service)",
+        )
+        return
+    try:
+        lines = [line for line in _pam_expand.read(path) if line["kind"] == "include"]
+    except PamError as error:
+        yield Finding(str(error), "There Slurm's rules are to be named", "Look what is wrong with the file")
+        return
+    for names in (change["retarget"] for change in wanted["pam"]["files"][-1]["changes"]):
+        kind, source = names["type"], names["from"]
+        named = [line["target"] for line in lines if line["type"] in (kind, None)]
+        if not {source, names["to"]} & set(named):
+            yield Finding(
+                f"{path} does not name {source} for {kind}; what it names is {', '.join(named) or 'nothing'}",
+                "Slurm's rules come in where it does, and would never be asked",
+                f"Say the name that stands there in slurm_pam:pam:{kind}_source, or add the line to {path}",
+            )
+
+
+# Files that are to be ours as a whole
+
+
+def foreign(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Somebody else's files where ours are to be."""
+    for part in filter(None, (wanted["pam"], wanted["slurmstepd"])):
+        for file in part["files"]:
+            if not part["replace"] and file.keys() & _slurm_pam_wanted.WHOLE and not _is_ours(file, part["marker"]):
+                yield Finding(
+                    f"{file['path']} is there already, and this formula did not write it",
+                    "What somebody put there would be lost",
+                    "Move it away, or allow it to be replaced (slurm_pam:pam:replace: true)",
+                )
+
+
+def _is_ours(file: Mapping[str, Any], marker: str) -> bool:
+    """As the plan of the files has it, or nothing stands there."""
+    try:
+        found = file_transaction.read(file["path"])
+    except CommandExecutionError:
+        return False  # a directory, say
+    if isinstance(found, str):
+        return found.startswith(f"{marker}\n")
+    return found is None or "link" in file
+
+
+# What has to hold
+
+
+def policy(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the site's own scenarios are scenarios; whether they hold is another matter."""
+    own = settings["pam"]["policy"]
+    try:
+        _pam_prove.prove(own)
+    except (PamError, PamUsageError) as error:
+        wrong = str(error)
+    else:
+        names = [scenario["name"] for scenario in wanted["pam"]["policy"]]
+        taken = [scenario["name"] for scenario in own if names.count(scenario["name"]) > 1]
+        wrong = f"the formula has a scenario named {taken[0]!r} itself" if taken else None
+    if wrong:
+        yield Finding(
+            f"slurm_pam:pam:policy: {wrong}",
+            "What is not understood cannot be proven",
+            "pam_verdict.prove describes scenarios",
+        )
+
+
+_SUBSTACK = "With slurm_pam:pam:account_base: substack, nothing in the node's own rules can end the stack ahead of ours"
+
+
+def proof(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the files would do what they should; no package needs to be there for that."""
+    pam = wanted["pam"]
+    try:
+        changes = _pam_plan.plan(pam["files"], marker=pam["marker"], replace=pam["replace"], disk=file_transaction)
+        # If nothing is to be written, the state that would write proves what is there; once is enough.
+        if pending := [change for change in changes if change["before"] != change["after"]]:
+            _pam_plan.prove(pam["policy"], pending)
+    except (PamError, CommandExecutionError) as error:
+        yield Finding("\n".join([str(error), *([_SUBSTACK] if settings["pam"]["account_base"] == "copy" else [])]))

@@ -1,0 +1,330 @@
+"""
+Confirm an apply, or have the node take it back by itself.
+
+Before an apply changes anything, the files that it may write are copied to ``/var/lib/slurm_pam/confirm``, beside a
+small program that brings them back, and a transient systemd timer is started that runs it. Neither needs Salt, its
+master or its cache. Confirming ends the timer and removes the copies. The file ``until`` is the last to come and the
+first to go: where it is not there, nothing waits, and the program does nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+import _child
+import _slurm_pam_wanted
+
+DIRECTORY = "/var/lib/slurm_pam/confirm"
+# Two, so that an apply's timer can be started before that of an earlier apply is stopped.
+UNITS = ("slurm_pam-take-back", "slurm_pam-take-back-2")
+_RUNNING = {"active", "activating"}
+# Seconds for a program to answer.
+_PATIENCE = 60
+_BUSY = (
+    "The last apply is being taken back just now, which takes some seconds. Do this again when it has ended: "
+    "systemctl status 'slurm_pam-take-back*' shows it"
+)
+_MEND = f"Mend what is in the way (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/take-back again on the node"
+_PROGRAM = """\
+#!/bin/sh
+# Written by slurm_pam before it changed this node; a timer runs it unless the change is confirmed. Brings every file in
+# "paths" back to what it was, in that order, and then the units. Running it twice does no harm.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+cd "${0%/*}" || exit 1
+exec 9< .
+flock 9
+[ -e until ] || exit 0 # confirmed in the meantime
+failed=0
+
+bring_back() {
+    new="${1%/*}/.${1##*/}.slurm_pam-back"
+    if [ -e "before$1" ] || [ -L "before$1" ]; then
+        rm -f "$new" && cp -a "before$1" "$new" && mv -fT "$new" "$1"
+    else
+        rm -f "$1"
+    fi
+}
+
+while IFS= read -r path; do
+    bring_back "$path" || failed=1
+done < paths
+systemctl daemon-reload || failed=1
+while read -r verb unit; do
+    systemctl "$verb" "$unit" || failed=1
+done < units
+sync
+[ "$failed" = 0 ] && date +%s > taken-back
+"""
+
+
+def arm(seconds: int, settings: Mapping[str, Any]) -> float:
+    """
+    From now on this node goes back to what it is now, unless :py:func:`disarm` is called in time.
+
+    seconds
+        How long to wait.
+    settings
+        The merged settings of the formula.
+
+    Returns when it will be taken back, in seconds since 1970. Where an earlier apply still waits, what was before that
+    one is kept, and the time starts anew; where that cannot be, the earlier one waits on as it did.
+    """
+    _make_directory()
+    with _undisturbed():
+        earlier = pending() is not None
+        try:
+            if not earlier:
+                _empty()
+            _keep(settings)
+            until = time.time() + seconds
+            _start_timer(seconds)
+            _write("until", f"{until:.0f}\n")
+        except (CommandExecutionError, OSError):
+            if not earlier:
+                _remove()
+            raise
+    return until
+
+
+def confirm() -> str:
+    """
+    The last apply stays.
+
+    Raises CommandExecutionError if nothing waits to be confirmed, and says why.
+    """
+    if pending() is None:
+        when = taken_back()
+        raise CommandExecutionError(
+            "Nothing waits to be confirmed"
+            if when is None
+            else f"Too late: the last apply was taken back at {time.strftime('%F %T', time.localtime(when))}"
+        )
+    disarm()
+    return "Confirmed: this node stays as it is"
+
+
+def pending() -> float | None:
+    """When the last apply will be taken back, in seconds since 1970; nothing where none waits to be confirmed."""
+    if taken_back() is not None or not os.path.exists(os.path.join(DIRECTORY, "until")):
+        return None
+    return float(_lines("until")[0])
+
+
+def taken_back() -> float | None:
+    """When the last apply was taken back, in seconds since 1970; nothing where it was not."""
+    path = os.path.join(DIRECTORY, "taken-back")
+    return float(_lines("taken-back")[0]) if os.path.exists(path) else None
+
+
+def status() -> dict[str, Any]:
+    """
+    How it stands with the last apply: ``{"state": "waiting", "at": 1767225600.0}``, in seconds since 1970.
+
+    state
+        ``waiting`` to be confirmed, or else taken back then; ``without a timer``: it waits, but will not be taken back
+        by itself, as after a reboot; ``being taken back`` just now; ``taking back failed``, so that not all is as it
+        was; ``taken back`` then; or ``nothing`` of all this.
+    """
+    until, back = pending(), taken_back()
+    if until is None:
+        return {"state": "nothing" if back is None else "taken back", "at": back}
+    services = _states(*(f"{unit}.service" for unit in UNITS))
+    if not _RUNNING.isdisjoint(services):
+        return {"state": "being taken back", "at": until}
+    if not _RUNNING.isdisjoint(_states(*(f"{unit}.timer" for unit in UNITS))):
+        return {"state": "waiting", "at": until}
+    return {"state": "taking back failed" if "failed" in services else "without a timer", "at": until}
+
+
+def disarm() -> None:
+    """
+    The node stays as it is: the timer is stopped and the copies are removed.
+
+    Raises CommandExecutionError where it is too late for that.
+    """
+    with _undisturbed():
+        if taken_back() is not None:
+            raise CommandExecutionError("Too late: the last apply was taken back. Apply again")
+        if status()["state"] == "taking back failed":
+            raise CommandExecutionError(f"Too late: the last apply was to be taken back, and not all could be. {_MEND}")
+        _remove()
+
+
+def forget() -> None:
+    """Nothing is left of the last apply's copies, be it that it still waits or that it was taken back."""
+    with _undisturbed():
+        _remove()
+
+
+def take_back() -> str:
+    """
+    Take the last apply back now, and not when its time is over.
+
+    Raises CommandExecutionError where there is nothing to take back, or where not all of it could be.
+    """
+    if pending() is None and taken_back() is None:
+        raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was not to be")
+    # The timer goes on meanwhile: should this process die here, the node still goes back.
+    done = _child.ask("/bin/sh", os.path.join(DIRECTORY, "take-back"), timeout=300)
+    if done.returncode != 0:
+        reason = done.stderr.strip() or f"exit status {done.returncode}"
+        raise CommandExecutionError(f"Not all could be taken back: {reason}. {_MEND}")
+    _stop(*UNITS)
+    return "This node is as it was before the last apply"
+
+
+# The timers, and what they run
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Nothing is taken back meanwhile; the program waits for the same lock."""
+    try:
+        directory = os.open(DIRECTORY, os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandExecutionError(_BUSY) from None
+        yield
+    finally:
+        os.close(directory)
+
+
+def _start_timer(seconds: int) -> None:
+    """A new timer first, and then no other: whatever waits is never without one."""
+    free = [unit for unit in UNITS if _RUNNING.isdisjoint(_states(f"{unit}.timer"))]
+    unit = free[0] if free else UNITS[0]
+    _stop(unit)
+    _do(
+        *("systemd-run", f"--unit={unit}", "--description=Take back what slurm_pam changed"),
+        *(f"--on-active={seconds}", "--timer-property=AccuracySec=1s"),
+        *("/bin/sh", os.path.join(DIRECTORY, "take-back")),
+    )
+    _stop(*(other for other in UNITS if other != unit))
+
+
+def _stop(*units: str) -> None:
+    for unit in units:
+        # The service as well: it may have begun to wait for the lock.
+        both = (f"{unit}.timer", f"{unit}.service")
+        done = _child.ask("systemctl", "stop", *both, timeout=_PATIENCE)
+        if not _RUNNING.isdisjoint(_states(*both)):
+            raise _failure(done)
+        _child.ask("systemctl", "reset-failed", f"{unit}.service", timeout=_PATIENCE)
+
+
+def _states(*units: str) -> list[str]:
+    """What systemd says of each: active, inactive, failed and the like."""
+    answer = _child.ask("systemctl", "is-active", *units, timeout=_PATIENCE)
+    states = answer.stdout.split()
+    if len(states) != len(units):
+        raise _failure(answer)
+    return states
+
+
+# What is kept for taking back
+
+
+def _make_directory() -> None:
+    os.makedirs(os.path.dirname(DIRECTORY), mode=0o700, exist_ok=True)
+    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
+
+
+def _empty() -> None:
+    """First that which tells that something waits: what is left of a removal that was cut short is nothing."""
+    for name in ("until", "taken-back", "paths", "units", "take-back"):
+        path = os.path.join(DIRECTORY, name)
+        if os.path.exists(path):
+            os.unlink(path)
+    shutil.rmtree(os.path.join(DIRECTORY, "before"), ignore_errors=True)
+
+
+def _keep(settings: Mapping[str, Any]) -> None:
+    """Copies of all that is not kept yet, then what names them."""
+    earlier = _lines("paths")
+    paths = list(dict.fromkeys([*_slurm_pam_wanted.touched(settings), *earlier]))
+    _copy([path for path in paths if path not in earlier])
+    units = _unit_commands(_slurm_pam_wanted.wanted(settings))
+    _write("units", _text(list(dict.fromkeys([*_lines("units"), *units]))))
+    _write("take-back", _PROGRAM)
+    _write("paths", _text(paths))
+    _do("sync", "-f", DIRECTORY)
+
+
+def _unit_commands(wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What systemctl has to do when the files are back."""
+    if wanted["sshd"]:
+        yield f"reload-or-try-restart {wanted['units']['sshd']}"
+    if wanted["slurm_conf"]["manage"] == "enforce":
+        yield f"try-restart {wanted['units']['slurmd']}"
+    if wanted["logind"] != "keep":
+        units = _slurm_pam_wanted.LOGIND_UNITS
+        yield from (f"start {unit}" for unit, state in zip(units, _states(*units)) if state == "active")
+
+
+def _remove() -> None:
+    _stop(*UNITS)
+    _empty()
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
+    if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
+        os.rmdir(os.path.dirname(DIRECTORY))
+
+
+# Files and programs
+
+
+def _copy(paths: list[str]) -> None:
+    """Copies with mode, owner, labels and times; a link as a link. What is not there is not copied: that says so."""
+    target = os.path.join(DIRECTORY, "before")
+    os.makedirs(target, mode=0o700, exist_ok=True)
+    for path in paths:
+        # Left by an apply that was cut short before it named them.
+        if os.path.lexists(target + path):
+            os.unlink(target + path)
+    there = [path.lstrip("/") for path in paths if os.path.lexists(path)]
+    if there:
+        _do("cp", "-a", "--parents", "--", *there, target, cwd="/")
+
+
+def _write(name: str, text: str) -> None:
+    path = os.path.join(DIRECTORY, name)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.new", path)
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        with open(os.path.join(DIRECTORY, name), encoding="utf-8") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _do(*words: str, **options: Any) -> None:
+    done = _child.ask(*words, timeout=_PATIENCE, **options)
+    if done.returncode != 0:
+        raise _failure(done)
+
+
+def _failure(done: subprocess.CompletedProcess) -> CommandExecutionError:
+    return CommandExecutionError(f"{' '.join(done.args)} failed: {done.stderr.strip() or done.returncode}")

@@ -1,0 +1,353 @@
+"""
+The manifest: everything that an apply puts on a node or changes there, from the settings.
+
+States, confirm, the record, preflight, audit and clean read it; nothing of it is written down a second time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import _child
+import _slurm_pam_settings
+import slurm_conf
+import sshd_config
+
+# The first line of each PAM file that is ours as a whole, and around our block in a file of others.
+MARKER = "# slurm_pam: written by Salt, and again at every apply"
+# Marks our lines in slurm.conf and in sshd's files.
+TAG = "slurm_pam"
+PAM_DIRECTORY = "/etc/pam.d"
+# What a file has that is ours as a whole; others are edited.
+WHOLE = {"contents", "source", "link"}
+RECORD = "/var/lib/slurm_pam/places.json"
+# Those that the node has are masked, and have to run again when an apply is taken back.
+LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
+
+
+def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    What these settings want of a node, as plain data; :py:func:`slurm_pam.wanted <salt.modules.slurm_pam.wanted>` says
+    what each entry is. Nothing here looks at the node.
+
+    settings
+        The merged settings of the formula, of the right shape.
+    """
+    settings = _slurm_pam_settings.without_nulls(settings)
+    return {
+        # Files
+        "access": _access(settings["access"]),
+        "slurmstepd": _slurmstepd(settings),
+        "slurm_conf": _slurm_conf(settings["slurm"]),
+        "sshd": _sshd(settings["sshd"]),
+        "pam": _pam(settings),
+        "record": RECORD,
+        # What is changed through a tool
+        "packages": _packages(settings),
+        "groups": _groups(settings["access"]["groups"]),
+        "units": {"slurmd": settings["slurm"]["service"], "sshd": settings["sshd"]["service"]},
+        "logind": settings["logind"],
+        # What has to be there
+        "modules": _modules(settings),
+    }
+
+
+def touched(settings: Mapping[str, Any]) -> list[str]:
+    """
+    Every path that an apply of these settings may write below /etc, /var and /run, in the order in which they are
+    brought back: the service's PAM file first, so that nobody is turned away in between, then what it names, and the
+    rest. Where something of ours stands by now is among them.
+
+    settings
+        The merged settings of the formula, of the right shape.
+
+    What is changed through a tool is the tool's: the package manager's files, /etc/group and /etc/gshadow with their
+    copies. So is what is gone when the apply ends, beside the files and in /run, and what Salt and confirm keep.
+
+    Raises CommandExecutionError if it cannot be told what is to become of sshd's configuration or of slurm.conf.
+    """
+    return [] if settings["mode"] == "audit" else list(dict.fromkeys(_touched(wanted(settings))))
+
+
+def _touched(manifest: Mapping[str, Any]) -> Iterator[str]:
+    yield from map(_written, reversed(manifest["pam"]["files"]))
+    yield from map(_written, manifest["access"]["files"])
+    if manifest["logind"] == "mask":
+        yield from (mask(unit) for unit in LOGIND_UNITS if _may_be_there(unit))
+    if sshd := manifest["sshd"]:
+        where = sshd["config"], sshd["drop_in"], sshd["tag"]
+        # What is to come, and what there is of an earlier apply.
+        for options in (sshd["options"], {}):
+            yield from map(os.path.realpath, sshd_config.plan(options, *where))
+    conf = manifest["slurm_conf"]
+    if conf["manage"] == "enforce":
+        for values in (conf["settings"], {}):
+            yield from map(os.path.realpath, slurm_conf.plan(values, conf["path"], conf["tag"]))
+    if manifest["slurmstepd"]:
+        yield from map(_written, manifest["slurmstepd"]["files"])
+    yield manifest["record"]
+
+
+def _written(file: Mapping[str, Any]) -> str:
+    """A link is followed to the file that is edited; one that stands where a file of ours is to be is replaced."""
+    return file["path"] if WHOLE & file.keys() else os.path.realpath(file["path"])
+
+
+def mask(unit: str) -> str:
+    """The path at which systemd finds that a unit is masked (systemd.unit(5))."""
+    return f"/etc/systemd/system/{unit}"
+
+
+def _may_be_there(unit: str) -> bool:
+    return "LoadState=not-found" not in _child.ask("systemctl", "show", "--property=LoadState", unit).stdout
+
+
+# Who gets in without a job
+
+
+def _access(access: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The rules of pam_access (access.conf(5)), in the order in which they are read: root, groups, users, and nobody else.
+    A group is written ``(group)``, which is never taken for a user of that name.
+    """
+    who = [("root", access["root"])]
+    who += [(f"({name})", group["origins"]) for name, group in sorted(access["groups"].items())]
+    who += [(name, user["origins"]) for name, user in sorted(access["users"].items())]
+    rules = "".join(f"+ : {name} : {' '.join(origins)}\n" for name, origins in who) + "- : ALL : ALL\n"
+    return {"files": [{"path": access["file"], "block": rules}], "marker": MARKER}
+
+
+def _groups(groups: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"members": group.get("members", []), "gid": group.get("gid")}
+        for name, group in groups.items()
+        if group.get("local", True)
+    }
+
+
+# Slurm
+
+
+def _packages(settings: Mapping[str, Any]) -> dict[str, str | None]:
+    packages = settings["packages"]
+    names = {"node": packages["node"], "modules": packages[settings["module"]]}
+    return names if packages["manage"] else dict.fromkeys(names)
+
+
+def _slurm_conf(slurm: Mapping[str, Any]) -> dict[str, Any]:
+    values = {**slurm["settings"], **({"UsePAM": "1"} if slurm["use_pam"] else {})}
+    return {"manage": slurm["manage"], "settings": values, "path": slurm["conf"], "tag": TAG}
+
+
+def _slurmstepd(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """slurm.conf(5), UsePAM."""
+    if not settings["slurm"]["use_pam"]:
+        return None
+    file = {"path": f"{PAM_DIRECTORY}/slurm", "contents": _SLURMSTEPD}
+    return {"files": [file], "marker": MARKER, "replace": settings["pam"]["replace"]}
+
+
+# contribs/pam/README of Slurm
+_SLURMSTEPD = """\
+auth required pam_localuser.so
+account required pam_unix.so
+session required pam_limits.so
+"""
+
+
+# sshd
+
+
+def _sshd(sshd: Mapping[str, Any]) -> dict[str, Any] | None:
+    places = {name: sshd[name] for name in ("options", "config", "drop_in")}
+    return {**places, "tag": TAG} if sshd["manage"] else None
+
+
+# The PAM files
+
+
+_ACCOUNT = "slurm-common-account"
+_SESSION = "slurm-common-session"
+_ROOT_MODULE = "pam_succeed_if.so quiet uid != 0"
+# One of them is ours; a line with the other may be left over from before.
+_SLURM_MODULES = ("pam_slurm_adopt.so", "pam_slurm.so")
+
+
+def _pam(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The PAM files, those that the service includes first, and the policy that they have to meet.
+
+    Source: https://slurm.schedmd.com/pam_slurm_adopt.html, access.conf(5), pam.d(5).
+    """
+    pam = settings["pam"]
+    retargeted = [
+        {"retarget": {"from": pam["account_source"], "to": _ACCOUNT, "type": "account"}},
+        {"retarget": {"from": pam["session_source"], "to": _SESSION, "type": "session"}},
+    ]
+    return {
+        "files": [
+            *_file_and_link(_ACCOUNT, pam["suffix"], _account(settings)),
+            *_file_and_link(_SESSION, pam["suffix"], _session(pam)),
+            {"path": f"{PAM_DIRECTORY}/{pam['service']}", "changes": retargeted},
+        ],
+        "policy": [*_policy(settings), *pam["policy"]],
+        "marker": MARKER,
+        "replace": pam["replace"],
+    }
+
+
+def _file_and_link(name: str, suffix: str, spec: dict) -> Iterator[dict]:
+    """SUSE's convention: the text in a file with a suffix, and a link of the plain name to it."""
+    yield {"path": f"{PAM_DIRECTORY}/{name}{suffix}", **spec}
+    if suffix:
+        yield {"path": f"{PAM_DIRECTORY}/{name}", "link": f"{name}{suffix}"}
+
+
+def _account(settings: Mapping[str, Any]) -> dict:
+    """Slurm, with a way past it for administrators, and the node's own rules."""
+    pam = settings["pam"]
+    gate = [*_root_rule(settings), _slurm_rule(settings)]
+    if pam["account_base"] == "copy":
+        rules = [f"account sufficient {_access_module(settings)}", *gate]
+        changes = [{"insert": rule, "at": "last", "match": _same(rule)} for rule in rules]
+        return {"source": pam["account_source"], "changes": changes}
+    # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
+    # and sshd lets a user in whose password they say has expired.
+    way_past = f"account [success={len(gate)} default=ignore] {_access_module(settings)}"
+    return {"contents": "\n".join([way_past, *gate, f"account substack {pam['account_source']}", ""])}
+
+
+def _same(rule: str) -> dict:
+    """What counts as our rule. The site may have rules of its own with the other modules, which stay as they are."""
+    kind, _, module, *args = rule.split()
+    return {"type": kind, "module": module, **({} if module in _SLURM_MODULES else {"args": args})}
+
+
+def _session(pam: Mapping[str, Any]) -> dict:
+    """The node's own rules, byte for byte, less the modules that would move a session out of its job."""
+    return {
+        "source": pam["session_source"],
+        "changes": [
+            {"remove": {"type": "session", "module": module}, "missing": "ok", "jumps": "shorten"}
+            for module in pam["session_remove"]
+        ],
+    }
+
+
+def _access_module(settings: Mapping[str, Any]) -> str:
+    # nodefgroup: a bare name in the access file is a user's, never a group's.
+    return f"pam_access.so nodefgroup accessfile={settings['access']['file']}"
+
+
+def _root_rule(settings: Mapping[str, Any]) -> list[str]:
+    """Slurm's modules let root in from everywhere; this rule stands in the way where the settings do not."""
+    if "ALL" in settings["access"]["root"] or settings["mode"] == "adopt":
+        return []
+    return [f"account requisite {_ROOT_MODULE}"]
+
+
+# In mode adopt nobody is turned away, so no answer of the module counts and it is told to deny nothing.
+_ADOPT_ONLY = {
+    "action_no_jobs": "ignore",
+    "action_unknown": "newest",
+    "action_adopt_failure": "allow",
+    "action_generic_failure": "ignore",
+}
+
+
+def _slurm_rule(settings: Mapping[str, Any]) -> str:
+    adopting = settings["mode"] == "adopt"
+    control = "optional" if adopting else "required"
+    words = " ".join(["account", control, f"{settings['module']}.so"])
+    return " ".join([words, *_slurm_options(settings, _ADOPT_ONLY if adopting else {})])
+
+
+def _slurm_options(settings: Mapping[str, Any], overrides: Mapping[str, str]) -> list[str]:
+    """The module's options in its page's order, without those that say what it does anyway."""
+    given = {**settings[settings["module"]], **overrides}
+    if settings["module"] == "pam_slurm":
+        return [flag for flag, on in sorted(given.items()) if on]
+    words = {name: _slurm_pam_settings.as_word(value) for name, value in given.items()}
+    options = _slurm_pam_settings.ADOPT_OPTIONS.items()
+    return [f"{name}={words[name]}" for name, option in options if words.get(name, option.default) != option.default]
+
+
+def _modules(settings: Mapping[str, Any]) -> list[str]:
+    rules = [*_root_rule(settings), _slurm_rule(settings)]
+    return ["pam_access.so", *(rule.split()[2] for rule in rules)]
+
+
+# The policy
+
+
+# What a module answers when it turns somebody away or cannot work, not being there included.
+_DENIALS = [
+    "perm_denied",
+    "auth_err",
+    "user_unknown",
+    "session_err",
+    "service_err",
+    "system_err",
+    "abort",
+    "module_unknown",
+]
+
+
+def _policy(settings: Mapping[str, Any]) -> list[dict]:
+    """What a login has to come to under these settings, as scenarios of a proof."""
+    service = settings["pam"]["service"]
+    access = _access_module(settings)
+    slurm = f"{settings['module']}.so"
+    outsider = {access: _DENIALS}
+    login = {"service": service, "call": "acct_mgmt"}
+    scenarios = [
+        {
+            "name": "root and administrators get in from their origins with Slurm broken",
+            **login,
+            "given": {access: ["success"], **dict.fromkeys(_SLURM_MODULES, "any")},
+            "expect": "permit",
+        },
+        {
+            "name": "a user with a job gets in",
+            **login,
+            "given": {**outsider, slurm: ["success"]},
+            "expect": "permit",
+        },
+        {
+            "name": "a user without a job is turned away",
+            **login,
+            "given": {**outsider, slurm: _DENIALS},
+            "expect": "deny",
+        }
+        if settings["mode"] != "adopt"
+        else {
+            "name": "nobody is turned away",
+            **login,
+            "given": {**outsider, **dict.fromkeys(_SLURM_MODULES, _DENIALS)},
+            "expect": "permit",
+        },
+    ]
+    if _root_rule(settings):
+        scenarios.append(
+            {
+                "name": "root is turned away from other origins",
+                **login,
+                "given": {**outsider, _ROOT_MODULE: _DENIALS, slurm: ["success"]},
+                "expect": "deny",
+            }
+        )
+    scenarios.append({"name": "a session opens", "service": service, "call": "open_session", "expect": "permit"})
+    scenarios += [
+        {
+            "name": f"no session reaches {module}",
+            "service": service,
+            "call": "open_session",
+            "given": {},
+            "expect": "unreached",
+            "module": module,
+        }
+        for module in settings["pam"]["session_remove"]
+    ]
+    return scenarios

@@ -1,0 +1,139 @@
+"""What is written down of what was applied, and what that means once the settings have changed."""
+
+import copy
+import json
+import pathlib
+
+import pytest
+import yaml
+from harness.source import Modules, load
+
+import _slurm_pam_record
+import _slurm_pam_wanted
+
+ROOT = pathlib.Path(__file__).parents[2]
+SETTINGS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+RECORDED = "Where the formula puts what is written down"
+FORGOTTEN = "Nothing of the formula is left to be found"
+
+
+def having(**sections):
+    settings = copy.deepcopy(SETTINGS)
+    for section, values in sections.items():
+        if isinstance(values, dict):
+            settings[section].update(values)
+        else:
+            settings[section] = values
+    return settings
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Where it is written down here."""
+    path = tmp_path / "slurm_pam" / "places.json"
+    monkeypatch.setattr(_slurm_pam_wanted, "RECORD", str(path))
+    return path
+
+
+def states(test):
+    salt = Modules("file_transaction", "slurm_pam").salt
+    return load("_states/slurm_pam.py", __salt__=salt, __opts__={"test": test})
+
+
+def write_down(settings):
+    return states(test=False).recorded("record", settings)
+
+
+def test_written_down_once_and_forgotten(path, test_mode):
+    state = states(test_mode)
+    ret = state.recorded("record", SETTINGS)
+    assert (ret["result"], ret["comment"]) == (None if test_mode else True, RECORDED)
+    assert '+ "slurm_pam:access:file": "/etc/security/slurm-access.conf",\n' in ret["changes"][str(path)]["diff"]
+    assert path.exists() is not test_mode
+    write_down(SETTINGS)
+    again = state.recorded("record", SETTINGS)
+    assert (again["result"], again["changes"], again["comment"]) == (True, {}, RECORDED)
+    gone = state.forgotten("record", SETTINGS)
+    assert (gone["result"], gone["comment"]) == (None if test_mode else True, FORGOTTEN)
+    assert list(gone["changes"]) == [str(path)]
+    assert path.exists() is test_mode
+
+
+def test_as_much_as_was_done_stays(path):
+    more = having(slurm={"manage": "enforce", "use_pam": True}, logind="stop")
+    less = having(sshd={"manage": False}, logind="keep")
+    write_down(more)
+    assert not write_down(less)["changes"]
+    found = _slurm_pam_record.applied(less)
+    assert (found["slurm"]["manage"], found["slurm"]["use_pam"]) == ("enforce", True)
+    assert (found["sshd"]["manage"], found["logind"]) == (True, "stop")
+    assert write_down(having(logind="mask"))["changes"]
+    assert _slurm_pam_record.applied(less)["logind"] == "mask"
+    assert less == having(sshd={"manage": False}, logind="keep")
+
+
+@pytest.mark.parametrize(("was", "logind"), [(False, "mask"), (True, "keep")])
+def test_what_was_masked_before_is_none_of_ours(path, was, logind):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"slurm_pam:logind": "mask", "systemd-logind was masked": was}))
+    assert _slurm_pam_record.applied(having(logind="stop"))["logind"] == logind
+
+
+def test_without_a_record_the_settings_count(path):
+    settings = having(logind="stop", pam={"suffix": "-pc"})
+    assert _slurm_pam_record.applied(settings) == settings
+    assert _slurm_pam_record.moved(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("access", "file", "/etc/security/access.conf"),
+        ("pam", "service", "login"),
+        ("pam", "account_source", "site-account"),
+        ("pam", "session_source", "site-session"),
+        ("pam", "suffix", "-pc"),
+        ("sshd", "config", "/etc/ssh/other"),
+        ("sshd", "drop_in", "/etc/ssh/sshd_config.d/10-site.conf"),
+        ("slurm", "conf", "/srv/slurm.conf"),
+    ],
+)
+def test_a_place_that_moved_is_named_and_found(path, section, name, value):
+    write_down(SETTINGS)
+    settings = having(**{section: {name: value}})
+    (problem,) = _slurm_pam_record.moved(settings)
+    assert problem == (
+        f"slurm_pam:{section}:{name} was {SETTINGS[section][name]!r} when the formula was applied here, and is "
+        f"{value!r}. What stands at the old place would stay in force. Apply slurm_pam.clean first, which takes back "
+        "what was applied, and then apply again"
+    )
+    assert _slurm_pam_record.applied(settings) == SETTINGS
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_record_that_cannot_be_read(path, text, test_mode):
+    path.parent.mkdir()
+    path.write_text(text)
+    ret = states(test_mode).recorded("record", SETTINGS)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"].startswith(f"{path}, where the formula keeps what it has put where, cannot be read: ")
+    assert path.read_text() == text
+
+
+def test_a_record_is_plain_to_read(path):
+    write_down(SETTINGS)
+    assert json.loads(path.read_text()) == {
+        "slurm_pam:access:file": "/etc/security/slurm-access.conf",
+        "slurm_pam:logind": "mask",
+        "slurm_pam:pam:account_source": "common-account",
+        "slurm_pam:pam:service": "sshd",
+        "slurm_pam:pam:session_source": "common-session",
+        "slurm_pam:pam:suffix": "",
+        "slurm_pam:slurm:conf": None,
+        "slurm_pam:slurm:manage": "check",
+        "slurm_pam:slurm:use_pam": False,
+        "slurm_pam:sshd:config": None,
+        "slurm_pam:sshd:drop_in": "/etc/ssh/sshd_config.d/00-slurm_pam.conf",
+        "slurm_pam:sshd:manage": True,
+        "systemd-logind was masked": False,
+    }

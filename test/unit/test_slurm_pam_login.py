@@ -1,0 +1,276 @@
+"""What sshd's values mean for a user: its lists, the connection that it is asked about, and the ways in that remain."""
+
+import contextlib
+import os
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+import _slurm_pam_accounts
+import _slurm_pam_login
+from _slurm_pam_login import connection, no_way, refusal
+
+SSHD = {"usepam": ["yes"], "pubkeyauthentication": ["yes"], "passwordauthentication": ["no"], "usedns": ["no"]}
+SSHD |= {"kbdinteractiveauthentication": ["no"], "authenticationmethods": ["any"], "port": ["22"]}
+
+
+def having(**values):
+    return {**SSHD, **{name: value if isinstance(value, list) else [value] for name, value in values.items()}}
+
+
+class Network:
+    """A network with a name server that knows one host, and this node's own address on each way."""
+
+    AF_INET, AF_INET6, SOCK_DGRAM = socket.AF_INET, socket.AF_INET6, socket.SOCK_DGRAM
+
+    def __init__(self):
+        self.names = {"node1.example.org": "192.0.2.1"}
+        self.ways = {socket.AF_INET: "192.0.2.10", socket.AF_INET6: "fd00::10"}
+
+    def getaddrinfo(self, host, port):
+        if ":" not in host and not host[0].isdigit() and host not in self.names:
+            raise OSError("Name or service not known")
+        return [(None, None, None, None, (self.names.get(host, host), port))]
+
+    def socket(self, family, kind):
+        def connect(address):
+            if family not in self.ways:
+                raise OSError("Network is unreachable")
+
+        probe = SimpleNamespace(connect=connect, getsockname=lambda: (self.ways[family], 0))
+        return contextlib.nullcontext(probe)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    network = Network()
+    monkeypatch.setattr(_slurm_pam_login, "socket", network)
+    return network
+
+
+# Its lists
+
+
+@pytest.mark.parametrize(
+    ("lists", "refused_by"),
+    [
+        ({}, None),
+        ({"denyusers": "alice"}, "denyusers alice"),
+        ({"denyusers": ["bob", "ali*"]}, "denyusers bob ali*"),
+        ({"denyusers": "bob ali?e"}, "denyusers bob ali?e"),
+        ({"denyusers": "ali?"}, None),
+        ({"denyusers": "Alice"}, None),
+        # No character but * and ? means more than itself, and ! means nothing in front of a user.
+        ({"denyusers": "[a]lice"}, None),
+        ({"allowusers": "!bob"}, "allowusers !bob"),
+        ({"allowusers": "alice,bob"}, "allowusers alice,bob"),
+        ({"allowusers": "bob alice"}, None),
+        ({"allowusers": "*"}, None),
+        # user@host
+        ({"allowusers": "alice@192.0.2.1"}, None),
+        ({"allowusers": "alice@192.0.2.*"}, None),
+        ({"allowusers": "alice@192.0.2.0/24"}, None),
+        ({"allowusers": "alice@198.51.100.0/24"}, "allowusers alice@198.51.100.0/24"),
+        ({"allowusers": "*@198.51.100.0/24,192.0.2.0/28"}, None),
+        ({"allowusers": "bob@192.0.2.1"}, "allowusers bob@192.0.2.1"),
+        ({"allowusers": "alice@!192.0.2.1,192.0.2.0/24"}, "allowusers alice@!192.0.2.1,192.0.2.0/24"),
+        ({"allowusers": "alice@192.0.2.0/24,!192.0.2.1"}, "allowusers alice@192.0.2.0/24,!192.0.2.1"),
+        ({"allowusers": "alice@!198.51.100.1"}, "allowusers alice@!198.51.100.1"),
+        ({"allowusers": "alice@!198.51.100.1,*"}, None),
+        ({"denyusers": "alice@!192.0.2.1,192.0.2.0/24"}, None),
+        ({"denyusers": "*@192.0.2.0/24"}, "denyusers *@192.0.2.0/24"),
+        ({"denyusers": "alice@fd00::/8"}, None),
+        # Groups
+        ({"denygroups": "users"}, "denygroups users"),
+        ({"denygroups": "user? x"}, "denygroups user? x"),
+        ({"allowgroups": "wheel"}, "allowgroups wheel"),
+        ({"allowgroups": ["wheel", "hpc*"]}, None),
+        ({"allowgroups": "wheel hpc@example.org"}, None),
+        # The order of sshd
+        ({"denyusers": "alice", "allowusers": "alice"}, "denyusers alice"),
+        ({"denyusers": "alice", "allowusers": "bob"}, "denyusers alice"),
+        ({"allowusers": "alice", "denygroups": "users"}, "denygroups users"),
+        ({"allowusers": "bob", "denygroups": "users"}, "allowusers bob"),
+        ({"denygroups": "users", "allowgroups": "users"}, "denygroups users"),
+    ],
+)
+def test_users_that_sshd_turns_away(lists, refused_by):
+    told = refusal("alice", ["users", "hpc@example.org"], having(**lists), "192.0.2.1")
+    assert told == (refused_by and f"sshd has {refused_by}")
+
+
+@pytest.mark.parametrize(("usedns", "allowed"), [("yes", True), ("no", False)])
+def test_a_host_is_known_by_its_name_with_usedns_only(network, usedns, allowed):
+    for pattern in ("alice@*.Example.org", "alice@node1.example.org"):
+        values = having(allowusers=pattern, usedns=usedns)
+        assert (refusal("alice", [], values, "node1.example.org") is None) is allowed
+    values = having(allowusers="alice@192.0.2.0/24", usedns=usedns)
+    assert refusal("alice", [], values, "node1.example.org") is None
+
+
+@pytest.mark.parametrize(
+    ("lists", "refused"),
+    [
+        ({"allowusers": "alice@198.51.100.1"}, False),
+        ({"denyusers": "alice@198.51.100.1"}, False),
+        ({"allowusers": "bob@198.51.100.1"}, True),
+        ({"denyusers": "alice"}, True),
+    ],
+)
+def test_from_somewhere_what_helps_the_user_counts(lists, refused):
+    assert bool(refusal("alice", [], having(**lists))) is refused
+
+
+def test_root_whom_sshd_never_lets_in():
+    assert refusal("root", [], having(permitrootlogin="no"), "192.0.2.1") == "sshd has PermitRootLogin no"
+    assert refusal("alice", [], having(permitrootlogin="no"), "192.0.2.1") is None
+
+
+# The connection
+
+
+def test_a_connection_has_all_that_match_lines_ask_for(network):
+    told = connection("alice", "192.0.2.1", having(port=["2222", "22"]))
+    assert told == "user=alice,host=192.0.2.1,addr=192.0.2.1,laddr=192.0.2.10,lport=2222"
+
+
+@pytest.mark.parametrize(
+    ("origin", "usedns", "host", "addr"),
+    [
+        ("node1.example.org", "yes", "node1.example.org", "192.0.2.1"),
+        ("node1.example.org", "no", "192.0.2.1", "192.0.2.1"),
+        # Of a host that is not known nothing is sure but that it is of no network of ours.
+        ("nowhere.example.org", "yes", "nowhere.example.org", "203.0.113.1"),
+        ("fd00::1", "no", "fd00::1", "fd00::1"),
+    ],
+)
+def test_a_connection_from_a_host(network, origin, usedns, host, addr):
+    facing = "fd00::10" if ":" in addr else "192.0.2.10"
+    told = connection("alice", origin, having(usedns=usedns))
+    assert told == f"user=alice,host={host},addr={addr},laddr={facing},lport=22"
+
+
+def test_this_node_faces_itself_by_its_loopback():
+    assert ",laddr=127.0.0.1," in connection("alice", "127.0.0.1", SSHD)
+
+
+def test_without_a_way_there_the_loopback_stands_for_the_nodes_address(network):
+    network.ways.clear()
+    assert ",laddr=127.0.0.1," in connection("alice", "192.0.2.1", SSHD)
+    assert ",laddr=::1," in connection("alice", "fd00::1", SSHD)
+
+
+# The ways in
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The users root and ann, with homes below a directory; returns what gives one of them a key."""
+    accounts = {
+        name: SimpleNamespace(pw_name=name, pw_dir=str(tmp_path / name), pw_uid=uid, pw_gid=uid)
+        for name, uid in {"root": 0, "ann": 1000, "ben": 1001}.items()
+    }
+    monkeypatch.setattr(_slurm_pam_login, "pwd", SimpleNamespace(getpwnam=accounts.__getitem__))
+    monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [f"{user}s", "users"])
+
+    def give(path, text="ssh-ed25519 AAAA test\n"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        return tmp_path / path
+
+    return give
+
+
+KEYS = {"authorizedkeysfile": ".ssh/authorized_keys .ssh/authorized_keys2"}
+
+
+@pytest.mark.parametrize(
+    ("user", "values", "reason"),
+    [
+        ("ann", {}, "no key in "),
+        ("ann", {"passwordauthentication": "yes"}, None),
+        ("ann", {"kbdinteractiveauthentication": "yes"}, None),
+        ("ann", {"gssapiauthentication": "yes"}, None),
+        ("ann", {"hostbasedauthentication": "yes"}, None),
+        ("ann", {"authorizedkeyscommand": "/usr/bin/sss_ssh_authorizedkeys"}, None),
+        ("ann", {"authorizedkeyscommand": "none", "trustedusercakeys": "none"}, "no key in "),
+        ("ann", {"trustedusercakeys": "/etc/ssh/ca.pub"}, None),
+        ("ann", {"trustedusercakeys": "/etc/ssh/ca.pub", "pubkeyauthentication": "no"}, "no method is on"),
+        ("ann", {"authorizedkeysfile": "none"}, "no key in AuthorizedKeysFile"),
+        ("ann", {"passwordauthentication": "yes", "authenticationmethods": "publickey,password"}, "no key in "),
+        ("ann", {"passwordauthentication": "yes", "authenticationmethods": "publickey,password password"}, None),
+        ("ann", {"passwordauthentication": "yes", "allowusers": "root"}, "sshd has allowusers root"),
+        ("ann", {"passwordauthentication": "yes", "allowgroups": "wheel"}, "sshd has allowgroups wheel"),
+        ("ann", {"passwordauthentication": "yes", "denygroups": "anns"}, "sshd has denygroups anns"),
+        ("ann", {"passwordauthentication": "yes", "permitrootlogin": "no"}, None),
+        ("root", {"passwordauthentication": "yes", "permitrootlogin": "yes"}, None),
+        ("root", {"passwordauthentication": "yes", "permitrootlogin": "no"}, "sshd has PermitRootLogin no"),
+        ("root", {"passwordauthentication": "yes", "permitrootlogin": "prohibit-password"}, "no key in "),
+        ("root", {"passwordauthentication": "yes", "permitrootlogin": "without-password"}, "no key in "),
+        ("root", {"kbdinteractiveauthentication": "yes", "permitrootlogin": "without-password"}, "no key in "),
+        ("root", {"gssapiauthentication": "yes", "permitrootlogin": "without-password"}, None),
+        ("root", {"trustedusercakeys": "/ca", "permitrootlogin": "forced-commands-only"}, "PermitRootLogin is forced-"),
+        (
+            "root",
+            {"passwordauthentication": "yes", "pubkeyauthentication": "no", "permitrootlogin": "without-password"},
+            "PermitRootLogin is without-password",
+        ),
+    ],
+)
+def test_whether_a_way_in_is_left(home, user, values, reason):
+    told = no_way(user, ["ALL"], having(**KEYS | values))
+    assert told is None if reason is None else told.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (".ssh/authorized_keys", "ann/.ssh/authorized_keys"),
+        (".ssh/other .ssh/authorized_keys2", "ann/.ssh/authorized_keys2"),
+        ("%h/keys", "ann/keys"),
+        ("{top}/keys/%u", "keys/ann"),
+        ("{top}/keys/%U.%%", "keys/1000.%"),
+    ],
+)
+def test_where_a_key_is_looked_for(home, tmp_path, pattern, path):
+    values = having(authorizedkeysfile=pattern.format(top=tmp_path))
+    assert no_way("ann", ["ALL"], values)
+    home(path)
+    assert no_way("ann", ["ALL"], values) is None
+    home(path, "# none\n\n")
+    told = no_way("ann", ["ALL"], values)
+    assert str(tmp_path / path) in told
+
+
+def test_a_place_that_may_hold_a_key(home, tmp_path, monkeypatch):
+    """root may not look into a home on NFS, which sshd can as the user."""
+    path = home("ann/.ssh/authorized_keys")
+    os.mkfifo(tmp_path / "pipe")
+    # Neither what is no file is read nor what is below one.
+    for places, found in ((path, True), (tmp_path / "pipe", False), (path / "below", False)):
+        assert (no_way("ann", ["ALL"], having(authorizedkeysfile=str(places))) is None) is found
+
+    def denied(*args):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", denied)
+    assert no_way("ann", ["ALL"], having(authorizedkeysfile="/home/elsewhere")) is None
+
+
+@pytest.mark.parametrize(
+    ("origins", "kept_out"),
+    [
+        (["192.0.2.1"], False),
+        (["198.51.100.1"], True),
+        (["198.51.100.1", "192.0.2.1"], False),
+        (["198.51.100.1", "198.51.100.2"], True),
+        # Of a network, a host or ALL it is not known.
+        (["198.51.100.0/24"], False),
+        (["198.51.100.1", "ALL"], False),
+    ],
+)
+def test_a_list_counts_from_every_origin(home, origins, kept_out):
+    home("ann/.ssh/authorized_keys")
+    values = having(**KEYS, allowusers="ann@192.0.2.0/24")
+    assert bool(no_way("ann", origins, values)) is kept_out

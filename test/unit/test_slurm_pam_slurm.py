@@ -1,0 +1,227 @@
+"""Whether Slurm on the node is ready: its daemons, slurm.conf, and jobs that run already."""
+
+import subprocess
+
+import pytest
+from looks import given
+from salt.exceptions import CommandExecutionError
+
+import _child
+import _pam_expand
+import _slurm_pam_jobs
+import slurm_conf
+from _pam_errors import PamError
+from _slurm_pam_slurm import conf, role, steps
+
+# What kind of node this is
+
+
+def systemd(monkeypatch, *units, returncode=0):
+    """systemd knows slurmd and slurmctld, each by its ActiveState and UnitFileState, as systemctl shows them."""
+    asked = []
+    blocks = "\n".join("ActiveState={}\nUnitFileState={}\n".format(*unit) for unit in units)
+
+    def ask(*words, **how):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, returncode, blocks, "")
+
+    monkeypatch.setattr(_child, "ask", ask)
+    return asked
+
+
+STOPPED = ("inactive", "disabled")
+
+
+@pytest.mark.parametrize(
+    ("slurmd", "is_compute"),
+    [
+        (("active", "enabled"), True),
+        (("active", "disabled"), True),
+        (("inactive", "enabled"), True),
+        (("failed", "enabled-runtime"), True),
+        (STOPPED, False),
+        (("inactive", "masked"), False),
+        (("inactive", ""), False),
+    ],
+)
+def test_a_node_that_does_not_run_slurmd(monkeypatch, slurmd, is_compute):
+    asked = systemd(monkeypatch, slurmd, STOPPED)
+    found = list(role(*given(slurm={"service": "slurmd-gpu"})))
+    assert asked == [("systemctl", "show", "--property=ActiveState,UnitFileState", "slurmd-gpu", "slurmctld")]
+    assert [finding.kind for finding in found] == ([] if is_compute else ["problems"])
+    for finding in found:
+        assert f"the unit slurmd-gpu is {slurmd[0]} and {slurmd[1] or 'not installed'}" in finding.found
+    assert list(role(*given(require_slurmd=False))) == []
+
+
+@pytest.mark.parametrize(("slurmctld", "count"), [(("active", "enabled"), 1), (("inactive", "enabled"), 0)])
+def test_a_controller(monkeypatch, slurmctld, count):
+    systemd(monkeypatch, ("active", "enabled"), slurmctld)
+    found = list(role(*given()))
+    assert [finding.kind for finding in found] == ["warnings"] * count
+    assert all(finding.found == "slurmctld runs on this node" for finding in found)
+
+
+@pytest.mark.parametrize("returncode", [0, 1])
+def test_a_systemd_that_says_nothing_runs_no_slurmd(monkeypatch, returncode):
+    systemd(monkeypatch, returncode=returncode)
+    (finding,) = role(*given())
+    assert finding.found.endswith("the unit slurmd is unknown and not installed")
+
+
+# Whether the node is closed already
+
+
+def account(monkeypatch, *modules):
+    """The modules of the service's account stack."""
+    rules = [{"module": module} for module in modules]
+    monkeypatch.setattr(_pam_expand, "expand", lambda service: {"types": {"account": rules}})
+
+
+CLOSED = ("/lib/security/pam_slurm_adopt.so", None)
+KINDS = [((), "problems"), (("pam_slurm.so", None), "problems"), (CLOSED, "warnings")]
+
+
+# slurm.conf
+
+
+CHECK = {"settings": {"PrologFlags": ["Contain"], "ProctrackType": None, "TaskPlugin": None}, "use_pam": True}
+SCONTROL, FILE = "scontrol show config", "/etc/slurm/slurm.conf"
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """slurmd is there; what slurm.conf is asked, and what it lacks."""
+    monkeypatch.setattr(_child, "which", lambda program: f"/usr/sbin/{program}")
+    asked, lacking = [], []
+
+    def check(wanted, path, timeout):
+        asked.append((wanted, path, timeout))
+        return lacking
+
+    monkeypatch.setattr(slurm_conf, "check", check)
+    monkeypatch.setattr(slurm_conf, "plan", lambda wanted, path, tag: {})
+    return asked, lacking
+
+
+def lack(key, wanted, found, source=FILE):
+    return {"key": key, "wanted": wanted, "found": found, "source": source}
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [
+        (lack("PrologFlags", ["Contain"], None), f"PrologFlags is not set ({FILE}), and has to contain Contain"),
+        (lack("TaskPlugin", ["a", "b"], "a"), f"TaskPlugin is a ({FILE}), and has to contain a, b"),
+        (lack("UsePAM", "1", "0", SCONTROL), f"UsePAM is 0 ({SCONTROL}), and has to be 1"),
+    ],
+)
+def test_slurm_conf_lacks_something(installed, lacking, told):
+    asked, answer = installed
+    answer.append(lacking)
+    (finding,) = conf(*given(slurm={**CHECK, "conf": "/x/slurm.conf"}))
+    assert asked == [({"PrologFlags": ["Contain"], "UsePAM": "1"}, "/x/slurm.conf", 2)]
+    assert (finding.found, finding.kind) == (told, "problems")
+
+
+def test_slurm_is_still_to_come_or_nobody_wants_to_know(installed, monkeypatch):
+    installed[1].append(lack("PrologFlags", ["Contain"], None))
+    assert list(conf(*given(slurm={"manage": "keep"}))) == []
+    monkeypatch.setattr(_child, "which", lambda program: None)
+    assert list(conf(*given())) == []
+    # Only a package of these settings will bring it.
+    for packages in ({"manage": False}, {"node": None}):
+        assert len(list(conf(*given(packages=packages)))) == 1
+
+
+@pytest.mark.parametrize(("manage", "function"), [("check", "check"), ("enforce", "plan"), ("enforce", "check")])
+def test_a_slurm_conf_that_cannot_be_asked(installed, monkeypatch, manage, function):
+    def fails(*_):
+        raise CommandExecutionError("No slurm.conf here")
+
+    monkeypatch.setattr(slurm_conf, function, fails)
+    (finding,) = conf(*given(slurm={"manage": manage}))
+    assert finding.found == "slurm_pam:slurm: No slurm.conf here"
+
+
+ENFORCE = {
+    "manage": "enforce",
+    "settings": {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"], "ProctrackType": None, "Other": "1"},
+    "use_pam": True,
+}
+LACKING = [lack("PrologFlags", ["Contain"], "none", SCONTROL), lack("TaskPlugin", ["task/cgroup"], "none", SCONTROL)]
+
+
+@pytest.mark.parametrize(("modules", "kind"), KINDS)
+def test_what_is_going_to_be_written_is_not_in_force_yet(installed, monkeypatch, modules, kind):
+    account(monkeypatch, *modules)
+    asked, lacking = installed
+    lacking += [*LACKING, lack("UsePAM", "1", None)]
+    (finding,) = conf(*given(slurm=ENFORCE))
+    # Only what pam_slurm_adopt needs, and only what slurmctld says: the file is going to be right.
+    assert asked == [({"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"]}, None, 2)]
+    assert finding.kind == kind
+    assert finding.found == (
+        "slurm_pam:slurm:manage is enforce, but the cluster does not run with it yet: PrologFlags is none "
+        "(scontrol show config), and has to contain Contain; TaskPlugin is none (scontrol show config), and has to "
+        "contain task/cgroup"
+    )
+    assert "restart slurmctld and every slurmd" in finding.do and "slurm_pam:mode: adopt" in finding.do
+
+
+@pytest.mark.parametrize("lacking", [[], [lack("PrologFlags", ["Contain"], None)]])
+def test_what_is_in_force_or_will_be(installed, lacking):
+    installed[1].extend(lacking)
+    assert list(conf(*given(slurm=ENFORCE))) == []
+
+
+NOBODY_IS_TURNED_AWAY = [{"mode": "adopt"}, {"module": "pam_slurm"}]
+
+
+@pytest.mark.parametrize("changed", NOBODY_IS_TURNED_AWAY)
+def test_what_is_not_in_force_does_not_matter_if_nobody_is_turned_away_for_it(installed, changed):
+    installed[1].extend(LACKING)
+    assert list(conf(*given(slurm=ENFORCE, **changed))) == []
+    assert installed[0] == []  # slurmctld is not even asked
+
+
+# Jobs that run already
+
+
+JOBS = [
+    {"job": 7, "user": "alice", "extern": False},
+    {"job": 8, "user": None, "extern": False},
+    {"job": 9, "user": "bob", "extern": True},
+]
+
+
+@pytest.mark.parametrize(("modules", "kind"), KINDS)
+def test_jobs_without_an_extern_step(monkeypatch, modules, kind):
+    account(monkeypatch, *modules)
+    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS)
+    (finding,) = steps(*given())
+    assert finding.kind == kind
+    assert finding.found.endswith("without an extern step: 7 of alice, 8 of an unknown user")
+
+
+def test_files_that_cannot_be_read_close_no_node(monkeypatch):
+    """What is wrong with them is told by the look at them."""
+
+    def fails(service):
+        raise PamError("it cannot be read")
+
+    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS)
+    monkeypatch.setattr(_pam_expand, "expand", fails)
+    (finding,) = steps(*given())
+    assert finding.kind == "problems"
+
+
+def test_jobs_that_are_seen(monkeypatch):
+    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS[2:])
+    assert list(steps(*given())) == []
+
+
+@pytest.mark.parametrize("changed", NOBODY_IS_TURNED_AWAY)
+def test_jobs_that_nobody_asks_for(monkeypatch, changed):
+    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS)
+    assert list(steps(*given(**changed))) == []

@@ -1,0 +1,225 @@
+"""Whether the PAM files can be made on a node, and would do what they should."""
+
+import pytest
+from looks import given
+
+import _pam_libpam
+import _pam_plan
+import _pam_prove
+import _slurm_pam_wanted
+import file_transaction
+from _slurm_pam_stacks import foreign, policy, proof, service, stacks
+
+FILES = {
+    "sshd": "account include common-account\nsession include common-session\n",
+    "common-account": "account required pam_unix.so\n",
+    "common-session": "session required pam_unix.so\nsession optional pam_systemd.so\n",
+}
+MARKER = _slurm_pam_wanted.MARKER
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """A node's PAM directories, that of the vendor empty; returns the first, in which the files are."""
+    confdirs = [tmp_path / "etc", tmp_path / "vendor"]
+    libpam = {"version": "1.5.2", "debian": False, "confdirs": list(map(str, confdirs)), "module_dirs": []}
+    monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
+    monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(confdirs[0]))
+    monkeypatch.setattr(file_transaction, "_LOCKS", f"{confdirs[0]}.locks")
+    for directory in confdirs:
+        directory.mkdir()
+    for name, text in FILES.items():
+        (confdirs[0] / name).write_text(text)
+    return confdirs[0]
+
+
+def apply(given):
+    pam = given[1]["pam"]
+    changes = _pam_plan.plan(pam["files"], marker=pam["marker"], replace=pam["replace"], disk=file_transaction)
+    file_transaction.commit(changes)
+
+
+def test_a_node_that_can_be_closed_and_one_that_is(node):
+    asked = given(pam={"suffix": "-pc"})
+    assert list(stacks(*asked)) == []
+    apply(asked)
+    assert list(stacks(*asked)) == []
+    assert "slurm-common-account" in (node / "sshd").read_text()
+
+
+# The service's own file
+
+
+@pytest.mark.parametrize(
+    ("text", "pam", "told"),
+    [
+        (FILES["sshd"], {}, []),
+        (FILES["sshd"].replace("common-", "slurm-common-"), {}, []),
+        ("@include common-account\n@include common-session\n", {}, ["what it names is nothing"] * 2),
+        (
+            "account substack system-auth\nsession include common-session\n",
+            {},
+            ["for account; what it names is system-"],
+        ),
+        (
+            "account substack system-auth\nsession include x\nsession include y\n",
+            {"account_source": "system-auth"},
+            ["x, y"],
+        ),
+        (
+            "account include common-session\nsession include common-session\n",
+            {},
+            ["for account; what it names is common-s"],
+        ),
+        (
+            FILES["sshd"],
+            {"session_source": "common-sessions"},
+            ["common-sessions for session; what it names is common-s"],
+        ),
+    ],
+)
+def test_a_service_that_does_not_name_what_is_to_be_changed(node, text, pam, told):
+    (node / "sshd").write_text(text)
+    found = list(service(*given(pam=pam)))
+    assert len(found) == len(told)
+    for finding, words in zip(found, told):
+        assert finding.found.startswith(f"{node}/sshd does not name ") and words in finding.found
+        assert "_source, or add the line to" in finding.do
+
+
+def test_debian_reads_more_lines_as_includes(node, monkeypatch):
+    monkeypatch.setitem(_pam_libpam.node_libpam(), "debian", True)
+    (node / "sshd").write_text("@include common-account\n@include common-session\n")
+    assert list(service(*given())) == []
+
+
+def test_a_service_without_a_file(node):
+    (finding,) = service(*given(pam={"service": "ssh"}))
+    assert finding.found == f"There is no PAM file ssh in {node}, {node.parent}/vendor"
+    (node.parent / "vendor" / "ssh").write_text(FILES["sshd"])
+    assert list(service(*given(pam={"service": "ssh"}))) == []
+
+
+def test_a_service_whose_file_cannot_be_read(node):
+    (node / "sshd").write_text("x" * (1024 * 1024 + 1))
+    (finding,) = service(*given())
+    assert finding.found.startswith(f"{node}/sshd is larger than")
+
+
+# Files that are to be ours as a whole
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({}, []),
+        ({"slurm": f"{MARKER}\nx\n", "slurm-common-account": {"link": "other"}}, []),
+        ({"slurm": "of the package\n"}, ["slurm"]),
+        ({"slurm": {"link": "elsewhere"}}, ["slurm"]),
+        ({"slurm": {"directory": True}}, ["slurm"]),
+        (
+            {"slurm-common-account-pc": "x\n", "slurm-common-account": "x\n"},
+            ["slurm-common-account-pc", "slurm-common-account"],
+        ),
+    ],
+)
+def test_files_of_somebody_else(node, files, told):
+    for name, what in files.items():
+        if isinstance(what, str):
+            (node / name).write_text(what)
+        elif "link" in what:
+            (node / name).symlink_to(what["link"])
+        else:
+            (node / name).mkdir()
+    found = list(foreign(*given(pam={"suffix": "-pc"}, slurm={"use_pam": True})))
+    assert [finding.found.split()[0] for finding in found] == [f"{node}/{name}" for name in told]
+    assert all("slurm_pam:pam:replace: true" in finding.do for finding in found)
+    assert list(foreign(*given(pam={"suffix": "-pc", "replace": True}, slurm={"use_pam": True}))) == []
+    without = [finding.found.split()[0] for finding in foreign(*given(pam={"suffix": "-pc"}))]
+    assert without == [f"{node}/{name}" for name in told if name != "slurm"]
+
+
+# The site's own scenarios
+
+
+MINE = {"name": "mine", "service": "sshd", "call": "acct_mgmt", "expect": "permit"}
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "wrong"),
+    [
+        ([], None),
+        ([MINE], None),
+        # It does not hold, which is another matter.
+        ([{**MINE, "expect": "deny"}], None),
+        ([{**MINE, "expect": "allow"}], "policy: scenario 'mine': expect: 'allow' is not one of permit, deny"),
+        ([MINE, MINE], "policy: there are several scenarios named 'mine'"),
+        ([{**MINE, "name": "a session opens"}], "the formula has a scenario named 'a session opens' itself"),
+    ],
+)
+def test_what_the_site_has_to_say(node, scenarios, wrong):
+    found = list(policy(*given(pam={"policy": scenarios})))
+    assert [finding.kind for finding in found] == (["problems"] if wrong else [])
+    assert all(finding.found.startswith(f"slurm_pam:pam:policy: {wrong}") for finding in found)
+
+
+# The proof
+
+
+LOCAL_USERS_GET_IN = "account sufficient pam_localuser.so\naccount required pam_unix.so\n"
+HINT = "\nWith slurm_pam:pam:account_base: substack, nothing in the node's own rules can end the stack ahead of ours"
+
+
+@pytest.mark.parametrize(("base", "holds"), [("substack", True), ("copy", False)])
+def test_a_proof_that_fails_is_told_as_it_is(node, base, holds):
+    (node / "common-account").write_text(LOCAL_USERS_GET_IN)
+    found = list(stacks(*given(pam={"account_base": base})))
+    assert [finding.kind for finding in found] == ([] if holds else ["problems"])
+    for finding in found:
+        assert finding.text().startswith("The new PAM files would not do what they should. Nothing was written.\n- ")
+        assert f"{node}/slurm-common-account:2 (account sufficient pam_localuser.so)" in finding.text()
+        assert finding.text().endswith(HINT)
+
+
+def test_the_site_has_a_say_in_the_proof(node):
+    (finding,) = stacks(*given(pam={"policy": [{**MINE, "expect": "deny"}]}))
+    assert "- mine: acct_mgmt of sshd must deny" in finding.text() and HINT not in finding.text()
+
+
+@pytest.fixture
+def proofs(monkeypatch):
+    """How often scenarios are proven."""
+    made, prove = [], _pam_prove.prove
+    monkeypatch.setattr(_pam_prove, "prove", lambda *args, **how: made.append(args) or prove(*args, **how))
+    return made
+
+
+def test_if_nothing_is_to_be_written_nothing_is_proven_ahead(node, proofs):
+    asked = given()
+    list(proof(*asked))
+    assert proofs
+    apply(asked)
+    # Nor if what is there does not keep to the site's scenarios: the state tells, which proves once.
+    proofs.clear()
+    assert list(proof(*given(pam={"policy": [{**MINE, "expect": "deny"}]}))) == []
+    assert proofs == []
+
+
+@pytest.mark.parametrize(
+    ("pam", "told"),
+    [
+        ({"account_source": "none"}, "does not name none for account"),
+        ({"policy": [{}]}, "slurm_pam:pam:policy: "),
+    ],
+)
+def test_what_cannot_be_made_is_not_proven(node, proofs, pam, told):
+    (finding,) = stacks(*given(pam=pam))
+    assert told in finding.found
+    assert len(proofs) == 1  # the site's scenarios alone
+
+
+def test_a_file_that_is_no_file_is_told(node):
+    (node / "sshd").unlink()
+    (node / "sshd").mkdir()
+    (finding,) = proof(*given())
+    assert "sshd is neither a file nor a link" in finding.found

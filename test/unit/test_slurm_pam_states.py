@@ -1,0 +1,234 @@
+"""Which states the formula's own are made of, and what they say where there is nothing for them to do."""
+
+import copy
+import pathlib
+
+import pytest
+import yaml
+from harness.source import load
+from salt.exceptions import CommandExecutionError
+
+from _slurm_pam_wanted import MARKER, TAG, wanted
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+
+
+def settings(**sections):
+    merged = copy.deepcopy(DEFAULTS)
+    for section, values in sections.items():
+        merged[section] = {**merged[section], **values} if isinstance(values, dict) else values
+    return merged
+
+
+class States(dict):
+    """Every state there is, each of which remembers how it was called and succeeds."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __missing__(self, function):
+        def state(*args, **keywords):
+            self.calls.append((function, args, keywords))
+            return {"name": args[0], "result": True, "changes": {}, "comment": "done"}
+
+        return state
+
+
+@pytest.fixture
+def states():
+    return States()
+
+
+def state(states=None, test=False, applied=None, **salt):
+    functions = {
+        "slurm_pam.wanted": wanted,
+        "slurm_pam.applied": lambda now: applied or now,
+        "slurm_pam.unusable_modules": lambda now: [],
+        **{name.replace("__", "."): function for name, function in salt.items()},
+    }
+    return load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
+
+
+PAM = wanted(DEFAULTS)["pam"]
+ENFORCE = settings(slurm={"manage": "enforce", "use_pam": True})
+CONF = wanted(ENFORCE)["slurm_conf"]["settings"]
+SERVICE = wanted(ENFORCE)["slurmstepd"]["files"]
+ACCESS = wanted(DEFAULTS)["access"]["files"]
+PACKAGES = ["slurm-node", "slurm-pam_slurm"]
+DROP_IN = "/etc/ssh/sshd_config.d/00-slurm_pam.conf"
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "call", "args", "keywords"),
+    [
+        ("packages_installed", DEFAULTS, "pkg.installed", (), {"pkgs": PACKAGES, "refresh": False}),
+        ("packages_removed", DEFAULTS, "pkg.removed", (), {"pkgs": ["slurm-pam_slurm"]}),
+        ("access_managed", DEFAULTS, "pam_stack.managed", (), {"files": ACCESS, "marker": MARKER}),
+        ("access_absent", DEFAULTS, "pam_stack.absent", (), {"files": ACCESS, "marker": MARKER}),
+        ("service_managed", ENFORCE, "pam_stack.managed", (), {"files": SERVICE, "marker": MARKER, "replace": False}),
+        ("service_absent", ENFORCE, "pam_stack.absent", (), {"files": SERVICE, "marker": MARKER}),
+        ("slurm_conf_managed", DEFAULTS, "slurm_conf.checked", (DEFAULTS["slurm"]["settings"], None), {"timeout": 2}),
+        ("slurm_conf_managed", ENFORCE, "slurm_conf.managed", (CONF, None), {"tag": TAG}),
+        ("slurm_conf_absent", ENFORCE, "slurm_conf.absent", (None,), {"tag": TAG}),
+        ("sshd_managed", DEFAULTS, "sshd_config.managed", (), wanted(DEFAULTS)["sshd"]),
+        ("sshd_absent", DEFAULTS, "sshd_config.absent", (None, DROP_IN), {"tag": TAG}),
+        ("stacks_managed", DEFAULTS, "pam_stack.managed", (), PAM),
+        ("stacks_absent", DEFAULTS, "pam_stack.absent", (), {"files": PAM["files"], "marker": MARKER}),
+    ],
+)
+def test_what_a_state_is_made_of(states, function, given, call, args, keywords):
+    ret = getattr(state(states), function)("it", given)
+    assert ret == {"name": "it", "result": True, "changes": {}, "comment": "done"}
+    assert states.calls == [(call, ("it", *args), keywords)]
+
+
+@pytest.mark.parametrize(
+    ("function", "logind", "call"),
+    [
+        ("logind_managed", "mask", "systemd_logind.masked"),
+        ("logind_managed", "stop", "service.dead"),
+        ("logind_restored", "mask", "systemd_logind.unmasked"),
+        ("logind_restored", "stop", "systemd_logind.unmasked"),
+    ],
+)
+def test_logind(states, function, logind, call):
+    assert getattr(state(states), function)("it", settings(logind=logind))["name"] == "it"
+    assert states.calls == [(call, ("systemd-logind",), {})]
+
+
+@pytest.mark.parametrize(
+    ("function", "sections", "comment"),
+    [
+        ("packages_installed", {"packages": {"manage": False}}, "Packages are left alone, as slurm_pam:packages says"),
+        ("packages_removed", {"packages": {"pam_slurm_adopt": None}}, "Packages are left alone"),
+        ("service_managed", {}, "slurmstepd asks no PAM service, as slurm_pam:slurm:use_pam says"),
+        ("service_absent", {}, "slurmstepd was not given a PAM service"),
+        ("slurm_conf_managed", {"slurm": {"manage": "keep"}}, "slurm.conf is left alone, as slurm_pam:"),
+        ("slurm_conf_absent", {}, "slurm.conf was not edited"),
+        ("sshd_managed", {"sshd": {"manage": False}}, "sshd is left alone, as slurm_pam:sshd:manage says"),
+        ("sshd_absent", {"sshd": {"manage": False}}, "sshd was left alone"),
+        ("logind_managed", {"logind": "keep"}, "systemd-logind is left alone, as slurm_pam:logind says"),
+        ("logind_restored", {"logind": "keep"}, "systemd-logind was left alone"),
+    ],
+)
+def test_what_is_left_alone(states, function, sections, comment):
+    ret = getattr(state(states), function)("it", settings(**sections))
+    assert (ret["name"], ret["result"], ret["changes"], states.calls) == ("it", True, {}, [])
+    assert ret["comment"].startswith(comment)
+
+
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [("sshd_absent", "sshd_config.absent"), ("logind_restored", "systemd_logind.unmasked")],
+)
+def test_what_was_applied_is_taken_back_and_not_what_the_settings_say_now(states, function, call):
+    now = settings(sshd={"manage": False}, logind="keep")
+    getattr(state(states, applied=DEFAULTS), function)("it", now)
+    assert [called for called, _, _ in states.calls] == [call]
+
+
+@pytest.mark.parametrize(("found", "stays"), [("Yes", True), (None, False)])
+def test_the_service_of_slurmstepd_stays_while_slurm_conf_asks_for_it(states, found, stays):
+    def check(wanted, path, timeout):
+        return [{"key": "UsePAM", "wanted": "0", "found": found, "source": "scontrol show config"}]
+
+    ret = state(states, slurm_conf__check=check).service_absent("it", settings(slurm={"use_pam": True}))
+    assert (ret["result"], bool(states.calls)) == (not stays, not stays)
+    assert not stays or "UsePAM is Yes (scontrol show config)" in ret["comment"]
+
+
+# Modules that are still to come with a package
+
+
+@pytest.mark.parametrize(
+    ("test", "result", "becomes"), [(False, True, False), (True, True, False), (True, None, None), (True, False, False)]
+)
+def test_modules_that_cannot_be_used_fail_an_apply_and_are_told_by_a_dry_run(states, test, result, becomes):
+    states["pam_stack.managed"] = lambda name, **_: {"name": name, "result": result, "changes": {}, "comment": "said"}
+    tried = state(states, test, slurm_pam__unusable_modules=lambda now: ["x.so does not load"])
+    ret = tried.stacks_managed("it", DEFAULTS)
+    assert ret["result"] is becomes
+    assert ("x.so does not load" in ret["comment"]) is (result is not False)
+    assert ("said" in ret["comment"]) is (result is not True)
+
+
+# Services
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize(
+    ("function", "salts", "unit", "done"),
+    [
+        ("sshd_reloaded", "service.reload", "sshd", "reloaded"),
+        ("slurmd_restarted", "service.restart", "slurmd", "restarted"),
+    ],
+)
+def test_a_service_is_told_once_and_a_dry_run_says_so(function, salts, unit, done, test):
+    told = []
+    functions = {"service__status": lambda unit: True, salts.replace(".", "__"): lambda unit: told.append(unit) or True}
+    ret = getattr(state(test=test, **functions), function)("it", DEFAULTS)
+    assert ret["changes"] == {unit: {"old": "running", "new": done}}
+    assert (ret["result"], told) == ((None, []) if test else (True, [unit]))
+    assert ret["comment"] == f"{unit} {'would be' if test else 'is'} {done}"
+
+
+@pytest.mark.parametrize("answer", [False, CommandExecutionError("no such unit")])
+def test_a_service_that_does_not_do_it(answer):
+    def reload(unit):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    ret = state(service__status=lambda unit: True, service__reload=reload).sshd_reloaded("it", DEFAULTS)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"].startswith("sshd could not be reloaded: ")
+    assert ret["comment"].endswith("Look at systemctl status sshd")
+
+
+def test_a_service_that_does_not_run_is_not_started():
+    functions = dict.fromkeys(("service__status", "service__enabled"), lambda unit: False)
+    assert state(**functions).sshd_reloaded("it", DEFAULTS)["comment"].startswith("sshd does not run")
+    assert state(**functions).slurmd_restarted("it", DEFAULTS)["comment"] == "slurmd does not run, and is not started"
+
+
+# Whether this node may be changed
+
+
+def ready(auditing=False, version="1.0.0", partitions=(), **found):
+    told = {"problems": [], "warnings": [], "misfits": False, **found}
+    asked = state(slurm_pam__version=lambda: "1.0.0", slurm_pam__objections=lambda *_: told)
+    return asked.ready("it", {}, DEFAULTS, list(partitions), version, auditing=auditing)
+
+
+def test_a_node_that_may_be_changed():
+    ret = ready(partitions=["gpu", "login"], warnings=["beware"])
+    assert (ret["result"], ret["changes"], ret["warnings"]) == (True, {}, ["beware"])
+    assert ret["comment"] == "The settings are right and this node may be changed. Partitions: gpu, login"
+    assert "warnings" not in ready()
+
+
+@pytest.mark.parametrize(
+    ("auditing", "misfits", "result"), [(False, False, False), (True, False, None), (True, True, False)]
+)
+def test_a_node_that_may_not_be_changed(auditing, misfits, result):
+    ret = ready(auditing, problems=["a", "b"], misfits=misfits)
+    assert (ret["result"], ret["changes"], ret["comment"]) == (result, {}, "Nothing was changed.\n- a\n- b")
+
+
+def test_modules_of_another_version_are_not_even_asked():
+    ret = ready(version="1.0.1", problems=["not asked"])
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"] == (
+        "The formula is version 1.0.1, but its modules on this minion are of 1.0.0. Nothing was changed. "
+        "Run this again with sync_mods=all, or run saltutil.sync_all first"
+    )
+
+
+def test_what_cannot_be_told_stops_the_run():
+    def objections(*_):
+        raise CommandExecutionError("it cannot be read")
+
+    asked = state(slurm_pam__version=lambda: "1.0.0", slurm_pam__objections=objections)
+    ret = asked.ready("it", {}, DEFAULTS, [], "1.0.0")
+    assert (ret["result"], ret["comment"]) == (False, "Nothing was changed.\n- it cannot be read")

@@ -1,0 +1,334 @@
+"""What the manifest says under which settings, and what an apply of them touches."""
+
+import copy
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+import yaml
+from harness.source import load
+
+import _child
+import _pam_edit
+from _slurm_pam_wanted import LOGIND_UNITS, touched, wanted
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+ADMINS = {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24", "198.51.100.7"]}}}
+LIBPAM = {"version": "1.5.2", "debian": False}
+ACCESS = "pam_access.so nodefgroup accessfile=/etc/security/slurm-access.conf"
+ADOPT = "pam_slurm_adopt.so action_adopt_failure=deny action_generic_failure=deny"
+NOT_ROOT = "account requisite pam_succeed_if.so quiet uid != 0"
+
+
+def settings(**sections):
+    merged = copy.deepcopy(DEFAULTS)
+    merged["access"].update(ADMINS)
+    for section, values in sections.items():
+        if isinstance(values, dict):
+            merged[section].update(values)
+        else:
+            merged[section] = values
+    return merged
+
+
+def pam_files(**sections):
+    return wanted(settings(**sections))["pam"]["files"]
+
+
+def account(**sections):
+    """The lines of slurm-common-account."""
+    return pam_files(**sections)[0]["contents"].splitlines()
+
+
+# The PAM files
+
+
+def test_slurm_comes_ahead_of_the_nodes_own_rules():
+    assert account() == [
+        f"account [success=1 default=ignore] {ACCESS}",
+        f"account required {ADOPT}",
+        "account substack common-account",
+    ]
+
+
+def test_root_from_some_places_only():
+    assert account(access={"root": ["192.0.2.1"]}) == [
+        f"account [success=2 default=ignore] {ACCESS}",
+        NOT_ROOT,
+        f"account required {ADOPT}",
+        "account substack common-account",
+    ]
+
+
+def test_adopting_turns_nobody_away_not_even_root():
+    lines = account(mode="adopt", access={"root": ["192.0.2.1"]})
+    assert lines[1] == "account optional pam_slurm_adopt.so action_no_jobs=ignore"
+    assert NOT_ROOT not in lines
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"log_level": "debug5", "service": "sshd"}, "log_level=debug5"),
+        ({"join_container": False}, "join_container=false"),
+        ({"action_adopt_failure": None, "action_generic_failure": "ignore"}, ""),
+    ],
+)
+def test_options_that_say_what_the_module_does_anyway_are_not_written(options, words):
+    given = {"action_adopt_failure": None, "action_generic_failure": None, **options}
+    assert account(pam_slurm_adopt=given)[1] == f"account required pam_slurm_adopt.so {words}".rstrip()
+
+
+def test_the_older_module_takes_flags():
+    lines = account(module="pam_slurm", pam_slurm={"no_warn": True, "debug": True, "rsh_kludge": False})
+    assert lines[1] == "account required pam_slurm.so debug no_warn"
+
+
+def copied(text, **sections):
+    """What becomes of a common-account that is copied."""
+    file = pam_files(pam={"account_base": "copy"}, **sections)[0]
+    assert file["source"] == "common-account"
+    return _pam_edit.edit(text, file["changes"], libpam=LIBPAM).splitlines()
+
+
+def test_a_copy_keeps_the_sites_own_rules_with_the_same_modules():
+    site = ["account required pam_access.so", "account sufficient pam_succeed_if.so uid < 1000 quiet"]
+    lines = copied("\n".join([*site, ""]), access={"root": ["192.0.2.1"]})
+    assert lines == [*site, f"account sufficient {ACCESS}", NOT_ROOT, f"account required {ADOPT}"]
+
+
+def test_a_copy_has_slurms_module_once():
+    lines = copied("account required pam_slurm_adopt.so\naccount required pam_unix.so\n")
+    assert lines == ["account required pam_unix.so", f"account sufficient {ACCESS}", f"account required {ADOPT}"]
+
+
+def test_suse_has_a_link_for_each_file():
+    files = pam_files(pam={"suffix": "-pc"})
+    assert [(file["path"], file.get("link")) for file in files] == [
+        ("/etc/pam.d/slurm-common-account-pc", None),
+        ("/etc/pam.d/slurm-common-account", "slurm-common-account-pc"),
+        ("/etc/pam.d/slurm-common-session-pc", None),
+        ("/etc/pam.d/slurm-common-session", "slurm-common-session-pc"),
+        ("/etc/pam.d/sshd", None),
+    ]
+
+
+def test_the_policy_asks_for_each_kind_of_login_and_for_a_session_and_what_the_site_asks():
+    def names(**sections):
+        return [scenario["name"] for scenario in wanted(settings(**sections))["pam"]["policy"]]
+
+    assert names(access={"root": ["192.0.2.1"]}, pam={"policy": [{"name": "the site's own"}]}) == [
+        "root and administrators get in from their origins with Slurm broken",
+        "a user with a job gets in",
+        "a user without a job is turned away",
+        "root is turned away from other origins",
+        "a session opens",
+        "no session reaches pam_systemd.so",
+        "the site's own",
+    ]
+    assert "nobody is turned away" in names(mode="adopt")
+
+
+@pytest.mark.parametrize(
+    ("sections", "modules"),
+    [
+        ({}, ["pam_access.so", "pam_slurm_adopt.so"]),
+        ({"module": "pam_slurm"}, ["pam_access.so", "pam_slurm.so"]),
+        ({"access": {"root": ["192.0.2.1"]}}, ["pam_access.so", "pam_succeed_if.so", "pam_slurm_adopt.so"]),
+    ],
+)
+def test_the_modules_that_have_to_be_there(sections, modules):
+    assert wanted(settings(**sections))["modules"] == modules
+
+
+def test_the_service_of_slurmstepd():
+    assert wanted(settings())["slurmstepd"] is None
+    (file,) = wanted(settings(slurm={"use_pam": True}))["slurmstepd"]["files"]
+    assert file["path"] == "/etc/pam.d/slurm"
+
+
+# Other files
+
+
+def test_the_access_file_is_complete_ordered_and_ends_in_the_denial():
+    access = {
+        "root": ["192.0.2.1"],
+        "groups": {"wheel": {"origins": ["ALL"]}, "gone": None, "adm": {"origins": ["192.0.2.0/24"]}},
+        "users": {"operator": {"origins": [".example.org"]}},
+    }
+    (file,) = wanted(settings(access=access))["access"]["files"]
+    assert file["path"] == "/etc/security/slurm-access.conf"
+    assert file["block"].splitlines() == [
+        "+ : root : 192.0.2.1",
+        "+ : (adm) : 192.0.2.0/24",
+        "+ : (wheel) : ALL",
+        "+ : operator : .example.org",
+        "- : ALL : ALL",
+    ]
+
+
+def test_what_is_taken_out_with_null_is_nowhere_in_it():
+    without = wanted(settings())
+    groups = {**ADMINS["groups"], "gone": None}
+    given = settings(
+        access={"groups": groups, "users": {"gone": None}},
+        slurm={"settings": {**DEFAULTS["slurm"]["settings"], "Gone": None}},
+        sshd={"options": {**DEFAULTS["sshd"]["options"], "Gone": None}},
+        pam_slurm_adopt={"nodename": None},
+    )
+    assert wanted(given) == without
+
+
+def test_slurm_conf_is_asked_for_usepam_where_slurmstepd_is():
+    assert wanted(settings())["slurm_conf"]["settings"] == DEFAULTS["slurm"]["settings"]
+    values = wanted(settings(slurm={"use_pam": True}))["slurm_conf"]["settings"]
+    assert values == {**DEFAULTS["slurm"]["settings"], "UsePAM": "1"}
+
+
+def test_sshd_that_is_not_managed():
+    assert wanted(settings())["sshd"]["options"] == DEFAULTS["sshd"]["options"]
+    assert wanted(settings(sshd={"manage": False}))["sshd"] is None
+
+
+# What tools change
+
+
+@pytest.mark.parametrize(
+    ("sections", "node", "modules"),
+    [
+        ({}, "slurm-node", "slurm-pam_slurm"),
+        ({"packages": {"pam_slurm": "other"}, "module": "pam_slurm"}, "slurm-node", "other"),
+        ({"packages": {"node": None}}, None, "slurm-pam_slurm"),
+        ({"packages": {"manage": False}}, None, None),
+    ],
+)
+def test_packages(sections, node, modules):
+    assert wanted(settings(**sections))["packages"] == {"node": node, "modules": modules}
+
+
+def test_groups_are_those_of_this_node_alone():
+    who = {"origins": ["ALL"]}
+    groups = {"a": {**who, "members": ["x"], "gid": 7}, "b": who, "ldap": {**who, "local": False}, "gone": None}
+    assert wanted(settings(access={"groups": groups}))["groups"] == {
+        "a": {"members": ["x"], "gid": 7},
+        "b": {"members": [], "gid": None},
+    }
+
+
+@pytest.mark.parametrize("sections", [{}, {"slurm": {"use_pam": True}, "access": {"root": ["192.0.2.1"]}}])
+def test_it_is_plain_data(sections):
+    manifest = wanted(settings(**sections))
+    assert json.loads(json.dumps(manifest)) == manifest
+
+
+# What an apply touches
+
+
+STACKS = ["/etc/pam.d/sshd", "/etc/pam.d/slurm-common-session", "/etc/pam.d/slurm-common-account"]
+ACCESS_FILE, RECORD = "/etc/security/slurm-access.conf", "/var/lib/slurm_pam/places.json"
+LOGIND = "/etc/systemd/system/systemd-logind.service"
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """Configurations of its own, and a systemd that knows only the units of ``units``."""
+    node = Node(tmp_path)
+    monkeypatch.setattr(_child, "ask", node.ask)
+    return node
+
+
+class Node:
+    def __init__(self, top):
+        self.units = ["systemd-logind.service"]
+        self.main, self.drop_in = top / "sshd_config", top / "drop-ins" / "00-slurm_pam.conf"
+        self.drop_in.parent.mkdir()
+        self.main.write_text(f"Include {self.drop_in.parent}/*.conf\n")
+        self.conf, self.included = top / "slurm.conf", top / "cgroup.conf"
+        self.conf.write_text(f"ClusterName=c\nInclude {self.included}\n")
+        self.included.write_text("TaskPlugin=task/none\n")
+
+    def ask(self, *words):
+        assert words[:-1] == ("systemctl", "show", "--property=LoadState")
+        state = "loaded" if words[-1] in self.units else "not-found"
+        return subprocess.CompletedProcess(words, 0, f"LoadState={state}\n", "")
+
+    def touched(self, **sections):
+        sshd = {"config": str(self.main), "drop_in": str(self.drop_in), **sections.pop("sshd", {})}
+        slurm = {"conf": str(self.conf), **sections.pop("slurm", {})}
+        return touched(settings(sshd=sshd, slurm=slurm, **sections))
+
+
+def test_the_services_own_file_comes_back_first_and_the_record_last(node):
+    assert node.touched() == [*STACKS, ACCESS_FILE, LOGIND, str(node.drop_in), RECORD]
+
+
+def test_suses_links_come_back_ahead_of_their_files(node):
+    names = ["sshd", *(f"slurm-common-{kind}{end}" for kind in ("session", "account") for end in ("", "-pc"))]
+    assert node.touched(pam={"suffix": "-pc"})[:5] == [f"/etc/pam.d/{name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("sections", "more", "less"),
+    [
+        ({"logind": "stop"}, [], [LOGIND]),
+        ({"logind": "keep"}, [], [LOGIND]),
+        ({"sshd": {"manage": False}}, [], ["drop_in"]),
+        ({"sshd": {"drop_in": "/nowhere/x.conf"}}, ["main"], ["drop_in"]),
+        ({"slurm": {"manage": "keep"}}, [], []),
+        ({"slurm": {"manage": "enforce"}}, ["conf", "included"], []),
+        ({"slurm": {"use_pam": True}}, ["/etc/pam.d/slurm"], []),
+        ({"slurm": {"use_pam": True, "manage": "enforce"}}, ["conf", "included", "/etc/pam.d/slurm"], []),
+        ({"access": {"file": "/etc/security/other.conf"}}, ["/etc/security/other.conf"], [ACCESS_FILE]),
+        ({"pam": {"service": "other"}}, ["/etc/pam.d/other"], [STACKS[0]]),
+        ({"mode": "adopt", "module": "pam_slurm_adopt"}, [], []),
+        ({"module": "pam_slurm"}, [], []),
+    ],
+)
+def test_what_settings_add_and_leave_out(node, sections, more, less):
+    usual = set(node.touched())
+    more, less = ({str(getattr(node, name, name)) for name in names} for names in (more, less))
+    assert set(node.touched(**sections)) == (usual | more) - less
+
+
+def test_an_audit_touches_nothing(node):
+    assert node.touched(mode="audit") == []
+
+
+def test_every_mask_that_this_systemd_has_a_unit_for(node):
+    node.units.append("systemd-logind-varlink.socket")
+    assert [path for path in node.touched() if path.startswith("/etc/systemd")] == [
+        LOGIND,
+        "/etc/systemd/system/systemd-logind-varlink.socket",
+    ]
+
+
+def test_the_units_are_those_that_the_state_masks():
+    assert {*LOGIND_UNITS} == {*load("_states/systemd_logind.py")._UNITS}
+
+
+def test_where_systemd_does_not_answer_every_mask_may_be_made(node, monkeypatch):
+    monkeypatch.setattr(_child, "ask", lambda *words: subprocess.CompletedProcess(words, 1, "", "no answer"))
+    assert len([path for path in node.touched() if path.startswith("/etc/systemd")]) == 2
+
+
+def test_what_is_ours_by_now_is_touched_even_if_nothing_is_to_be_written(node):
+    before = node.touched(slurm={"manage": "enforce"})
+    node.drop_in.write_text("# Managed by Salt (slurm_pam): changes here are lost.\nUsePAM yes\n")
+    assert node.touched(sshd={"options": {"UsePAM": True}}, slurm={"manage": "enforce"}) == before
+
+
+def test_a_link_is_followed_where_the_file_behind_it_is_edited(node, tmp_path):
+    real, link = tmp_path / "real.conf", tmp_path / "link.conf"
+    real.write_text("")
+    os.symlink(real, link)
+    assert str(real) in node.touched(access={"file": str(link)})
+    assert str(link) not in node.touched(access={"file": str(link)})
+
+
+def test_what_cannot_be_told_is_said(node):
+    node.included.unlink()
+    with pytest.raises(Exception, match=f"cannot read {node.included}"):
+        node.touched(slurm={"manage": "enforce"})
