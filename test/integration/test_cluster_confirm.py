@@ -160,8 +160,8 @@ def test_an_earlier_apply_keeps_its_timer_where_a_new_one_cannot_be_started(node
 def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
     """One of its units takes as long as this test does."""
     settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
-    wait = "/bin/sh -c 'while [ -e /run/slow ]; do sleep 0.2; done'"
-    node.write("/run/slow", "")
+    wait = "/bin/sh -c 'while [ -e /root/slow ]; do sleep 0.2; done'"
+    node.write("/root/slow", "")
     node.write("/etc/systemd/system/slow.service", f"[Service]\nType=oneshot\nExecStart={wait}\n")
     before = etc(node)
     applied(node)
@@ -172,7 +172,7 @@ def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
     assert not told.ok and "is being taken back just now" in told.stdout + told.stderr
     assert node.salt("slurm_pam_confirm.status")["state"] == "being taken back"
     assert "is being taken back just now" in failed(apply(node))["slurm_pam-confirm-armed"]
-    node.run(["rm", "/run/slow"], check=True)
+    node.run(["rm", "/root/slow"], check=True)
     node.until(lambda: taken_back(node), "take-back", 60)
     assert etc(node) == before
     settings(node, confirm=300)
