@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.paths import REPO
 from harness.source import load
-
-# As while Salt's loader executes a runner.
-sys.path.append(str(REPO / "_runners"))
 
 logins = load("_runners/slurm_pam_logins.py")
 SALT = {"slurm_pam_logins.misused": logins.misused, "slurm_pam_logins.failing": logins.failing}

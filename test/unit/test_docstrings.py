@@ -18,7 +18,7 @@ REQUISITES = {"require", "require_in", "watch", "watch_in", "onchanges", "order"
 def functions():
     """Every public function of the formula: (kind, name Salt gives its module, function)."""
     for directory, kind in KINDS.items():
-        for path in sorted((ROOT / directory).glob("*.py")):
+        for path in sorted((ROOT / directory).glob("[!_]*.py")):
             module = load(f"{directory}/{path.name}")
             name = getattr(module, "__virtualname__", path.stem)
             for attribute, value in sorted(vars(module).items()):
