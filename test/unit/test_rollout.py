@@ -22,7 +22,6 @@ from harness.runners import (
     all_became,
     apply,
     became,
-    logins,
     runner,
     state,
 )
@@ -404,37 +403,3 @@ def test_a_record_that_cannot_be_read_says_what_to_do(rollout, text):
     assert minions.asked == []
     runner.forget()
     assert rollout(minions)["result"] is True
-
-
-# Logins
-
-
-@pytest.mark.parametrize(
-    ("probe", "told"),
-    [
-        ({"command": "true"}, ""),
-        ({"command": "false"}, "false: expected permit, but exit status 1"),
-        ({"command": "sh -c 'echo no job on {node}; exit 255'", "expect": "deny", "says": "no job on cn1"}, ""),
-        ({"command": "sh -c 'exit 255'", "expect": "deny", "says": "no job"}, "expected deny, saying 'no job'"),
-        (
-            {"command": "echo no job", "expect": "deny", "says": "no job"},
-            "expected deny, saying 'no job', but exit status 0",
-        ),
-        ({"command": "/nowhere/ssh {node}"}, "/nowhere/ssh cn1: "),
-    ],
-)
-def test_a_probe_is_a_real_command(probe, told):
-    found = logins.failing(["cn1"], [probe])
-    assert told in found["cn1"] if told else found == {}
-
-
-def test_logins_to_several_nodes_are_made_at_the_same_time():
-    start = time.monotonic()
-    assert logins.failing([f"cn{number}" for number in range(8)], [{"command": "sleep 1"}]) == {}
-    assert time.monotonic() - start < 4
-
-
-def test_what_could_not_be_tried_in_time_is_a_problem():
-    found = logins.failing(["cn1", "cn2"], [{"command": "sleep 30"}, {"command": "true"}], 0.5)
-    assert all("sleep 30 did not end within" in problem and "used up" in problem for problem in found.values())
-    assert "true was not tried" in logins.failing(["cn1"], [{"command": "true"}], 0)["cn1"]
