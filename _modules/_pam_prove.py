@@ -89,9 +89,10 @@ def decider(run: Run, gates: Callable[[Handler], bool], let_in: bool) -> Step | 
     In libpam the first refusal stays until something lifts it, and a line that is passed over says nothing. So
 
     - a call that is suspended is decided by the line that suspends it;
-    - who got in did so at the last gate whose refusal would have counted or, if none would have, at the last gate: by
-      the line that passed over it, or else by the one that lifted a refusal after it, or else by its own answer;
-    - who did not get in was kept from a gate by the line that passed over it while nothing had been refused yet;
+    - who got in by a grant did so at the last gate whose refusal would have counted or, if none would have, at the last
+      gate: by the line that passed over it, or else by the one that lifted a refusal after it, or else by its answer;
+    - a refusal, also one that lets the user in to change his password, came before a gate if a line passed over that
+      gate while nothing had been refused yet: by that line;
     - otherwise the last line that changed the state decides and, if none did, the last one that was asked.
 
     Of a call with two passes only the last one counts.
@@ -103,12 +104,12 @@ def decider(run: Run, gates: Callable[[Handler], bool], let_in: bool) -> Step | 
         return last
     steps = [step for step in run.steps if step.call == last.call]
     named = [entry for entry in run.stack if entry.rule["kind"] == "module" and gates(entry.rule)]
-    found = _got_past(steps, named) if let_in else _kept_from(steps, named)
+    found = _past if let_in and last.state[0] == "positive" else _missed
     changes = [step for step in steps if step.state != step.before]
-    return found or (changes or steps)[-1]
+    return found(steps, named) or (changes or steps)[-1]
 
 
-def _got_past(steps: list[Step], gates: list[Entry]) -> Step | None:
+def _past(steps: list[Step], gates: list[Entry]) -> Step | None:
     counting = [gate for gate in gates if gate.moves["perm_denied"][0] in ("bad", "die", "lost jump")]
     for gate in (counting or gates)[-1:]:
         if step := _passing(steps, gate):
@@ -119,7 +120,7 @@ def _got_past(steps: list[Step], gates: list[Entry]) -> Step | None:
     return None
 
 
-def _kept_from(steps: list[Step], gates: list[Entry]) -> Step | None:
+def _missed(steps: list[Step], gates: list[Entry]) -> Step | None:
     for gate in reversed(gates):
         step = _passing(steps, gate)
         if step and step.before[0] != "negative":
@@ -313,7 +314,9 @@ _ADVICE = {
     "bad": "Take that line out, or give it a control that does not refuse, such as optional.",
     "die": "Take that line out, or give it a control that does not refuse, such as optional.",
     "reset": "Take that line out, or give it a control that does not reset, such as optional.",
+    "suspend": "Take that line out; no control keeps a module from suspending the call.",
 }
+_TO_COUNT = "Give that line a control with which its answer counts, such as required."
 
 
 def _advice(scenario: _Scenario, run: Run, step: Step | None) -> str:
@@ -324,7 +327,9 @@ def _advice(scenario: _Scenario, run: Run, step: Step | None) -> str:
         return f"Let {scenario.service} include the file that has what is missing."
     if step.entry.rule["kind"] == "must_fail":
         return "Repair that line, or take it out."
-    return _ADVICE.get(step.effect, "Give that line a control with which its answer counts, such as required.")
+    if scenario.expect == "deny" and _gates(scenario, run)(step.entry.rule):
+        return _TO_COUNT
+    return _ADVICE.get(step.effect, _TO_COUNT)
 
 
 def _story(scenario: _Scenario, run: Run, step: Step | None) -> str:

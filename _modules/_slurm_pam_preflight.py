@@ -11,6 +11,7 @@ from typing import Any
 
 import _slurm_pam_admins
 import _slurm_pam_modules
+import _slurm_pam_packages
 import _slurm_pam_record
 import _slurm_pam_settings
 import _slurm_pam_slurm
@@ -29,6 +30,7 @@ def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
 LOOKS = (
     moved,
     _slurm_pam_slurm.role,
+    _slurm_pam_packages.packages,
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
     _slurm_pam_slurm.steps,

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _slurm_pam_target import is_target
+
 # Of the formula that these modules came with.
 VERSION = "1.0.0"
 
@@ -185,7 +187,10 @@ _NODE_SETTINGS: dict[str, Any] = {
     "logind": _one_of("mask", "stop", "keep"),
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
-_NODES = _matching("a Salt compound target such as 'gpu*' or 'G@partition:gpu'", r"(?s).*\S.*")
+_NODES = Value(
+    "a Salt compound target such as 'gpu*' or 'G@partition:gpu and not gpu9', with blanks around brackets",
+    lambda found: isinstance(found, str) and is_target(found),
+)
 # The whole pillar slurm_pam.
 SETTINGS = {
     **_NODE_SETTINGS,

@@ -27,6 +27,7 @@ import _slurm_pam_connections
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
+import _slurm_pam_packages
 import _slurm_pam_preflight
 import _slurm_pam_record
 import _slurm_pam_settings
@@ -334,6 +335,32 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_wanted.wanted(settings or _rendered()["settings"])
+
+
+def installation(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    What an apply of these settings would install, and what this would do to the packages that are there. Nothing is
+    installed whose content is on the node already, from whatever package or from none. Changes nothing.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    Returns ``{"missing": [name], "changes": {package: {"old", "new"}}, "losses": [text]}``: what is to be installed,
+    what becomes of each package, and in words what would be removed or get an older version. An apply refuses losses.
+
+    Raises CommandExecutionError where the package manager would not install them.
+
+    Source: zypper(8), ``--dry-run``; apt-get(8), ``--simulate``; dnf(8), ``--assumeno``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.installation
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_packages.installation(wanted(settings))
 
 
 def touched(settings: Mapping[str, Any] | None = None) -> list[str]:

@@ -12,17 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import _node_answers as said
 import salt.client
 import salt.utils.event
+import salt.utils.minions
+from _node_answers import Answer
 from salt.exceptions import SaltException
 
 log = logging.getLogger(__name__)
@@ -38,16 +43,15 @@ STATES = {
     "done": True,
     "unchanged": True,
 }
-_ARMED = "slurm_pam-confirm-armed"
-# What slurm_pam_confirm.status says of a node that an apply has changed and nobody has confirmed.
-_UNCONFIRMED = ("waiting", "without a timer", "being taken back", "taking back failed")
+# The most characters of a reason or a summary: what a node said, and what we say of it.
+_REASON = 5000
 # Seconds that a minion may take to give a sign of life; one that is busy is slow, and not dead.
 _PATIENCE = 20
 # Seconds for what changes nothing; a minion that gives signs of life and no answer would be waited for without end.
 _LOOKING = 300
-# The parts of the seconds to confirm by which a batch has to be applied and verified. What is left is for confirming:
-# a node that hangs costs the others of its batch nothing.
-_APPLIED, _VERIFIED = 0.6, 0.9
+# The parts of the seconds to confirm by which a batch has to be applied, audited and logged in to. What is left is for
+# confirming: a node that hangs in one of them costs the others of its batch nothing.
+_APPLIED, _AUDITED, _VERIFIED = 0.6, 0.75, 0.9
 
 
 class Order(NamedTuple):
@@ -59,13 +63,6 @@ class Order(NamedTuple):
     partitions: Mapping[str, str]
     confirm: int
     probes: list[Mapping[str, str]]
-
-
-class Answer(NamedTuple):
-    """What a minion answered, and whether its function says that all went well."""
-
-    well: bool
-    value: Any
 
 
 Ask = Callable[..., dict[str, Answer]]
@@ -96,7 +93,8 @@ def rollout(
         ``{name: compound target}``: they are done in this order, and nodes that are in none of them last.
     confirm
         Seconds after which a node takes an apply back that the rollout did not confirm. A batch has to be applied when
-        six tenths of them are over, and verified when nine tenths are; a node that is not by then is taken back.
+        six tenths of them are over, audited when three quarters are, and logged in to when nine tenths are; a node that
+        is not by then is taken back.
     probes
         Real logins for the verification, made from the master: ``{command: "ssh alice@{node} true", expect: deny,
         says: "no active jobs"}``; see :py:func:`slurm_pam_logins.failing <salt.runners.slurm_pam_logins.failing>`.
@@ -121,8 +119,11 @@ def rollout(
         if not free:
             return _ended({}, "Another rollout is running on this master. Nothing was done")
         with salt.client.get_local_client(mopts=__opts__) as client:
-            named = client.gather_minions(order.nodes, "compound")
-            return _carried_out(order, sorted(named), _asker(client))
+            accepted = set(client.gather_minions(r"[\s\S]", "pcre"))
+            named = accepted.intersection(client.gather_minions(order.nodes, "compound"))
+            # A master of masters does not know the minions below.
+            heard = None if client.opts.get("order_masters") else accepted
+            return _carried_out(order, sorted(named), _asker(client, heard))
 
 
 def report() -> dict[str, Any]:
@@ -222,6 +223,8 @@ def _misused(order: Order, strange: list[str]) -> str:
         return f"batch is {batch!r}; allowed is a number from 1, or a percentage such as 10%"
     if not isinstance(partitions, Mapping) or not all(isinstance(target, str) for target in partitions.values()):
         return f"partitions is {partitions!r}; it has to be a mapping of names to compound targets"
+    if order.canary is not None and (not isinstance(order.canary, str) or said.unusable(order.canary)):
+        return f"canary is {order.canary!r}; it has to be the name of one minion"
     if not isinstance(confirm, int) or isinstance(confirm, bool) or confirm < 1:
         return f"confirm is {confirm!r}; allowed is a number of seconds from 1"
     return __salt__["slurm_pam_logins.misused"](order.probes)
@@ -233,91 +236,6 @@ def _resumed(names: list[str], earlier: Record) -> Record:
         earlier = {name: node for name, node in earlier.items() if name not in names}
     fresh = {name: {"state": "waiting", "reason": ""} for name in names}
     return {**fresh, **{name: dict(node) for name, node in earlier.items()}}
-
-
-# What a minion's answer means. What is wrong is a text; an answer that makes no sense is wrong.
-
-
-def _said(answer: Answer) -> str:
-    """An answer that is none: Salt has the error as a text, or as a list of texts."""
-    value = answer.value
-    text = "\n".join(map(str, value)) if isinstance(value, list) else value
-    return text if isinstance(text, str) and text.strip() else f"the minion answered {value!r}, which makes no sense"
-
-
-def _findings(audit: Answer) -> list[dict] | None:
-    """Those of an audit; None where it is none."""
-    value = audit.value if isinstance(audit.value, dict) else {}
-    findings = value.get("findings")
-    sound = isinstance(value.get("holds"), bool) and isinstance(findings, list)
-    return findings if sound and all(isinstance(finding, dict) for finding in findings) else None
-
-
-def _listed(findings: list[dict]) -> str:
-    return "; ".join(f"{finding.get('subject')}: {finding.get('found')}" for finding in findings)
-
-
-def _blocked(audit: Answer) -> str:
-    """What stands in the way of an apply."""
-    findings = _findings(audit)
-    if findings is None:
-        return f"its audit: {_said(audit)}"
-    return _listed([finding for finding in findings if finding.get("result") is False])
-
-
-def _unfit(preflight: Answer) -> str:
-    """The same, of what an audit only mentions."""
-    problems = preflight.value.get("problems") if isinstance(preflight.value, dict) else None
-    if not isinstance(problems, list):
-        return f"its preflight: {_said(preflight)}"
-    return "; ".join(map(str, problems))
-
-
-def _not_applied(apply: Answer) -> str:
-    """The first state that failed."""
-    states = _applied_states(apply)
-    if not states:
-        return _said(apply)
-    failed = sorted((state for state in states if state["result"] is False), key=lambda state: state["__run_num__"])
-    if failed:
-        return f"{failed[0]['__id__']}: {failed[0]['comment']}"
-    if not any(state["__id__"] == _ARMED for state in states):
-        return (
-            f"the apply was without {_ARMED}, so that nothing of it can be taken back. Either slurm_pam:mode is audit "
-            "there, or the settings of a partition say confirm: 0; salt NODE slurm_pam.settings origins=True tells"
-        )
-    return ""
-
-
-def _applied_states(apply: Answer) -> list[dict]:
-    states = list(apply.value.values()) if isinstance(apply.value, dict) else []
-    needed = {"__id__", "__run_num__", "result", "comment"}
-    return states if all(isinstance(state, dict) and needed <= set(state) for state in states) else []
-
-
-def _armed(apply: Answer) -> bool:
-    """Whether an apply was going to change its node."""
-    return any(state["__id__"] == _ARMED and state.get("changes") for state in _applied_states(apply))
-
-
-def _not_verified(audit: Answer) -> str:
-    findings = _findings(audit)
-    if findings is None:
-        return f"the audit after the apply: {_said(audit)}"
-    return "" if audit.value["holds"] else f"after the apply: {_listed(findings) or 'its audit does not hold'}"
-
-
-def _not_well(answer: Answer) -> str:
-    return "" if answer.well else _said(answer)
-
-
-def _unclear(status: Answer) -> str:
-    known = isinstance(status.value, dict) and "state" in status.value
-    return "" if known else f"slurm_pam_confirm.status: {_said(status)}"
-
-
-def _unconfirmed(status: Answer) -> bool:
-    return not _unclear(status) and status.value["state"] in _UNCONFIRMED
 
 
 # What is done
@@ -332,18 +250,20 @@ def _carried_out(order: Order, named: list[str], ask: Ask) -> dict[str, Any]:
 
     try:
         earlier = _load()
-        reachable, silent = _nodes(order.nodes, named, ask)
-        if not reachable and not silent:
+        reachable, silent, unusable = _nodes(order.nodes, named, ask)
+        if not reachable and not silent and not unusable:
             return ended(f"No accepted minion matches {order.nodes}. Nothing was done")
         if order.canary not in (None, *reachable, *silent):
             return ended(f"The canary {order.canary} is not among the nodes {order.nodes}. Nothing was done")
-        names = sorted(reachable + silent)
+        names = sorted([*reachable, *silent, *map(said.shown, unusable)])
         record = _resumed(names, earlier)
         tell = _teller(record)
+        for name in unusable:
+            tell(said.shown(name), "refused", said.unusable(name))
         for name in silent:
             tell(name, "unreachable", _silent(record[name], "test.ping"))
         ready = _audited(reachable, record, ask, tell)
-        members = {label: _matching(target, reachable, ask) for label, target in order.partitions.items()}
+        members = {label: _matching(target, reachable, ask)[0] for label, target in order.partitions.items()}
     except (SaltException, ValueError) as problem:
         return ended(f"Stopped before this run changed anything: {problem}")
     if any(record[name]["state"] == "refused" for name in names):
@@ -362,23 +282,35 @@ def _carried_out(order: Order, named: list[str], ask: Ask) -> dict[str, Any]:
     return ended("All nodes that answer are closed")
 
 
-def _nodes(target: str, named: list[str], ask: Ask) -> tuple[list[str], list[str]]:
-    """The nodes that answer, and those that do not. The master's cache may be old; it only says whom to wait for."""
-    alive = set(ask(named, _LOOKING, "test.ping"))
-    silent = sorted(set(named) - alive)
-    # Each call would wait for them anew.
-    but = f" and not L@{','.join(silent)}" if silent else ""
-    reachable = set(ask(f"( {target} ){but}", _LOOKING, "test.ping"))
-    # They do not match any more, or were too busy a moment ago.
-    reachable |= _matching(target, alive - reachable, ask)
-    for name in sorted(alive - reachable):
+def _nodes(target: str, named: list[str], ask: Ask) -> tuple[list[str], list[str], list[str]]:
+    """The nodes that answer, those that do not, and minions whose names are none of a node. A name goes to Salt in a
+    list alone: as a part of a target it could mean others."""
+    usable = {name for name in named if not said.unusable(name)}
+    matching, not_matching = _matching(target, usable, ask)
+    # The master's cache, which named them, may be old; some were too busy a moment ago. Nobody waits for the silent.
+    others = set(ask(target, _LOOKING, "test.ping", awaited=matching)) - not_matching
+    for name in sorted(not_matching):
         _say(f"  {name:20} does not match {target} any more, and is left out")
-    return sorted(reachable), sorted(set(silent) - reachable)
+    unusable = {name for name in {*named, *others} if said.unusable(name)}
+    reachable = matching | others - unusable
+    return sorted(reachable), sorted(usable - reachable - not_matching), sorted(unusable)
 
 
-def _matching(target: str, names: Iterable[str], ask: Ask) -> set[str]:
-    names = ",".join(sorted(names))
-    return set(ask(f"L@{names} and ( {target} )", _LOOKING, "test.ping")) if names else set()
+def _matching(target: str, names: Iterable[str], ask: Ask) -> tuple[set[str], set[str]]:
+    """Those that answer, by what their own matcher says. An answer that makes no sense does not take a node out."""
+    heard = ask(sorted(names), _LOOKING, "match.compound", tgt=_spelled_out(target))
+    not_matching = {name for name, answer in heard.items() if answer.value is False}
+    return set(heard) - not_matching, not_matching
+
+
+def _spelled_out(target: str) -> str:
+    """The target without node groups, which are the master's."""
+
+    def spelled_out(word: str) -> Iterable[str]:
+        return salt.utils.minions.nodegroup_comp(word[2:], groups) if word.startswith("N@") else [word]
+
+    groups = __opts__.get("nodegroups", {})
+    return " ".join(itertools.chain(*map(spelled_out, target.split())))
 
 
 def _silent(known: Mapping[str, str], function: str) -> str:
@@ -408,7 +340,7 @@ def _audited(names: list[str], record: Record, ask: Ask, tell: Tell) -> list[str
     audits = hear(there, "slurm_pam.audit")
     standing = hear(audits, "slurm_pam_confirm.status")
     # Those that are as they should be had their preflight as a part of the audit.
-    doubtful = [name for name in standing if not (_blocked(audits[name]) or audits[name].value["holds"])]
+    doubtful = [name for name in standing if not (said.blocked(audits[name]) or said.holds(audits[name]))]
     fit = hear(doubtful, "slurm_pam.preflight")
     todo = []
     for name in sorted(set(standing) - set(doubtful) | set(fit)):
@@ -421,12 +353,12 @@ def _audited(names: list[str], record: Record, ask: Ask, tell: Tell) -> list[str
 
 def _found(known: Mapping[str, str], audit: Answer, status: Answer, preflight: Answer | None) -> tuple[str, str]:
     """The state of a node before its turn, and the reason."""
-    problem = _blocked(audit) or _unclear(status) or (preflight and _unfit(preflight))
+    problem = said.blocked(audit) or said.unclear(status) or (preflight and said.unfit(preflight))
     if problem:
         return "refused", problem
-    if not audit.value["holds"]:
-        return "waiting", str(audit.value.get("summary", ""))
-    if _unconfirmed(status):
+    if not said.holds(audit):
+        return "waiting", said.summary(audit)
+    if said.unconfirmed(status):
         return "waiting", "it is as it should be, but waits to be confirmed"
     if STATES[known["state"]]:
         return known["state"], known["reason"]
@@ -463,13 +395,13 @@ def _batch(names: list[str], order: Order, ask: Ask, tell: Tell) -> None:
         return answers
 
     pillar = {"slurm_pam": {"confirm": order.confirm}}
-    applied = hear(well(), _APPLIED, "state.apply", _not_applied, "slurm_pam", pillar=pillar)
-    hear(well(), _VERIFIED, "slurm_pam.audit", _not_verified)
+    applied = hear(well(), _APPLIED, "state.apply", said.not_applied, "slurm_pam", pillar=pillar)
+    hear(well(), _AUDITED, "slurm_pam.audit", said.not_verified)
     left = begun + _VERIFIED * order.confirm - time.monotonic()
     problems |= __salt__["slurm_pam_logins.failing"](well(), order.probes, left)
     verified = well()
-    idle = [name for name in verified if not _armed(applied[name]) and not _unconfirmed(before[name])]
-    hear([name for name in verified if name not in idle], 1, "slurm_pam.confirm", _not_well)
+    idle = [name for name in verified if not said.armed(applied[name]) and not said.unconfirmed(before[name])]
+    hear([name for name in verified if name not in idle], 1, "slurm_pam.confirm", said.not_well)
     for name in well():
         tell(name, "done", "nothing was to be changed" if name in idle else "")
     cases = {
@@ -499,7 +431,7 @@ class Case(NamedTuple):
 def _wound_up(cases: Mapping[str, Case], confirm: int, ask: Ask, tell: Tell) -> None:
     """Take back what did not come through."""
     now = ask(sorted(cases), _LOOKING, "slurm_pam_confirm.status")
-    changed = [name for name, status in sorted(now.items()) if _unconfirmed(status)]
+    changed = [name for name, status in sorted(now.items()) if said.unconfirmed(status)]
     back = ask(changed, _LOOKING, "slurm_pam_confirm.take_back")
     for name, case in sorted(cases.items()):
         tell(name, *_became(case._replace(now=now.get(name), back=back.get(name)), confirm))
@@ -515,16 +447,15 @@ def _became(case: Case, confirm: int) -> tuple[str, str]:
         )
     if case.now is None:
         return "failed", f"{case.problem}. The minion is gone: {itself}"
-    if problem := _unclear(case.now):
+    if problem := said.unclear(case.now):
         return "failed", f"{case.problem}. How it stands cannot be told ({problem}): unless it was confirmed, {itself}"
-    if _unconfirmed(case.now) and case.back is None:
+    if said.unconfirmed(case.now) and case.back is None:
         return "failed", f"{case.problem}. There was no answer to slurm_pam_confirm.take_back: {itself}"
-    if _unconfirmed(case.now) and not case.back.well:
-        return "failed", f"{case.problem}. Taking back failed: {_said(case.back)}"
-    if _unconfirmed(case.now):
+    if said.unconfirmed(case.now) and not case.back.well:
+        return "failed", f"{case.problem}. Taking back failed: {said.error(case.back)}"
+    if said.unconfirmed(case.now):
         return "taken back", case.problem
-    # What was taken back before this run has its own time.
-    if case.now.value["state"] == "taken back" and case.now.value != case.before.value:
+    if said.taken_back(case.now, case.before):
         return "taken back", case.problem
     if case.verified:
         return "done", f"verified; it was confirmed already ({case.problem})"
@@ -550,35 +481,68 @@ def _broken_off(names: list[str], problem: Exception, confirm: int, record: Reco
 # Salt, files and the person who watches
 
 
-def _asker(client: Any) -> Ask:
-    def ask(whom: str | list[str], seconds: float, function: str, *words: Any, **keywords: Any) -> dict[str, Answer]:
-        """The answers that come in time, of the minions in a list or of those that a compound target matches."""
-        answers: dict[str, Answer] = {}
-        if not whom:
-            return answers
-        until = time.monotonic() + seconds
-        how = {"tgt_type": "list" if isinstance(whom, list) else "compound", "kwarg": keywords}
-        patience = {"timeout": _PATIENCE, "gather_job_timeout": _PATIENCE}
+def _asker(client: Any, accepted: set[str] | None) -> Ask:
+    """How minions are asked; those with ``accepted`` keys are heard, or all. Salt's own way of waiting for answers ends
+    with an exception, or never, where a minion sends events that make no sense: this one looks at each event itself."""
+
+    def publish(whom: str | list[str], function: str, words: Iterable[Any], keywords: Mapping[str, Any]) -> dict:
+        how = {"tgt_type": "list" if isinstance(whom, list) else "compound", "timeout": _PATIENCE}
         # The client says on standard output what this runner's answer is not to begin with.
         with contextlib.redirect_stdout(sys.stderr):
-            for answer in client.cmd_iter_no_block(whom, function, words, **how, **patience):
-                for name, returned in (answer or {}).items():
-                    if isinstance(returned, dict) and "ret" in returned:
-                        answers[name] = Answer(not returned.get("retcode"), returned["ret"])
-                if time.monotonic() > until:
-                    break
-                if not answer:
-                    time.sleep(0.01)
-        return answers
+            return client.run_job(whom, function, words, kwarg=keywords, listen=True, **how)
+
+    def ask(
+        whom: str | list[str],
+        seconds: float,
+        function: str,
+        *words: Any,
+        awaited: Iterable[str] | None = None,
+        **keywords: Any,
+    ) -> dict[str, Answer]:
+        """The answers of the minions in a list, or of those that a compound target matches: until all who are awaited
+        have answered, the seconds are over, or none of them gives a sign of life."""
+        known = set(whom) if isinstance(whom, list) else accepted
+        job = publish(whom, function, words, keywords) if whom else {}
+        if not job:
+            return {}
+        heard: dict[str, Answer] = {}
+        waiting = set(job["minions"] or whom if awaited is None else awaited)
+        until = time.monotonic() + (seconds if waiting else min(seconds, _PATIENCE))
+        look, looking, alive = time.monotonic() + _PATIENCE, "", set()
+        try:
+            while time.monotonic() < until and not (waiting and waiting <= heard.keys()):
+                event = client.event.get_event(wait=1, tag="salt/job/", full=True, auto_reconnect=client.auto_reconnect)
+                jid, name, data = _returned(event)
+                if jid == job["jid"] and (known is None or name in known):
+                    heard.setdefault(name, Answer(not data.get("retcode"), data["return"]))
+                elif jid == looking and data["return"]:
+                    alive.add(name)
+                if waiting and time.monotonic() > look:
+                    missing = sorted(waiting - heard.keys())
+                    if looking and not alive.intersection(missing):
+                        break
+                    looking, alive = publish(missing, "saltutil.find_job", [job["jid"]], {}).get("jid", ""), set()
+                    look = time.monotonic() + _PATIENCE
+        finally:
+            client.event.close_pub()
+        return heard
 
     return ask
+
+
+def _returned(event: Any) -> tuple[str | None, str, dict]:
+    """The job, the minion and the data of an event that brings an answer; no job where it brings none."""
+    found = event and re.match("salt/job/([^/]+)/ret/", event["tag"])
+    data = event["data"] if found else {}
+    sound = isinstance(data.get("id"), str) and "return" in data
+    return (found[1], data["id"], data) if sound else (None, "", {})
 
 
 def _teller(record: Record) -> Tell:
     def tell(name: str, state: str, reason: str) -> None:
         """Note what became of a node: for the person who watches, on the event bus, and on disk."""
-        record[name] = {"state": state, "reason": reason}
-        _say(f"  {name:20} {state:12} {reason}".rstrip())
+        record[name] = {"state": state, "reason": said.line(reason, _REASON)}
+        _say(f"  {name:20} {state:12} {record[name]['reason']}".rstrip())
         _fire(f"slurm_pam/rollout/{name}", record[name])
         _save(record)
 
@@ -601,7 +565,7 @@ def _ended(record: Mapping[str, Mapping[str, str]], summary: str) -> dict[str, A
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return {
         "result": result,
-        "summary": f"{summary}: {told}" if told else summary,
+        "summary": said.line(f"{summary}: {told}" if told else summary, _REASON),
         "nodes": dict(sorted(record.items())),
     }
 
@@ -623,6 +587,11 @@ def _load() -> Record:
         sound = all(node["state"] in STATES and isinstance(node["reason"], str) for node in record.values())
         if not sound:
             raise ValueError("it is no record of a rollout")
+        return {
+            # 1.0.0 wrote down what it was told.
+            name if name.isprintable() else said.shown(name): {**node, "reason": said.line(node["reason"], _REASON)}
+            for name, node in record.items()
+        }
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
@@ -630,22 +599,25 @@ def _load() -> Record:
             f"{_file()}, where the last rollout stands, cannot be read: {problem}. "
             "salt-run slurm_pam.forget removes it; the next rollout then begins with its canary"
         ) from problem
-    return record
 
 
 def _save(record: Mapping[str, Any]) -> None:
     new = f"{_file()}.new"
-    with open(new, "w", encoding="utf-8") as file:
+    with open(new, "w", encoding="utf-8", opener=_private) as file:
         json.dump(record, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     os.replace(new, _file())
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 @contextlib.contextmanager
 def _alone() -> Iterator[bool]:
     """Whether this is the only rollout; the lock goes with its process."""
-    with open(os.path.join(_directory(), "rollout.lock"), "w", encoding="utf-8") as lock:
+    with open(os.path.join(_directory(), "rollout.lock"), "w", encoding="utf-8", opener=_private) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,16 +8,23 @@ A rollout verifies each node by them; see :py:func:`slurm_pam.rollout <salt.runn
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
+
+import _node_answers as said
 
 _PERMIT, _DENY = "permit", "deny"
 _AT_ONCE = 10  # nodes
 _LONGEST = 60  # seconds
+_MOST = 64 * 1024  # bytes of output
 
 
 def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 300) -> dict[str, str]:
@@ -25,11 +32,13 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
     The nodes where a login does not end as it should, each with the first such login: ``{node: problem}``.
 
     nodes
-        Where to log in.
+        Where to log in. A name with other characters than letters, digits, ``.``, ``_`` and ``-`` is a problem, and
+        nothing is run for it.
     probes
         The logins, made in this order: ``{command: "ssh alice@{node} true", expect: deny, says: "no active jobs"}``.
-        The command is run without a shell; ``expect`` is ``permit``, which is exit status 0, or ``deny``; ``says`` is a
-        text that its output has to contain. A ``deny`` needs it: a node that nobody can reach turns everyone away, too.
+        The command is run without a shell and without a terminal; ``expect`` is ``permit``, which is exit status 0, or
+        ``deny``; ``says`` is a text that its output has to contain. A ``deny`` needs it: a node that nobody can reach
+        turns everyone away, too. A command is ended after 60 seconds, and where it says more than 64 KiB.
     seconds
         For all of them together. What has not been tried by then is a problem of its node.
 
@@ -44,10 +53,11 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
     until = time.monotonic() + seconds
 
     def first(node: str) -> str:
-        return next(filter(None, (_tried(node, probe, until) for probe in probes)), "")
+        tried = (_tried(node, probe, until) for probe in probes)
+        return said.unusable(node) or said.line(next(filter(None, tried), ""))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {node: problem for node, problem in zip(nodes, pool.map(first, nodes)) if problem}
+        return {said.shown(node): problem for node, problem in zip(nodes, pool.map(first, nodes)) if problem}
 
 
 def misused(probes: Any) -> str:
@@ -93,6 +103,13 @@ def _misused(probe: Any) -> str:
     return ""
 
 
+class Ended(NamedTuple):
+    """A command that was run, and what it said."""
+
+    status: int | None  # its exit status; None where it was ended
+    output: bytes
+
+
 def _tried(node: str, probe: Mapping[str, str], until: float) -> str:
     """One login: how it did not end as it should, or nothing."""
     words = [word.replace("{node}", node) for word in shlex.split(probe["command"])]
@@ -101,15 +118,46 @@ def _tried(node: str, probe: Mapping[str, str], until: float) -> str:
     left = until - time.monotonic()
     if left <= 0:
         return f"{line} was not tried: {used_up}"
-    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace", "check": False}
     try:
-        done = subprocess.run(words, timeout=min(_LONGEST, left), **options)
-    except subprocess.TimeoutExpired:
-        return f"{line} did not end within {min(_LONGEST, left):.0f} s{f': {used_up}' if left < _LONGEST else ''}"
+        ended = _run(words, min(_LONGEST, left))
     except OSError as problem:
         return f"{line}: {problem}"
-    told = (done.stdout + done.stderr).strip()
-    if (done.returncode == 0) != (expect == _PERMIT) or says not in told:
+    if len(ended.output) > _MOST:
+        return f"{line} said more than {_MOST // 1024} KiB, and was ended"
+    if ended.status is None:
+        return f"{line} did not end within {min(_LONGEST, left):.0f} s{f': {used_up}' if left < _LONGEST else ''}"
+    told = ended.output.decode(errors="replace").strip()
+    if (ended.status == 0) != (expect == _PERMIT) or says not in told:
         wanted = f"{expect}, saying {says!r}" if says else expect
-        return f"{line}: expected {wanted}, but exit status {done.returncode}: {told}"
+        return f"{line}: expected {wanted}, but exit status {ended.status}: {told}"
     return ""
+
+
+def _run(words: list[str], seconds: float) -> Ended:
+    """Run a command. It and its children are ended after these seconds, or where it says too much."""
+    until, output = time.monotonic() + seconds, b""
+    # In a session of its own it has no terminal: ssh would ask there for a password, with the node's own words.
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(words, **pipes, start_new_session=True) as child:
+        try:
+            listening = select.poll()
+            listening.register(child.stdout)
+            while time.monotonic() < until and len(output) <= _MOST:
+                if listening.poll(20):
+                    part = os.read(child.stdout.fileno(), _MOST)
+                    output += part
+                    if part:
+                        continue
+                    listening.unregister(child.stdout)
+                elif _over(child):
+                    break
+        finally:
+            over = _over(child)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+    return Ended(child.returncode if over else None, output)
+
+
+def _over(child: subprocess.Popen) -> bool:
+    """Whether it ended. It is not waited for here, so that its number stays its own until its children are ended."""
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

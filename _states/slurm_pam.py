@@ -135,14 +135,26 @@ def _record_brought_about(
 
 def packages_installed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
-    The Slurm node package and the one with the PAM modules are installed, in one transaction.
+    What is needed of Slurm is installed, in one transaction: the node package if there is no slurmd, and the one with
+    the PAM modules if they are not there. An installation that would remove a package, or bring an older one, is
+    refused.
 
     .. versionadded:: 1.0.0
     """
-    packages = [package for package in _wanted(settings)["packages"].values() if package]
-    if not packages:
+    if not any(_wanted(settings)["packages"].values()):
         return _ret(name, True, "Packages are left alone, as slurm_pam:packages says")
-    return __states__["pkg.installed"](name, pkgs=packages, refresh=False)
+    try:
+        coming = __salt__["slurm_pam.installation"](settings)
+    except CommandExecutionError as error:
+        return _refused(name, [str(error)])
+    if coming["losses"]:
+        return _refused(name, coming["losses"])
+    if not coming["changes"]:
+        return _ret(name, True, "What is needed of Slurm is on this node already")
+    if __opts__["test"]:
+        comment = f"Would install {', '.join(coming['missing'])}"
+        return {**_ret(name, None, comment), "changes": coming["changes"]}
+    return __states__["pkg.installed"](name, pkgs=coming["missing"], refresh=False)
 
 
 def packages_removed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

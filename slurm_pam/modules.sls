@@ -1,12 +1,23 @@
 # Brings about: a minion that never synced has the formula's modules. Nothing, and no cost, where they are there.
 {%- if "slurm_pam.preflight" not in salt %}
-{%-   if opts.test %}
+{%-   set python, needed = grains.pythonversion[:2], [3, 10] %}
+{%-   if opts.test or python < needed %}
 
-# A run with test=True syncs nothing, and without the modules the other states can only fail.
+# Without the modules the other states can only fail, and a run with test=True syncs nothing.
 exclude:
 {%-     for part in ["ready", "places", "packages", "access", "slurm", "sshd", "pam", "logind", "clean"] %}
   - sls: slurm_pam.{{ part }}
 {%-     endfor %}
+{%-   endif %}
+{%-   if python < needed %}
+
+slurm_pam-modules-python-too-old:
+  test.fail_without_changes:
+    - name: >-
+        Salt runs on Python {{ python | join(".") }} on this minion, and the formula's modules need {{ needed | join(".") }}
+        or later. Nothing was changed. Use a Salt that brings a Python of its own, which works with any master: the Salt
+        Bundle (venv-salt-minion) on SUSE, or upstream's packages (onedir) elsewhere
+{%-   elif opts.test %}
 
 slurm_pam-modules-missing:
   test.fail_without_changes:

@@ -15,7 +15,12 @@ def load(path: str, **dunders: object) -> ModuleType:
     """The module at this path of the repository, such as ``_modules/pam_stack.py``."""
     spec = importlib.util.spec_from_file_location(path.removesuffix(".py").replace("/", "."), REPO / path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # While it is executed, it finds the library beside it, as in Salt's loader.
+    sys.path.append(str((REPO / path).parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop()
     vars(module).update(dunders)
     return module
 

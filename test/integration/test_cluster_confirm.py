@@ -158,9 +158,11 @@ def test_an_earlier_apply_keeps_its_timer_where_a_new_one_cannot_be_started(node
 
 
 def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
-    """One of its units takes its time."""
+    """One of its units takes as long as this test does."""
     settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
-    node.write("/etc/systemd/system/slow.service", "[Service]\nType=oneshot\nExecStart=/bin/sleep 15\n")
+    wait = "/bin/sh -c 'while [ -e /root/slow ]; do sleep 0.2; done'"
+    node.write("/root/slow", "")
+    node.write("/etc/systemd/system/slow.service", f"[Service]\nType=oneshot\nExecStart={wait}\n")
     before = etc(node)
     applied(node)
     node.write(f"{STATE}/units", node.read(f"{STATE}/units") + "start slow.service\n")
@@ -170,6 +172,7 @@ def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
     assert not told.ok and "is being taken back just now" in told.stdout + told.stderr
     assert node.salt("slurm_pam_confirm.status")["state"] == "being taken back"
     assert "is being taken back just now" in failed(apply(node))["slurm_pam-confirm-armed"]
+    node.run(["rm", "/root/slow"], check=True)
     node.until(lambda: taken_back(node), "take-back", 60)
     assert etc(node) == before
     settings(node, confirm=300)

@@ -86,6 +86,26 @@ def test_states_without_the_modules_beside_them_are_one_failed_state(newcomer, d
     assert etc(newcomer) == before
 
 
+@both_salts
+@pytest.mark.parametrize("dry", [False, True], ids=["real", "dry"])
+@pytest.mark.parametrize("sls", ["slurm_pam", "slurm_pam.clean", "slurm_pam.sshd"])
+def test_a_salt_on_an_old_python_is_one_failed_state(newcomer, dry, sls):
+    """As SUSE's own salt-minion on SLE 15, where the modules do not load; here the grain alone says so."""
+    minion = newcomer.read("/etc/salt/minion")
+    newcomer.write("/etc/salt/minion", f"{minion}grains: {{pythonversion: [3, 6, 15, final, 0]}}\n")
+    try:
+        before = etc(newcomer)
+        results = apply(newcomer, sls, test=dry)
+        assert list(results) == ["slurm_pam-modules-python-too-old"]
+        ((_, state),) = results.items()
+        assert state["result"] is False and not state["changes"]
+        for told in ("Python 3.6", "need 3.10", "venv-salt-minion", "onedir"):
+            assert told in str(state)
+        assert etc(newcomer) == before
+    finally:
+        newcomer.write("/etc/salt/minion", minion)
+
+
 PLACES = "slurm_pam-places-recorded"
 ACCESS = {PLACES, "slurm_pam-access-group-present-hpc_admin_g", "slurm_pam-access-file-managed"}
 SSHD = {PLACES, "slurm_pam-sshd-config-managed", "slurm_pam-sshd-service-reloaded"}

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "faces": {"ground", "neighbours", "_pam_*", "_slurm_pam_*", "salt"},
     # Of another process, or of another directory on Python's path: these ask the faces.
     "_states": {"salt.exceptions"},
-    "_runners": {"salt"},
+    "_runners": {"salt", "_node_answers"},
 }
 # These know nothing of Slurm.
 NOT_EITHER = {"pam_stack": {"_slurm_pam_*"}, "pam_verdict": {"_slurm_pam_*"}}

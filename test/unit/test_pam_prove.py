@@ -10,7 +10,7 @@ import _pam_expand
 import _pam_libpam
 import _pam_prove
 from _pam_errors import PamError, PamUsageError
-from _pam_grammar import RETURN_CODES
+from _pam_grammar import RETURN_CODES, TYPES
 
 CONFDIRS = ["/nowhere/pam.d"]
 UPSTREAM, DEBIAN = {"version": "1.5.2", "debian": False}, {"version": "1.5.2", "debian": True}
@@ -35,13 +35,13 @@ def account(*lines):
 
 
 def test_what_is_always_answered_are_codes_that_a_call_can_give():
-    constant = _pam_expand._CONSTANT
-    for by_type in constant.values():
-        for type_, answers in by_type.items():
-            assert set(answers.values()) <= set(RETURN_CODES)
-            assert list(answers) == [
-                p for call in _pam_dispatch.CALLS.values() if call.facility == type_ for p in call.passes
-            ]
+    text = "".join(f"{type_} required {module}\n" for type_ in TYPES for module in ("pam_permit.so", "pam_deny.so"))
+    found = _pam_expand.expand("svc", CONFDIRS, UPSTREAM, overlay(svc=text))["types"]
+    for type_, handlers in found.items():
+        passes = [p for call in _pam_dispatch.CALLS.values() if call.facility == type_ for p in call.passes]
+        for handler in handlers:
+            assert set(handler["always"].values()) <= set(RETURN_CODES)
+            assert list(handler["always"]) == passes
 
 
 def test_libpams_codes():
@@ -616,6 +616,176 @@ def test_a_lockout_is_found_with_its_line():
     (proof,) = prove([ADMIN], svc="account required .so\n")
     assert proof["counterexample"]["code"] == "abort"
     assert proof["counterexample"]["decided_by"]["line"] == 1
+
+
+# --- the line that decides ---------------------------------------------------------------------------------------
+
+WAY = "[success=1 default=ignore] pam_way.so"
+OVER = "[success=1 default=ignore] pam_yes.so"
+
+
+def decided(lines, answers, gates=("pam_gate.so",), let_in=False, calls="acct_mgmt", **others):
+    """The number of the line that decides the last of these calls."""
+    results = {**ANSWERS, **answers}
+    runs = _pam_prove.runs("svc", calls, results, CONFDIRS, UPSTREAM, overlay(svc=lines, **others))
+    step = _pam_prove.decider(runs[-1], lambda rule: rule["module"] in gates, let_in)
+    return step and step.entry.rule["line"]
+
+
+BOTH = ("pam_way.so", "pam_gate.so")
+JOBLESS = {"pam_way.so": "perm_denied", "pam_gate.so": "perm_denied"}
+ADMIN_IN = {"pam_way.so": "success", "pam_gate.so": "perm_denied"}
+USER_IN = {"pam_way.so": "perm_denied", "pam_gate.so": "success"}
+
+
+@pytest.mark.parametrize(
+    "lines, answers, line",
+    [
+        (["required pam_yes.so", WAY, "required pam_gate.so", "required pam_yes.so"], USER_IN, 3),
+        (["required pam_yes.so", WAY, "required pam_gate.so", "required pam_yes.so"], ADMIN_IN, 2),
+        (["sufficient pam_way.so", "required pam_gate.so"], ADMIN_IN, 1),
+        (["required pam_yes.so", "sufficient pam_gate.so", "required pam_way.so"], USER_IN, 2),
+        (["required pam_yes.so", "sufficient pam_gate.so", "required pam_way.so"], ADMIN_IN, 3),
+        # past all of them
+        (["sufficient pam_yes.so", WAY, "required pam_gate.so"], JOBLESS, 1),
+        (["[success=2 default=ignore] pam_yes.so", WAY, "required pam_gate.so", "required pam_yes.so"], JOBLESS, 1),
+        # what the last gate whose refusal counts has not seen, not what the other has
+        ([OVER, "required pam_gate.so", WAY, "required pam_yes.so", "required pam_yes.so"], JOBLESS, 1),
+        ([OVER, WAY, "optional pam_gate.so", "required pam_yes.so"], JOBLESS, 3),
+        ([OVER, WAY, "required pam_gate.so", "required pam_yes.so"], USER_IN, 3),
+        # none counts
+        ([WAY, "optional pam_gate.so", "required pam_yes.so"], JOBLESS, 2),
+        ([WAY, "optional pam_gate.so", "required pam_yes.so"], USER_IN, 2),
+        ([WAY, "optional pam_gate.so", "required pam_yes.so"], ADMIN_IN, 1),
+        # lifted again
+        ([WAY, "required pam_gate.so", "[success=reset] pam_yes.so", "required pam_yes.so"], JOBLESS, 3),
+        (["required pam_no.so", "[success=reset] pam_yes.so", "required pam_gate.so"], USER_IN, 3),
+        # no gate: what last changed anything
+        (["optional pam_skip.so", "required pam_yes.so", "required pam_yes.so"], {}, 2),
+        (["required pam_no.so", "[success=reset] pam_yes.so", "required pam_yes.so"], {}, 3),
+    ],
+)
+def test_who_got_in_did_so_at_the_last_gate(lines, answers, line):
+    assert codes(account(*lines), {**ANSWERS, **answers}) == ["success"]
+    assert decided(account(*lines), answers, BOTH, let_in=True) == line
+
+
+@pytest.mark.parametrize(
+    "lines, gate, line",
+    [
+        (["required pam_err.so", "required pam_no.so"], "success", 1),
+        (["required pam_no.so", "[success=reset] pam_yes.so", "required pam_no.so"], "success", 3),
+        (["required pam_yes.so", "[success=5] pam_yes.so", "required pam_yes.so"], "success", 2),
+        # kept from what would have let him in
+        ([OVER, "sufficient pam_gate.so", "required pam_no.so"], "success", 1),
+        (["requisite pam_no.so", "sufficient pam_gate.so"], "success", 1),
+        # the gate would have made no difference, the refusal stood
+        (["required pam_err.so", OVER, "sufficient pam_gate.so"], "success", 1),
+        (["required pam_err.so", "requisite pam_no.so", "sufficient pam_gate.so"], "success", 1),
+        # nobody says anything: up to the last line somebody might have
+        (["optional pam_skip.so", "optional pam_err.so"], "success", 2),
+        (["sufficient pam_gate.so", "optional pam_skip.so"], "ignore", 2),
+    ],
+)
+def test_who_did_not_get_in_was_refused_or_kept_from_a_gate(lines, gate, line):
+    assert codes(account(*lines), {**ANSWERS, "pam_gate.so": gate})[0] in ("perm_denied", "auth_err")
+    assert decided(account(*lines), {"pam_gate.so": gate}) == line
+
+
+def test_a_refusal_that_asks_for_a_new_password():
+    lines, answers = account("[success=ok default=bad] pam_new.so", "required pam_gate.so"), {"pam_gate.so": "auth_err"}
+    assert codes(lines, {**ANSWERS, **answers}) == ["new_authtok_reqd"]
+    assert decided(lines, answers, let_in=True) == decided(lines, answers) == 1
+    lines = account(OVER, "required pam_gate.so", "[success=ok default=bad] pam_new.so")
+    assert decided(lines, answers, let_in=True) == 1
+    # As a grant it is one that got past the gate.
+    lines = account("required pam_new.so", "optional pam_gate.so")
+    assert (decided(lines, answers, let_in=True), decided(lines, answers)) == (2, 1)
+
+
+def test_what_suspends_a_call_decides():
+    lines = ["required pam_yes.so", OVER, "required pam_gate.so", "optional pam_wait.so", "required pam_no.so"]
+    assert codes(account(*lines), {**ANSWERS, "pam_gate.so": "success"}) == ["incomplete"]
+    assert decided(account(*lines), {"pam_gate.so": "success"}) == 4
+
+
+def test_of_two_passes_the_last_one_decides():
+    lines = "password required pam_yes.so\npassword required pam_a.so\npassword optional pam_b.so\n"
+    first = {"pam_a.so": {"prechauthtok": "auth_err", "chauthtok": "success"}, "pam_b.so": "ignore"}
+    assert decided(lines, first, calls="chauthtok") == 2
+    second = {"pam_a.so": {"prechauthtok": "success", "chauthtok": "auth_err"}, "pam_b.so": "ignore"}
+    assert decided(lines, second, calls="chauthtok") == 2
+    nothing = {"pam_yes.so": {"prechauthtok": "success", "chauthtok": "ignore"}, "pam_a.so": "ignore"}
+    assert decided(lines, {**nothing, "pam_b.so": "ignore"}, calls="chauthtok") == 3
+
+
+def test_no_line_decides_where_no_module_is_asked():
+    assert decided("auth required pam_yes.so\n", {}) is None
+    assert decided("account required .so\n", {}) is None
+
+
+GATED = account("required pam_first.so", "[success=2 default=ignore] pam_access.so", "optional pam_root.so",
+                "required pam_gate.so")  # fmt: skip
+OUTSIDER = {"pam_access.so": "failure", "pam_root.so": "perm_denied", "pam_gate.so": "success"}
+COUNTS = "Give that line a control with which its answer counts, such as required."
+
+
+@pytest.mark.parametrize(
+    "svc, scenario, line, advice",
+    [
+        # What is said to permit, or anything at all, is not to blame for a leak.
+        (GATED, {"given": OUTSIDER, "expect": "deny"}, 3, COUNTS),
+        (
+            account("optional pam_gate.so", "required pam_first.so", "required pam_a.so"),
+            {"given": {"pam_a.so": "any", "pam_gate.so": "failure"}, "expect": "deny"},
+            1,
+            COUNTS,
+        ),
+        # A line that was to refuse has to count, whatever its control does instead.
+        *(
+            (
+                account(f"{control} pam_gate.so", "required pam_first.so", "required pam_a.so"),
+                {"given": {"pam_gate.so": "failure"}, "expect": "deny"},
+                1,
+                COUNTS,
+            )
+            for control in ("[default=reset]", "[default=1]", "optional", "sufficient")
+        ),
+        # No control helps where the module suspends the call.
+        (
+            account("required pam_first.so", "optional pam_a.so"),
+            {"given": {"pam_a.so": ["success", "incomplete"]}, "expect": "permit"},
+            2,
+            "Take that line out; no control keeps a module from suspending the call.",
+        ),
+        # A refusal that stands already is the answer, whatever is passed over afterwards.
+        (
+            account("required pam_a.so", "[success=1 default=ignore] pam_first.so", "sufficient pam_gate.so"),
+            {"given": {"pam_a.so": "any", "pam_gate.so": "success"}, "expect": "permit"},
+            1,
+            "Take that line out, or give it a control that does not refuse, such as optional.",
+        ),
+        # Nobody relies on a grant that may not come.
+        (
+            account("[success=1 default=ignore] pam_first.so", "required pam_a.so", "required pam_gate.so"),
+            {"given": {"pam_a.so": ["success", "auth_err"], "pam_gate.so": "any"}, "expect": "permit"},
+            3,
+            "Take that line out, or give it a control that does not refuse, such as optional.",
+        ),
+        (
+            "password required pam_a.so\npassword [default=ignore] pam_first.so\n",
+            {"given": {"pam_a.so": {"prechauthtok": "success", "chauthtok": "ignore"}}, "expect": "permit",
+             "call": "chauthtok"},
+            2,
+            COUNTS,
+        ),
+    ],
+)  # fmt: skip
+def test_a_counterexample_names_the_line_to_change(svc, scenario, line, advice):
+    (proof,) = prove([{"name": "x", **scenario}], svc)
+    example = proof["counterexample"]
+    assert (example["decided_by"]["file"], example["decided_by"]["line"]) == (SVC, line)
+    assert f"{SVC}:{line} (" in example["why"] and example["why"].endswith(f" {advice}")
 
 
 def test_a_service_that_cannot_start_denies():

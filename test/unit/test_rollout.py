@@ -4,15 +4,30 @@ import json
 import time
 
 import pytest
-from harness.source import load
+from harness.runners import (
+    BACK,
+    BACK_LATER,
+    BLOCKED,
+    HALF,
+    HOLDS,
+    IDLE,
+    NODES,
+    NOTHING,
+    OPEN,
+    USUAL,
+    WAITING,
+    Answer,
+    Minions,
+    Rollouts,
+    all_became,
+    apply,
+    became,
+    runner,
+    state,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import SaltClientError
-
-logins = load("_runners/slurm_pam_logins.py")
-SALT = {"slurm_pam_logins.misused": logins.misused, "slurm_pam_logins.failing": logins.failing}
-runner = load("_runners/slurm_pam.py", __salt__=SALT)
-Answer = runner.Answer
 
 NAMES = st.lists(st.sampled_from([f"cn{number}" for number in range(30)]), unique=True)
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, 100).map("{}%".format))
@@ -78,6 +93,9 @@ def test_a_canary_that_is_done_is_not_replaced_by_another():
         ({"batch": "many"}, "batch is 'many'"),
         ({"partitions": ["gpu"]}, "partitions is ['gpu']"),
         ({"partitions": {"gpu": ["gpu1"]}}, "partitions is {'gpu': ['gpu1']}"),
+        ({"canary": "-cn1"}, "canary is '-cn1'; it has to be the name of one minion"),
+        ({"canary": "cn1 or cn2"}, "canary is 'cn1 or cn2'"),
+        ({"canary": ["cn1"]}, "canary is ['cn1']"),
         ({"confirm": 0}, "confirm is 0"),
         ({"confirm": "soon"}, "confirm is 'soon'"),
         ({"probes": 5}, "probes is 5"),
@@ -100,63 +118,6 @@ def test_wrong_arguments_are_named_and_nothing_is_done(arguments, told):
     assert runner.__context__["retcode"] == 1
 
 
-# What an answer means
-
-WOULD, WRONG = ({"subject": "s", "result": result, "found": "f", "changes": {}} for result in (None, False))
-HOLDS = Answer(True, {"holds": True, "summary": "as it should be", "findings": []})
-OPEN = Answer(False, {"holds": False, "summary": "1 of 9", "findings": [WOULD]})
-BLOCKED = Answer(False, {"holds": False, "summary": "2 of 9", "findings": [WOULD, WRONG]})
-FIT = Answer(True, {"problems": [], "warnings": []})
-NOTHING, WAITING, BACK, BACK_LATER = (
-    Answer(True, {"state": state, "at": at})
-    for state, at in (("nothing", None), ("waiting", 300.0), ("taken back", 200.0), ("taken back", 400.0))
-)
-ODD = [Answer(True, value) for value in (None, "", " ", [], {}, 0, True, [None], {"holds": "yes"}, {"findings": []})]
-ODD += [
-    Answer(True, {"a": None}),
-    Answer(True, {"a": {"result": True}}),
-    Answer(True, {"holds": True, "findings": [1]}),
-]
-
-
-def state(number, result, comment="so", name=None, **more):
-    name = name or f"state-{number}"
-    return {"__id__": name, "__run_num__": number, "result": result, "comment": comment, **more}
-
-
-def apply(changes, *more):
-    armed = state(0, True, name="slurm_pam-confirm-armed", changes={"taken back": "in 300 s"} if changes else {})
-    return Answer(True, {str(number): each for number, each in enumerate([armed, *more])})
-
-
-APPLIED, IDLE, HALF = apply(True), apply(False), apply(True, state(1, False, "no disk"))
-
-
-def test_of_an_apply_the_first_state_that_failed_is_told():
-    later, first = state(2, False, "later"), state(1, False, "first")
-    assert runner._not_applied(apply(True, later, first)) == "state-1: first"
-    assert runner._not_applied(Answer(False, ["No such SLS", "at all"])) == "No such SLS\nat all"
-    assert runner._not_applied(APPLIED) == ""
-    assert "slurm_pam:mode is audit" in runner._not_applied(Answer(True, {"c": state(0, True)}))
-
-
-def test_what_would_be_changed_stands_in_no_ones_way():
-    assert runner._blocked(OPEN) == ""
-    assert runner._blocked(BLOCKED) == "s: f"
-    assert "'slurm_pam.audit' is not available." in runner._blocked(
-        Answer(False, "'slurm_pam.audit' is not available.")
-    )
-    assert runner._not_verified(OPEN) == "after the apply: s: f"
-    assert runner._not_verified(HOLDS) == ""
-
-
-@pytest.mark.parametrize("answer", ODD)
-def test_an_answer_that_makes_no_sense_is_never_well(answer):
-    for meaning in (runner._blocked, runner._unfit, runner._not_applied, runner._not_verified, runner._unclear):
-        assert meaning(answer).strip(), meaning
-    assert not runner._armed(answer) and not runner._unconfirmed(answer)
-
-
 def test_a_rollout_that_ended_is_not_resumed_and_one_that_stopped_is():
     ended = {"cn1": {"state": "done", "reason": ""}, "cn2": {"state": "unchanged", "reason": ""}}
     stopped = {**ended, "cn3": {"state": "taken back", "reason": "why"}}
@@ -168,82 +129,11 @@ def test_a_rollout_that_ended_is_not_resumed_and_one_that_stopped_is():
 
 # A whole rollout, whose minions answer what is written here
 
-NODES = ["cn1", "cn2", "cn3"]
-PING = Answer(True, True)
-
-
-class Minions:
-    """What each of them answers to each function: one answer, one after another, or none."""
-
-    def __init__(self, named=NODES, **changes):
-        self.named, self.asked = named, []
-        self.answers = {name: {} for name in named}
-        for name, answers in changes.items():
-            self.answers.setdefault(name, {}).update(answers)
-
-    def ask(self, whom, seconds, function, *words, **keywords):
-        self.asked.append((function, whom))
-        assert seconds > 0
-        if isinstance(whom, str):  # every minion decides for itself
-            whom = [
-                name for name in self.answers if self.answers[name].get("matches", True) and name in self.among(whom)
-            ]
-        found = {}
-        for name in whom:
-            answer = self.answers[name].get(function, USUAL[function])
-            if isinstance(answer, list):
-                answer = answer.pop(0) if len(answer) > 1 else answer[0]
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is not None:
-                found[name] = answer
-        return found
-
-    def among(self, target):
-        return target[2:].split(" ")[0].split(",") if target.startswith("L@") else list(self.answers)
-
-    def functions(self, name):
-        """The functions that a node was asked for, once it was its turn."""
-        return [function for function, whom in self.asked if whom == [name]]
-
-
-USUAL = {
-    "test.ping": PING,
-    "saltutil.sync_all": Answer(True, {}),
-    "slurm_pam.audit": [OPEN, HOLDS],
-    "slurm_pam_confirm.status": NOTHING,
-    "slurm_pam.preflight": FIT,
-    "state.apply": APPLIED,
-    "slurm_pam.confirm": Answer(True, "Confirmed"),
-    "slurm_pam_confirm.take_back": Answer(True, "as before"),
-}
-
 
 @pytest.fixture
 def rollout(tmp_path, monkeypatch):
-    """A function that carries out a rollout over these minions, each time with what is remembered of the last."""
-    runner.__opts__, runner.__context__ = {"cachedir": str(tmp_path)}, {}
-    monkeypatch.setattr(runner, "_fire", lambda tag, data: None)
     monkeypatch.setattr(runner.log, "exception", lambda message: None)
-
-    def run(minions, **changes):
-        for answers in minions.answers.values():
-            answers.setdefault("slurm_pam.audit", [OPEN, HOLDS])
-        order = {"nodes": "cn*", "canary": None, "batch": 1, "partitions": {}, "confirm": 300, "probes": []}
-        report = runner._carried_out(runner.Order(**{**order, **changes}), minions.named, minions.ask)
-        json.dumps(report)
-        return report
-
-    run.file = tmp_path / "slurm_pam/rollout.json"
-    return run
-
-
-def became(report):
-    return {name: node["state"] for name, node in report["nodes"].items()}
-
-
-def all_became(*states):
-    return dict(zip(NODES, states))
+    return Rollouts(tmp_path)
 
 
 def test_all_goes_well(rollout):
@@ -269,7 +159,7 @@ def test_a_node_that_holds_is_asked_for_no_more(rollout):
             {"slurm_pam.preflight": Answer(True, {"problems": ["slurmd does not run"], "warnings": []})},
             "slurmd does not",
         ),
-        ({"slurm_pam.audit": Answer(False, "")}, "the minion answered ''"),
+        ({"slurm_pam.audit": Answer(False, "")}, "the minion's answer makes no sense (an empty text)"),
         ({"slurm_pam.preflight": Answer(False, "Traceback")}, "its preflight: Traceback"),
         ({"slurm_pam_confirm.status": Answer(False, "is not available")}, "slurm_pam_confirm.status: is not available"),
     ],
@@ -286,15 +176,16 @@ def test_a_node_that_cannot_be_closed_stops_it_before_anything_is_changed(rollou
 def test_the_minions_decide_who_is_a_node(rollout):
     """The master's cache still names one that does not match any more, and another that is dead."""
     named = [*NODES, "old1", "dead1"]
-    minions = Minions(named, old1={"matches": False}, dead1={"test.ping": None}, new1={})
+    dead = {"match.compound": None, "test.ping": None}
+    minions = Minions(named, old1={"matches": False}, dead1=dead, new1={})
     report = rollout(minions)
     assert became(report) == {**dict.fromkeys([*NODES, "new1"], "done"), "dead1": "unreachable"}
-    assert not any("old1" in whom for function, whom in minions.asked if function != "test.ping")
+    assert not any("old1" in whom for function, whom in minions.asked if function != "match.compound")
     assert report["result"] is False
 
 
 def test_a_busy_minion_is_asked_again(rollout):
-    minions = Minions(cn2={"test.ping": [PING, None, PING]})
+    minions = Minions(cn2={"match.compound": None})
     assert became(rollout(minions)) == dict.fromkeys(NODES, "done")
 
 
@@ -311,7 +202,7 @@ def test_partitions_are_asked_of_the_minions_as_well(rollout, capsys):
     minions = Minions(["cn1", "cn2", "gpu1"])
     rollout(minions, partitions={"all": "cn*"}, batch=5)
     assert "all, batch 1 of 1: cn2, gpu1" in capsys.readouterr().err
-    assert ("test.ping", "L@cn1,cn2,gpu1 and ( cn* )") in minions.asked
+    assert ("match.compound", ["cn1", "cn2", "gpu1"]) in minions.asked
 
 
 def test_where_the_master_cannot_be_asked_nothing_is_changed(rollout):
@@ -357,7 +248,7 @@ TROUBLE = {
     "audit answers nothing that makes sense": (
         {"slurm_pam_confirm.status": [NOTHING, NOTHING, WAITING], "slurm_pam.audit": [OPEN, Answer(True, "")]},
         "taken back",
-        "the audit after the apply: the minion answered ''",
+        "the audit after the apply: the minion's answer makes no sense (an empty text)",
     ),
     "taking back fails": (
         {
@@ -490,7 +381,7 @@ def test_what_an_earlier_run_left_is_told_and_verified(rollout):
     """It failed; then its minion was gone, twice; then it answers, and is as it should be."""
     rollout(Minions(cn2={"state.apply": None, "slurm_pam_confirm.status": [NOTHING, NOTHING, None]}))
     for _ in range(2):
-        report = rollout(Minions(cn2={"test.ping": None}))
+        report = rollout(Minions(cn2={"match.compound": None, "test.ping": None}))
         assert report["nodes"]["cn2"]["state"] == "unreachable"
         assert "An earlier run left it failed: no answer to state.apply" in report["nodes"]["cn2"]["reason"]
         assert report["nodes"]["cn2"]["reason"].count("An earlier run") == 1
@@ -512,66 +403,3 @@ def test_a_record_that_cannot_be_read_says_what_to_do(rollout, text):
     assert minions.asked == []
     runner.forget()
     assert rollout(minions)["result"] is True
-
-
-# How a client is asked
-
-
-class Client:
-    """One minion answers, the other gives signs of life for ever."""
-
-    def cmd_iter_no_block(self, target, function, words, tgt_type, kwarg, timeout, gather_job_timeout):
-        self.asked = target, tgt_type, function, words, kwarg
-        print("No minions matched the target.")
-        yield {}
-        yield {"error": {"name": "AuthorizationError", "message": "no"}}
-        yield {"cn1": {"ret": "fine", "retcode": 1}}
-        while True:
-            yield None
-
-
-def test_one_that_hangs_is_not_waited_for_without_end(capsys):
-    client = Client()
-    start = time.monotonic()
-    answers = runner._asker(client)(["cn1", "cn2"], 0.3, "state.apply", "slurm_pam", pillar={})
-    assert 0.3 < time.monotonic() - start < 2
-    assert answers == {"cn1": Answer(False, "fine")}
-    assert client.asked == (["cn1", "cn2"], "list", "state.apply", ("slurm_pam",), {"pillar": {}})
-    runner._asker(client)("cn*", 0.1, "test.ping")
-    assert client.asked[:2] == ("cn*", "compound")
-    assert capsys.readouterr().out == ""
-    assert runner._asker(client)([], 10, "test.ping") == {}
-
-
-# Logins
-
-
-@pytest.mark.parametrize(
-    ("probe", "told"),
-    [
-        ({"command": "true"}, ""),
-        ({"command": "false"}, "false: expected permit, but exit status 1"),
-        ({"command": "sh -c 'echo no job on {node}; exit 255'", "expect": "deny", "says": "no job on cn1"}, ""),
-        ({"command": "sh -c 'exit 255'", "expect": "deny", "says": "no job"}, "expected deny, saying 'no job'"),
-        (
-            {"command": "echo no job", "expect": "deny", "says": "no job"},
-            "expected deny, saying 'no job', but exit status 0",
-        ),
-        ({"command": "/nowhere/ssh {node}"}, "/nowhere/ssh cn1: "),
-    ],
-)
-def test_a_probe_is_a_real_command(probe, told):
-    found = logins.failing(["cn1"], [probe])
-    assert told in found["cn1"] if told else found == {}
-
-
-def test_logins_to_several_nodes_are_made_at_the_same_time():
-    start = time.monotonic()
-    assert logins.failing([f"cn{number}" for number in range(8)], [{"command": "sleep 1"}]) == {}
-    assert time.monotonic() - start < 4
-
-
-def test_what_could_not_be_tried_in_time_is_a_problem():
-    found = logins.failing(["cn1", "cn2"], [{"command": "sleep 30"}, {"command": "true"}], 0.5)
-    assert all("sleep 30 did not end within" in problem and "used up" in problem for problem in found.values())
-    assert "true was not tried" in logins.failing(["cn1"], [{"command": "true"}], 0)["cn1"]

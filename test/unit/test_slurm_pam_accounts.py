@@ -1,5 +1,6 @@
 """Users and groups, as the node's name services tell them."""
 
+import io
 from types import SimpleNamespace
 
 import pytest
@@ -47,3 +48,17 @@ def test_groups_are_asked_for_one_by_one(directory, monkeypatch):
     """A directory service need not list those that a user is in."""
     monkeypatch.setattr(directory, "os", SimpleNamespace(getgrouplist=lambda user, gid: [gid, 60, 9]))
     assert directory.groups_of("ann") == ["primary", "hpc@example.org"]
+
+
+def test_the_groups_that_are_the_nodes_own(directory, monkeypatch):
+    """A line that is no text must not hide the others."""
+    lines = b"root:x:0:\n\xff:x:9:\nhpc_admin_g:x:1000:ann,ben\n"
+    asked = []
+
+    def read(path, **how):
+        asked.append(path)
+        return io.TextIOWrapper(io.BytesIO(lines), **how)
+
+    monkeypatch.setattr(directory, "open", read, raising=False)
+    assert {"root", "hpc_admin_g"} < directory.local_groups()
+    assert asked == ["/etc/group"]

@@ -92,6 +92,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"session_remove": ["pam_systemd"]}}, "session_remove", "pam_systemd", "PAM module"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
+        ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
         ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
         (
             {"partitions": {"gpu": {"nodes": "*", "settings": {"modus": 1}}}},
@@ -246,16 +247,3 @@ def test_the_last_layer_that_has_a_setting_gave_it():
         "slurm_pam:slurm:conf": {"value": None, "from": "defaults.yaml"},
         "slurm_pam:slurm:settings:X": {"value": "1", "from": "pillar"},
     }
-
-
-# Which version this is
-
-
-def test_the_version_is_the_same_wherever_it_stands():
-    """In FORMULA for spm, in the modules, and in each state that compares the master's with that of the modules."""
-    formula = yaml.safe_load((ROOT / "FORMULA").read_text())["version"]
-    states = "".join(path.read_text() for path in (ROOT / "slurm_pam").glob("*.sls"))
-    versions = re.findall(r"^    - version: (.*)$", states, re.MULTILINE)
-    assert len(versions) == states.count("slurm_pam.ready:\n") == 2
-    assert {formula, *versions} == {checks.VERSION}
-    assert f"\n## {checks.VERSION}\n" in (ROOT / "CHANGELOG.md").read_text()

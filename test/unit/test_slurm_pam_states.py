@@ -55,14 +55,12 @@ ENFORCE = settings(slurm={"manage": "enforce", "use_pam": True})
 CONF = wanted(ENFORCE)["slurm_conf"]["settings"]
 SERVICE = wanted(ENFORCE)["slurmstepd"]["files"]
 ACCESS = wanted(DEFAULTS)["access"]["files"]
-PACKAGES = ["slurm-node", "slurm-pam_slurm"]
 DROP_IN = "/etc/ssh/sshd_config.d/00-slurm_pam.conf"
 
 
 @pytest.mark.parametrize(
     ("function", "given", "call", "args", "keywords"),
     [
-        ("packages_installed", DEFAULTS, "pkg.installed", (), {"pkgs": PACKAGES, "refresh": False}),
         ("packages_removed", DEFAULTS, "pkg.removed", (), {"pkgs": ["slurm-pam_slurm"]}),
         ("access_managed", DEFAULTS, "pam_stack.managed", (), {"files": ACCESS, "marker": MARKER}),
         ("access_absent", DEFAULTS, "pam_stack.absent", (), {"files": ACCESS, "marker": MARKER}),
@@ -81,6 +79,46 @@ def test_what_a_state_is_made_of(states, function, given, call, args, keywords):
     ret = getattr(state(states), function)("it", given)
     assert ret == {"name": "it", "result": True, "changes": {}, "comment": "done"}
     assert states.calls == [(call, ("it", *args), keywords)]
+
+
+COMING = {
+    "missing": ["slurm-pam_slurm"],
+    "changes": {"slurm-pam_slurm": {"old": "", "new": "24.11"}, "libfreeipmi": {"old": "1.6", "new": "1.7"}},
+    "losses": [],
+}
+NOTHING = {"missing": [], "changes": {}, "losses": []}
+
+
+def refusing(now):
+    raise CommandExecutionError("zypper would not install slurm-pam_slrum")
+
+
+@pytest.mark.parametrize(
+    ("coming", "test", "result", "changes", "comment"),
+    [
+        (lambda now: NOTHING, False, True, {}, "What is needed of Slurm is on this node already"),
+        (lambda now: NOTHING, True, True, {}, "What is needed of Slurm is on this node already"),
+        (lambda now: COMING, True, None, COMING["changes"], "Would install slurm-pam_slurm"),
+        (
+            lambda now: {**COMING, "losses": ["slurm-smd 24.11 would be removed"]},
+            False,
+            False,
+            {},
+            "Nothing was changed.\n- slurm-smd 24.11 would be removed",
+        ),
+        (refusing, False, False, {}, "Nothing was changed.\n- zypper would not install slurm-pam_slrum"),
+    ],
+)
+def test_packages_that_are_not_installed(states, coming, test, result, changes, comment):
+    ret = state(states, test, slurm_pam__installation=coming).packages_installed("it", DEFAULTS)
+    assert ret == {"name": "it", "result": result, "changes": changes, "comment": comment}
+    assert states.calls == []
+
+
+def test_packages_that_are_installed(states):
+    ret = state(states, slurm_pam__installation=lambda now: COMING).packages_installed("it", DEFAULTS)
+    assert ret == {"name": "it", "result": True, "changes": {}, "comment": "done"}
+    assert states.calls == [("pkg.installed", ("it",), {"pkgs": ["slurm-pam_slurm"], "refresh": False})]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,188 @@
+"""What a node says: its name, its answers, the output of logins to it. All of it is data, any of it may be nonsense.
+
+Nothing here raises, whatever was said. A text of a node leaves this file in one line, printable and bounded. Of a
+diff, and of an answer that makes no sense, nothing is shown: it may hold what is nobody else's business.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+# The most characters of one text of a node, and the most entries of one of its lists, that anybody is shown.
+_LENGTH, _ENTRIES = 2000, 10
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+_OPERATORS = ("and", "or", "not")
+_ARMED = "slurm_pam-confirm-armed"
+# What slurm_pam_confirm.status says of a node that an apply has changed and nobody has confirmed.
+_UNCONFIRMED = ("waiting", "without a timer", "being taken back", "taking back failed")
+
+
+class Answer(NamedTuple):
+    """What a minion answered, and whether its function says that all went well."""
+
+    well: bool
+    value: Any
+
+
+def line(text: str, length: int = _LENGTH) -> str:
+    """The text in one line, with an escape for what a terminal takes for a command; cut where it is longer."""
+    words = " ".join(text[: 2 * length].split())
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    if len(text) <= 2 * length and len(shown) <= length:
+        return shown
+    return f"{shown[:length]} ... ({len(text)} characters)"
+
+
+# Names
+
+
+def unusable(name: str) -> str:
+    """Why a minion with this name is no node; nothing where it may be one."""
+    if _NAME.fullmatch(name) and name not in _OPERATORS:
+        return ""
+    return (
+        "this is no name of a node. Allowed are up to 253 letters, digits, '.', '_' and '-', of which '.' and '-' not "
+        "as the first, and not and, or, not: a name becomes a word of commands, and these mean something else there. "
+        "Take it out of the target, or delete its key (salt-key --delete) and give the minion another id"
+    )
+
+
+def shown(name: str) -> str:
+    """The name as one word that may be shown. One that is unusable stands in quotes, so that it is no node's."""
+    quoted = ascii(name).replace(" ", "\\x20")
+    return name if not unusable(name) else quoted if len(quoted) <= 80 else f"{quoted[:80]}..."
+
+
+# What is wrong is a text; an answer that makes no sense is wrong.
+
+
+def error(answer: Answer) -> str:
+    """An answer that is none: Salt has the error as a text, or as a list of texts."""
+    value = answer.value
+    texts = value[:_ENTRIES] if isinstance(value, list) else [value]
+    told = line("\n".join(texts)) if all(isinstance(text, str) for text in texts) else ""
+    return told or f"the minion's answer makes no sense ({_kind(value)})"
+
+
+def blocked(audit: Answer) -> str:
+    """What stands in the way of an apply."""
+    found = _findings(audit)
+    if found is None:
+        return f"its audit: {error(audit)}"
+    return _listed([finding for finding in found if finding.get("result") is False])
+
+
+def unfit(preflight: Answer) -> str:
+    """The same, of what an audit only mentions."""
+    problems = preflight.value.get("problems") if isinstance(preflight.value, dict) else None
+    if not isinstance(problems, list):
+        return f"its preflight: {error(preflight)}"
+    return _joined([_text(problem) for problem in problems[:_ENTRIES]], len(problems))
+
+
+def not_applied(apply: Answer) -> str:
+    """The first state that failed."""
+    states = _states(apply)
+    if not states:
+        return error(apply)
+    failed = [state for state in states if state["result"] is False]
+    if failed:
+        first = min(failed, key=_run_number)
+        return line(f"{_text(first['__id__'])}: {_text(first['comment'])}")
+    if not any(state["__id__"] == _ARMED for state in states):
+        return (
+            f"the apply was without {_ARMED}, so that nothing of it can be taken back. Either slurm_pam:mode is audit "
+            "there, or the settings of a partition say confirm: 0; salt NODE slurm_pam.settings origins=True tells"
+        )
+    return ""
+
+
+def not_verified(audit: Answer) -> str:
+    found = _findings(audit)
+    if found is None:
+        return f"the audit after the apply: {error(audit)}"
+    return "" if audit.value["holds"] else f"after the apply: {_listed(found) or 'its audit does not hold'}"
+
+
+def not_well(answer: Answer) -> str:
+    return "" if answer.well else error(answer)
+
+
+def unclear(status: Answer) -> str:
+    known = isinstance(status.value, dict) and isinstance(status.value.get("state"), str)
+    return "" if known else f"slurm_pam_confirm.status: {error(status)}"
+
+
+# What is well
+
+
+def holds(audit: Answer) -> bool:
+    """Whether it is an audit, and all is as it should be."""
+    return _findings(audit) is not None and audit.value["holds"]
+
+
+def summary(audit: Answer) -> str:
+    """An audit's own, where it has one."""
+    told = audit.value.get("summary") if isinstance(audit.value, dict) else None
+    return line(told) if isinstance(told, str) else ""
+
+
+def armed(apply: Answer) -> bool:
+    """Whether an apply was going to change its node."""
+    return any(state["__id__"] == _ARMED and bool(state.get("changes")) for state in _states(apply))
+
+
+def unconfirmed(status: Answer) -> bool:
+    return not unclear(status) and status.value["state"] in _UNCONFIRMED
+
+
+def taken_back(now: Answer, before: Answer) -> bool:
+    """Whether the node was taken back since. What was taken back before has its own time."""
+    then = before.value if isinstance(before.value, dict) else {}
+    return not unclear(now) and now.value["state"] == "taken back" and _time(now.value) != _time(then)
+
+
+# Shapes
+
+
+def _findings(audit: Answer) -> list[dict] | None:
+    """Those of an audit; None where it is none."""
+    value = audit.value if isinstance(audit.value, dict) else {}
+    found = value.get("findings")
+    sound = isinstance(value.get("holds"), bool) and isinstance(found, list)
+    return found if sound and all(isinstance(finding, dict) for finding in found) else None
+
+
+def _listed(findings: list[dict]) -> str:
+    told = [f"{_text(finding.get('subject'))}: {_text(finding.get('found'))}" for finding in findings[:_ENTRIES]]
+    return _joined(told, len(findings))
+
+
+def _joined(told: list[str], of: int) -> str:
+    more = [f"and {of - len(told)} more"] if of > len(told) else []
+    return line("; ".join([*told, *more]))
+
+
+def _states(apply: Answer) -> list[dict]:
+    states = list(apply.value.values()) if isinstance(apply.value, dict) else []
+    needed = {"__id__", "__run_num__", "result", "comment"}
+    return states if all(isinstance(state, dict) and needed <= state.keys() for state in states) else []
+
+
+def _run_number(state: dict) -> float:
+    number = state["__run_num__"]
+    return number if isinstance(number, int) else float("inf")
+
+
+def _time(status: dict) -> Any:
+    at = status.get("at")
+    return at if isinstance(at, (int, float, str)) else None
+
+
+def _text(value: Any) -> str:
+    return line(value) if isinstance(value, str) else f"({_kind(value)})"
+
+
+def _kind(value: Any) -> str:
+    return "an empty text" if isinstance(value, str) else f"of the type {type(value).__name__}"

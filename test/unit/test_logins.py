@@ -1,0 +1,133 @@
+"""Real logins to nodes: what they say is bounded, so is their time, and a name is never an option or a command."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from harness.paths import REPO
+from harness.runners import logins
+
+
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        ({"command": "true"}, ""),
+        ({"command": "false"}, "false: expected permit, but exit status 1"),
+        ({"command": "sh -c 'echo no job on {node}; exit 255'", "expect": "deny", "says": "no job on cn1"}, ""),
+        ({"command": "sh -c 'exit 255'", "expect": "deny", "says": "no job"}, "expected deny, saying 'no job'"),
+        (
+            {"command": "echo no job", "expect": "deny", "says": "no job"},
+            "expected deny, saying 'no job', but exit status 0",
+        ),
+        ({"command": "/nowhere/ssh {node}"}, "/nowhere/ssh cn1: "),
+    ],
+)
+def test_a_probe_is_a_real_command(probe, told):
+    found = logins.failing(["cn1"], [probe])
+    assert told in found["cn1"] if told else found == {}
+
+
+def test_logins_to_several_nodes_are_made_at_the_same_time():
+    start = time.monotonic()
+    assert logins.failing([f"cn{number}" for number in range(8)], [{"command": "sleep 1"}]) == {}
+    assert time.monotonic() - start < 4
+
+
+def test_what_could_not_be_tried_in_time_is_a_problem():
+    found = logins.failing(["cn1", "cn2"], [{"command": "sleep 30"}, {"command": "true"}], 0.5)
+    assert all("sleep 30 did not end within" in problem and "used up" in problem for problem in found.values())
+    assert "true was not tried" in logins.failing(["cn1"], [{"command": "true"}], 0)["cn1"]
+
+
+# What a command says
+
+
+def one(command, seconds=10, **probe):
+    """The problem of one probe on one node, and how long it took."""
+    start = time.monotonic()
+    found = logins.failing(["cn1"], [{"command": command, **probe}], seconds)
+    return found.get("cn1", ""), time.monotonic() - start
+
+
+FLOOD = "sh -c 'while :; do echo {node} {node} {node} {node} {node} {node} {node} {node}; done'"
+
+
+PEAK = """
+import resource
+import sys
+
+sys.path.insert(0, sys.argv[1])
+from harness.runners import logins
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(problem,) = logins.failing(["cn1"], [{"command": sys.argv[2]}], 60).values()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, problem)
+"""
+
+
+def test_one_that_never_stops_talking_is_ended_and_takes_no_memory():
+    """In a process of its own, whose memory nothing else has used."""
+    words = [sys.executable, "-c", PEAK, str(REPO / "test"), FLOOD]
+    start = time.monotonic()
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    grown, problem = told.split(None, 1)
+    assert problem.endswith("said more than 64 KiB, and was ended\n") and time.monotonic() - start < 50
+    assert int(grown) < 20_000  # KiB
+
+
+def test_one_that_talks_slowly_without_end_is_ended_in_time():
+    problem, took = one("sh -c 'while :; do echo still here; sleep 0.1; done'", 1)
+    assert "did not end within 1 s" in problem and 0.9 < took < 5
+
+
+def test_what_both_outputs_say_counts():
+    assert one("sh -c 'echo no; echo job >&2; exit 1'", expect="deny", says="job")[0] == ""
+    assert one("sh -c 'echo no; echo job >&2; exit 1'", expect="deny", says="no")[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (r"\033[2J\033]0;x\007", r"\x1b[2J\x1b]0;x\x07"),
+        (r"no\n12:00:00   cn2   done", "no 12:00:00 cn2 done"),
+        (r"\377\376", "\ufffd\ufffd"),
+        (r"\342\200\256oh", r"\u202eoh"),
+    ],
+)
+def test_what_it_says_is_shown_in_one_printable_line(said, told):
+    problem, _ = one(f"printf '{said}'", says="x", expect="deny")
+    assert problem.isprintable() and problem.endswith(f"exit status 0: {told}")
+
+
+def test_what_it_says_is_shown_with_an_end():
+    problem, _ = one("sh -c 'i=0; while [ $i -lt 3000 ]; do echo words; i=$((i+1)); done; exit 1'")
+    assert "expected permit, but exit status 1: words words" in problem and len(problem) < 2100
+
+
+def test_a_command_has_no_terminal():
+    """ssh would ask there for a password, in the node's own words."""
+    assert one("sh -c 'test $(ps -o sid= -p $$) -eq $$'")[0] == ""
+    assert one("sh -c 'test $(ps -o tty= -p $$) = ?'")[0] == ""
+
+
+# A name
+
+OPTIONS = ["-oProxyCommand=touch {marker}", "-c touch {marker}"]
+COMMANDS = ["x; touch {marker}", "$(touch {marker})", "x\ntouch {marker}"]
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *COMMANDS, "", "or", "a b", "*", "\ud800", "x" * 300])
+def test_nothing_is_run_for_a_name_that_is_none(tmp_path, name):
+    marker = tmp_path / "marker"
+    name = name.format(marker=marker)
+    commands = [{"command": command} for command in ("sh -c '{node}'", "sh {node}", f"touch {marker}")]
+    (shown, problem), = logins.failing([name], commands).items()
+    assert "this is no name of a node" in problem
+    assert shown.isprintable() and shown[0] in "'\""
+    assert not marker.exists()
+
+
+def test_the_others_are_logged_in_to(tmp_path):
+    found = logins.failing(["cn1", "-cn2", "cn3"], [{"command": "test {node} != cn3"}])
+    assert sorted(found) == ["'-cn2'", "cn3"]
