@@ -237,6 +237,8 @@ def node(tmp_path, monkeypatch):
     """Configurations of its own, and a systemd that knows only the units of ``units``."""
     node = Node(tmp_path)
     monkeypatch.setattr(_child, "ask", node.ask)
+    # No sshd is there to ask, so that options are taken as they are.
+    monkeypatch.setattr(_child, "which", lambda program: None)
     return node
 
 
