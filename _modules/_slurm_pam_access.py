@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterator
 
+_WORD = re.compile(r"[^\s,]+")
 
-def rule_for(file: str, user: str, groups: list[str], origin: str, by_name: bool) -> str | None:
+
+def rule_for(
+    file: str, user: str, groups: list[str], origin: str, by_name: bool, separator: str | None = None
+) -> str | None:
     """
     The first rule that fits; None if none does or there is no file.
 
@@ -19,12 +24,15 @@ def rule_for(file: str, user: str, groups: list[str], origin: str, by_name: bool
         The address or the host that the user comes from.
     by_name
         Whether sshd tells PAM the origin's name (UseDNS).
+    separator
+        What is between two words (``listsep=``), each blank beside one being part of it; by default blanks and commas.
     """
     for line in _rules(file):
-        permission, who, origins = (field.strip() for field in line.split(":", 2))
-        meant = any(_is_meant(word, user, groups) for word in who.split())
-        if meant and any(_comes_from(word, origin, by_name) for word in origins.split()):
-            return f"{permission} : {who} : {origins}"
+        permission, *fields = line.split(":", 2)
+        who, origins = (field.split(separator) if separator else _WORD.findall(field) for field in fields)
+        meant = any(_is_meant(word, user, groups) for word in who)
+        if meant and any(_comes_from(word, origin, by_name) for word in origins):
+            return f"{permission.strip()} : {' '.join(who)} : {' '.join(origins)}"
     return None
 
 

@@ -12,6 +12,7 @@ import _slurm_pam_accounts
 import _slurm_pam_crowding
 import _slurm_pam_jobs
 import _slurm_pam_login
+import _slurm_pam_wanted
 import sshd_config
 from _pam_dispatch import Run
 from _pam_expand import Handler
@@ -43,7 +44,8 @@ def login(
     groups = _slurm_pam_accounts.groups_of(user)
     sshd = _sshd_values(settings["sshd"]["config"], user, origin)
     file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
-    access = _slurm_pam_access.rule_for(file, user, groups, origin, by_name)
+    separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
+    access = _slurm_pam_access.rule_for(file, user, groups, origin, by_name, separator)
     jobs = [job for job in _slurm_pam_jobs.jobs() if job["user"] == user]
     counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
     found.update(access=access, jobs=counting)

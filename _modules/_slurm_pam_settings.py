@@ -107,6 +107,10 @@ _ORIGINS = _list_of(
 _PLAIN_NAME = rf"{_NO_ACCESS_WORD}[A-Za-z0-9_][A-Za-z0-9_.\\-]*"
 _RESERVED = f"{', '.join(_ACCESS_WORDS)} are keywords of pam_access, in any case"
 _ACCOUNT = _matching(f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?:@[A-Za-z0-9_.-]+)?\$?")
+# A directory's group may have single blanks in its name. The slash is Winbind's.
+_GROUP_NAME = _matching(
+    f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?: [A-Za-z0-9_.\\-]+)*(?:@[A-Za-z0-9_.-]+)?\$?"
+)
 _USER = _matching(
     f"a user name ({_RESERVED}; one with @ it reads as user@host, and never finds that user: name a group of theirs in "
     "slurm_pam:access:groups instead)",
@@ -127,6 +131,9 @@ _SSHD_VALUE = Value(
 )
 _KEYWORD = _matching("an option's name", r"[A-Za-z][A-Za-z0-9]*")
 _LOG_LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", *(f"debug{n}" for n in range(2, 6)))
+
+# What all services read that ask pam_access without a file of their own.
+_GLOBAL_ACCESS = "/etc/security/access.conf"
 
 # https://slurm.schedmd.com/pam_slurm_adopt.html
 ADOPT_OPTIONS = {
@@ -157,7 +164,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "file": _PATH,
         "root": _ORIGINS,
         "root_only": _FLAG,
-        "groups": Named(_ACCOUNT, _GROUP),
+        "groups": Named(_GROUP_NAME, _GROUP),
         "users": Named(_USER, _WHO),
     },
     "slurm": {
@@ -323,6 +330,7 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
         for name, who in access.get(kind, {}).items():
             if not who.get("origins"):
                 yield f"slurm_pam:access:{kind}:{name}:origins is missing; it has to be {_ORIGINS.allowed}"
+    yield from _blanks(access)
     if settings.get("mode") == "adopt" and settings.get("module") == "pam_slurm":
         yield (
             "slurm_pam:mode is 'adopt', but slurm_pam:module is 'pam_slurm', which adopts nothing; "
@@ -330,6 +338,21 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
         )
     if settings.get("module") == "pam_slurm_adopt":
         yield from _adopts_nobody(settings)
+
+
+def _blanks(access: Mapping) -> Iterator[str]:
+    """Group names that only a directory has, and that need a file in which no line of others is read as ours are."""
+    for name, group in access.get("groups", {}).items():
+        if " " in name and group.get("local", True):
+            yield (
+                f"slurm_pam:access:groups:{name}:local is true, but a local group has no blanks in its name; "
+                "allowed is local: false"
+            )
+        if " " in name and access.get("file") == _GLOBAL_ACCESS:
+            yield (
+                f"slurm_pam:access:file is {_GLOBAL_ACCESS}, whose other lines mean nobody if words are separated by "
+                f"commas alone, as the group {name!r} needs it; allowed is a file of its own"
+            )
 
 
 def _adopts_nobody(settings: Mapping) -> Iterator[str]:

@@ -111,12 +111,21 @@ def _access(access: Mapping[str, Any]) -> dict[str, Any]:
     """
     The rules of pam_access (access.conf(5)), in the order in which they are read: root, groups, users, and nobody else.
     A group is written ``(group)``, which is never taken for a user of that name.
+
+    There is no blank beside a word: with ``listsep=,``, for names that have blanks in them, it would be part of the
+    word, and ``- : ALL : ALL`` would turn nobody away. Without it the file means the same, so that it may be written
+    ahead of the rule that names it, or after.
     """
     who = [("root", access["root"])]
     who += [(f"({name})", group["origins"]) for name, group in sorted(access["groups"].items())]
     who += [(name, user["origins"]) for name, user in sorted(access["users"].items())]
-    rules = "".join(f"+ : {name} : {' '.join(origins)}\n" for name, origins in who) + "- : ALL : ALL\n"
+    rules = "".join(f"+:{name}:{','.join(origins)}\n" for name, origins in who) + "-:ALL:ALL\n"
     return {"files": [{"path": access["file"], "block": rules}], "marker": MARKER}
+
+
+def has_blanks(access: Mapping[str, Any]) -> bool:
+    """Whether a group's name has blanks in it, as directories have them (``domain admins``)."""
+    return any(" " in name for name, group in access["groups"].items() if group is not None)
 
 
 def _groups(groups: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -238,7 +247,8 @@ def _session(pam: Mapping[str, Any]) -> dict:
 
 def _access_module(settings: Mapping[str, Any]) -> str:
     # nodefgroup: a bare name in the access file is a user's, never a group's.
-    return f"pam_access.so nodefgroup accessfile={settings['access']['file']}"
+    words = ["pam_access.so", "nodefgroup", f"accessfile={settings['access']['file']}"]
+    return " ".join([*words, *(["listsep=,"] if has_blanks(settings["access"]) else [])])
 
 
 def _root_rule(settings: Mapping[str, Any]) -> list[str]:

@@ -34,11 +34,11 @@ def test_groups_and_users_with_their_origins(opened):
     assert members(node, "hpc_admin_g") == (4711, ["admin"])
     assert members(node, "ops")[1] == ["daemon", "alice"]
     assert node.read(OWN).splitlines()[1:-1] == [
-        "+ : root : ALL",
-        "+ : (hpc_admin_g) : 192.0.2.0/24",
-        f"+ : (ops) : {OTHER_ORIGIN}",
-        "+ : bob : 198.51.100.0/24 203.0.113.7",
-        "- : ALL : ALL",
+        "+:root:ALL",
+        "+:(hpc_admin_g):192.0.2.0/24",
+        f"+:(ops):{OTHER_ORIGIN}",
+        "+:bob:198.51.100.0/24,203.0.113.7",
+        "-:ALL:ALL",
     ]
     for user, origin in (("admin", ADMIN_ORIGIN), ("alice", OTHER_ORIGIN), ("bob", OTHER_ORIGIN)):
         assert node.ssh(user, origin=origin).ok, user
@@ -71,7 +71,7 @@ def test_the_global_file_keeps_what_an_administrator_wrote(opened):
     settings(node, access={**EXAMPLE["access"], "file": GLOBAL})
     applied(node)
     assert node.read(GLOBAL).endswith(
-        "- : ALL : ALL\n# slurm_pam: written by Salt, and again at every apply (end)\n# ours, "
+        "-:ALL:ALL\n# slurm_pam: written by Salt, and again at every apply (end)\n# ours, "
         "Universität\n+ : cron : LOCAL\n- : games : ALL"
     )
     assert OWN not in node.snapshot("/etc/security")

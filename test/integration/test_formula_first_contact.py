@@ -43,7 +43,7 @@ def test_a_dry_run_that_syncs_shows_every_file_and_changes_none(newcomer):
     assert "pam_systemd.so" not in told["/etc/pam.d/slurm-common-session-pc"]["diff"]
     assert "-account     include     common-account\n" in told["/etc/pam.d/sshd"]["diff"]
     assert "+account     include     slurm-common-account\n" in told["/etc/pam.d/sshd"]["diff"]
-    assert "+- : ALL : ALL\n" in told["/etc/security/slurm-access.conf"]["diff"]
+    assert "+-:ALL:ALL\n" in told["/etc/security/slurm-access.conf"]["diff"]
     assert "+PasswordAuthentication no\n" in told["/etc/ssh/sshd_config.d/00-slurm_pam.conf"]["diff"]
     assert "systemd-logind.service" in results["slurm_pam-logind-managed"]["changes"]
     # The one thing that a dry run cannot look at is the module that is still to be installed.

@@ -160,7 +160,7 @@ DRIFT = {
     ),
     "group emptied": (["gpasswd", "--members", "", "hpc_admin_g"], "slurm_pam-access-group-present-hpc_admin_g"),
     "access file changed": (
-        ["sed", "-i", "s/- : ALL : ALL/+ : ALL : ALL/", "/etc/security/slurm-access.conf"],
+        ["sed", "-i", "s/-:ALL:ALL/+:ALL:ALL/", "/etc/security/slurm-access.conf"],
         "slurm_pam-access-file-managed",
     ),
     "sshd's drop-in gone": (["rm", "/etc/ssh/sshd_config.d/00-slurm_pam.conf"], "slurm_pam-sshd-config-managed"),

@@ -72,7 +72,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"access": {"root": ["300.1.2.3"]}}, "slurm_pam:access:root", "300.1.2.3", "a network"),
         ({"access": {"root": []}}, "slurm_pam:access:root", "[]", "at least one"),
         ({"access": {"root": "ALL"}}, "slurm_pam:access:root", "'ALL'", "a list"),
-        ({"access": {"groups": {"a b": {"origins": ["ALL"]}}}}, "groups:a b", "'a b'", "user or group name"),
+        ({"access": {"groups": {"a  b": {"origins": ["ALL"]}}}}, "groups:a  b", "'a  b'", "user or group name"),
         ({"access": {"groups": {"ALL": {"origins": ["ALL"]}}}}, "groups:ALL", "'ALL'", "user or group name"),
         ({"access": {"groups": {"all": {"origins": ["ALL"]}}}}, "groups:all", "'all'", "keywords of pam_access"),
         ({"access": {"users": {"a:b": {"origins": ["ALL"]}}}}, "users:a:b", "'a:b'", "a user name"),
@@ -247,3 +247,25 @@ def test_the_last_layer_that_has_a_setting_gave_it():
         "slurm_pam:slurm:conf": {"value": None, "from": "defaults.yaml"},
         "slurm_pam:slurm:settings:X": {"value": "1", "from": "pillar"},
     }
+
+
+# Groups with blanks in their names
+
+
+@pytest.mark.parametrize("name", ["domain admins", "EXAMPLE\\domain admins", "all of us@example.org", "a b c"])
+def test_a_directorys_group_may_have_blanks_in_its_name(name):
+    given = {"access": {"file": "/etc/security/own.conf", "groups": {name: {"origins": ["ALL"], "local": False}}}}
+    assert checks.problems(given, given) == []
+    given["access"]["file"] = "/etc/security/access.conf"
+    (problem,) = checks.problems(given, given)
+    assert problem.startswith("slurm_pam:access:file is /etc/security/access.conf, whose other lines mean nobody")
+    given["access"] = {"groups": {name: {"origins": ["ALL"]}}}
+    (problem,) = checks.problems(given, given)
+    assert problem.startswith(f"slurm_pam:access:groups:{name}:local is true")
+
+
+@pytest.mark.parametrize("name", ["a  b", " a", "a ", "a,b", "a b,c", "a\tb", "a:b", "(a b)", "ALL"])
+def test_no_name_says_more_than_a_name(name):
+    given = {"access": {"groups": {name: {"origins": ["ALL"], "local": False}}}}
+    (problem,) = checks.problems(given, given)
+    assert problem.startswith(f"slurm_pam:access:groups:{name}: ")

@@ -162,11 +162,11 @@ def test_the_access_file_is_complete_ordered_and_ends_in_the_denial():
     (file,) = wanted(settings(access=access))["access"]["files"]
     assert file["path"] == "/etc/security/slurm-access.conf"
     assert file["block"].splitlines() == [
-        "+ : root : 192.0.2.1",
-        "+ : (adm) : 192.0.2.0/24",
-        "+ : (wheel) : ALL",
-        "+ : operator : .example.org",
-        "- : ALL : ALL",
+        "+:root:192.0.2.1",
+        "+:(adm):192.0.2.0/24",
+        "+:(wheel):ALL",
+        "+:operator:.example.org",
+        "-:ALL:ALL",
     ]
 
 
