@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import progress
+from harness import host, progress
 from harness.image import APT_OPTIONS
 from harness.shell import TIED, Failed, Result, run
 from harness.store import kept
@@ -48,7 +48,8 @@ def release(suite: str) -> Path:
 
 
 def path(suite: str) -> str:
-    """PATH with this release's sshd ahead of this machine's."""
+    """PATH with this release's sshd ahead of this machine's, whose package makes the user that any sshd asks for."""
+    host.install_programs()
     return f"{release(suite) / 'asking'}:{os.environ['PATH']}"
 
 
