@@ -31,6 +31,8 @@ KbdInteractiveAuthentication no
 
 # slurm_pam added: PubkeyAuthentication
 PubkeyAuthentication yes
+# slurm_pam added: MaxStartups
+MaxStartups 1000:30:2000
 Match User nobody
     PasswordAuthentication yes
 """
