@@ -345,3 +345,19 @@ def test_a_drop_in_that_others_can_write_is_refused(states, etc, test_mode, stat
     assert (ret.result, ret.changes) == (False, {})
     assert f"others than root can write to {etc.drop_in}" in ret.comment
     assert etc.files() == before
+
+
+@pytest.mark.parametrize("main", ["HostKey {etc}/key\n", "HostKey {etc}/key\nInclude {etc}/d/*.config\n"])
+def test_a_drop_in_that_sshd_does_not_read(etc, managed, test_mode, main):
+    """Single lines are edited instead, and that is said."""
+    etc.write(main)
+    ret = managed({"UsePAM": True}, test=test_mode)
+    assert list(ret.changes) == [str(etc.main)]
+    assert ret.comment.endswith(f"sshd does not read {etc.drop_in}: nothing includes it.")
+    if not test_mode:
+        assert managed({"UsePAM": True}).comment == "sshd has these options already: UsePAM"
+
+
+def test_a_drop_in_that_is_read_too_late_is_no_matter_of_includes(etc, managed):
+    etc.write("HostKey {etc}/key\nUsePAM no\nInclude {etc}/d/*.conf\n")
+    assert managed({"UsePAM": True}).comment == f"Wrote {etc.main}. Reload sshd for it to count."

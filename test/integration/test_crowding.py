@@ -108,7 +108,8 @@ def test_a_pam_service_below_a_match_line(closed):
     """Seen by all who are to see it, and refused."""
     node = closed
     assert all(proof["holds"] for proof in node.salt("slurm_pam.prove"))
-    node.write("/etc/pam.d/open", "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session")))
+    stack = [f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session")]
+    node.write("/etc/pam.d/open", "".join(stack))
     node.write(DROP_IN, "Match User bob\n PAMServiceName open\n")
     node.run(["systemctl", "reload", "ssh"], check=True)
     try:
