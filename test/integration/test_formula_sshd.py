@@ -29,10 +29,10 @@ PasswordAuthentication  no # for the lab
 # slurm_pam was: KbdInteractiveAuthentication yes
 KbdInteractiveAuthentication no
 
-# slurm_pam added: PubkeyAuthentication
-PubkeyAuthentication yes
 # slurm_pam added: MaxStartups
 MaxStartups 1000:30:2000
+# slurm_pam added: PubkeyAuthentication
+PubkeyAuthentication yes
 Match User nobody
     PasswordAuthentication yes
 """
