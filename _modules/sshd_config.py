@@ -60,8 +60,8 @@ _ONCE_TWO = ("KbdInteractiveAuthentication", "ChallengeResponseAuthentication")
 _LATE = {"persourcepenalties": "no"}
 # A connection that no Match line means. Up to 8.0, sshd stops at a Match line on what it is not told.
 _NOBODY = {"user": "nobody", "host": "203.0.113.1", "addr": "203.0.113.1", "laddr": "203.0.113.2", "lport": "65535"}
-# Match lines that hold for every connection, and for none, in every release.
-_ALWAYS, _NEVER = "Match all\n", "Match User !*\n"
+# What makes a Match line hold for every connection, and for none, in every release.
+_ALWAYS, _NEVER = "Match all\n", "User !* "
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+)')
@@ -509,8 +509,17 @@ def _always(entry: Entry) -> bool:
 
 
 def _unless(held: Sequence[Place]) -> Callable[[Entry], str]:
-    """Match lines as they are to stand in a copy: those that are held true, and all others."""
-    return lambda entry: _ALWAYS if _always(entry) or [entry["file"], entry["line"]] in held else _NEVER
+    """
+    Match lines as they are to stand in a copy: those that are held true, and all others, which still have to be right.
+    """
+
+    def line(entry: Entry) -> str:
+        if _always(entry) or [entry["file"], entry["line"]] in held:
+            return _ALWAYS
+        start = entry["span"][0]
+        return entry["text"][:start] + _NEVER + entry["text"][start:]
+
+    return line
 
 
 def _spec(said: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 from harness import host, releases
+from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_crowding
 import _slurm_pam_login
@@ -170,6 +171,15 @@ def test_each_kind_of_connection(asked, etc, match):
     # Whatever of a connection is left unsaid.
     for connection in ("user=zoe", "addr=198.51.100.7", "user=zoe,host=h,addr=198.51.100.7", "lport=2222"):
         assert sshd_config.effective(etc.main, connection)["x11forwarding"] == ["yes"]
+
+
+@pytest.mark.parametrize("line", ["Match Colour red", "Match User", "Match LocalPort x", "Match User a all", "Match"])
+def test_a_match_line_that_sshd_refuses(asked, etc, line):
+    """It is refused although it counts for nobody who is asked about: at its next start, sshd would not come up."""
+    etc.write(f"UsePAM yes\n{line}\n Banner none\n")
+    for ask in (etc.values, etc.connections, lambda: etc.apply(OPTIONS)):
+        with pytest.raises(CommandExecutionError, match=f"refuses the configuration: {etc.main}|{etc.main} line"):
+            ask()
 
 
 def test_match_lines_within_includes(asked, etc):
