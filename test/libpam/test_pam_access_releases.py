@@ -55,6 +55,22 @@ def rule(given):
     return releases.OPEN.replace("account required pam_permit.so", f"account required {words}")
 
 
+def block(given):
+    return wanted(given)["access"]["files"][0]["block"]
+
+
+def foreseen(given, file):
+    """What our own reading of the file says."""
+    file.write_text(block(given))
+    separator = "," if has_blanks(given["access"]) else None
+    told = {}
+    for user in releases.USERS:
+        for origin in ORIGINS:
+            found = _slurm_pam_access.rule_for(str(file), user, MEMBERS[user], origin, False, separator)
+            told[user, origin] = found.startswith("+")
+    return told
+
+
 def logins(machine, text, stack):
     machine.write(FILE, text)
     machine.write("/etc/pam.d/sshd", stack)
@@ -64,25 +80,16 @@ def logins(machine, text, stack):
 @pytest.mark.parametrize("given", CASES.values(), ids=CASES)
 def test_administrators_and_nobody_else(machine, tmp_path, given):
     assert problems(given, given) == []
-    text = wanted(given)["access"]["files"][0]["block"]
-    file = tmp_path / "access.conf"
-    file.write_text(text)
-    separator = "," if has_blanks(given["access"]) else None
-    foreseen = {}
-    for user in releases.USERS:
-        for origin in ORIGINS:
-            told = _slurm_pam_access.rule_for(str(file), user, MEMBERS[user], origin, False, separator)
-            foreseen[user, origin] = told.startswith("+")
-    assert logins(machine, text, rule(given)) == foreseen
-    assert not all(foreseen.values())
+    expected = foreseen(given, tmp_path / "access.conf")
+    assert logins(machine, block(given), rule(given)) == expected
+    assert not all(expected.values())
 
 
 @pytest.mark.parametrize("before, after", [("no blank", "a blank"), ("a blank, and others", "no blank")])
-def test_file_and_rule_are_written_one_after_the_other(machine, before, after):
+def test_file_and_rule_are_written_one_after_the_other(machine, tmp_path, before, after):
     """With either of them written, nobody gets in who is not to, before or after."""
     before, after = CASES[before], CASES[after]
-    texts = [wanted(given)["access"]["files"][0]["block"] for given in (before, after)]
-    may = [logins(machine, text, rule(given)) for text, given in zip(texts, (before, after))]
-    for text, given in ((texts[1], before), (texts[0], after)):
+    may = [foreseen(given, tmp_path / "access.conf") for given in (before, after)]
+    for text, given in ((block(after), before), (block(before), after)):
         between = logins(machine, text, rule(given))
         assert all(may[0][login] or may[1][login] for login, got_in in between.items() if got_in)
