@@ -1,6 +1,7 @@
 # Brings about: a minion that never synced has the formula's modules. Nothing, and no cost, where they are there.
 {%- if "slurm_pam.preflight" not in salt %}
-{%-   set python, needed = grains.pythonversion[:2], [3, 10] %}
+{#-   A grain is what the minion says, and salt-ssh renders this on the master: nothing of it but numbers goes on. #}
+{%-   set python, needed = grains.pythonversion[:2] | map("int") | list, [3, 10] %}
 {%-   if opts.test or python < needed %}
 
 # Without the modules the other states can only fail, and a run with test=True syncs nothing.
