@@ -14,10 +14,11 @@ exclude:
 
 slurm_pam-modules-python-too-old:
   test.fail_without_changes:
-    - name: >-
-        Salt runs on Python {{ python | join(".") }} on this minion, and the formula's modules need {{ needed | join(".") }}
-        or later. Nothing was changed. Use a Salt that brings a Python of its own, which works with any master: the Salt
-        Bundle (venv-salt-minion) on SUSE, or upstream's packages (onedir) elsewhere
+    - name: {{ (
+        "Salt runs on Python " ~ python | join(".") ~ " on this minion, and the formula's modules need "
+        ~ needed | join(".") ~ " or later. Nothing was changed. Use a Salt that brings a Python of its own, which works "
+        "with any master: the Salt Bundle (venv-salt-minion) on SUSE, or upstream's packages (onedir) elsewhere"
+      ) | json }}
 {%-   elif opts.test %}
 
 slurm_pam-modules-missing:
