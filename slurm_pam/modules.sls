@@ -1,6 +1,7 @@
 # Brings about: a minion that never synced has the formula's modules. Nothing, and no cost, where they are there.
 {%- if "slurm_pam.preflight" not in salt %}
-{%-   set python, needed = grains.pythonversion[:2], [3, 10] %}
+{#-   A grain is what the minion says, and salt-ssh renders this on the master: nothing of it but numbers goes on. #}
+{%-   set python, needed = grains.pythonversion[:2] | map("int") | list, [3, 10] %}
 {%-   if opts.test or python < needed %}
 
 # Without the modules the other states can only fail, and a run with test=True syncs nothing.
@@ -13,10 +14,11 @@ exclude:
 
 slurm_pam-modules-python-too-old:
   test.fail_without_changes:
-    - name: >-
-        Salt runs on Python {{ python | join(".") }} on this minion, and the formula's modules need {{ needed | join(".") }}
-        or later. Nothing was changed. Use a Salt that brings a Python of its own, which works with any master: the Salt
-        Bundle (venv-salt-minion) on SUSE, or upstream's packages (onedir) elsewhere
+    - name: {{ (
+        "Salt runs on Python " ~ python | join(".") ~ " on this minion, and the formula's modules need "
+        ~ needed | join(".") ~ " or later. Nothing was changed. Use a Salt that brings a Python of its own, which works "
+        "with any master: the Salt Bundle (venv-salt-minion) on SUSE, or upstream's packages (onedir) elsewhere"
+      ) | json }}
 {%-   elif opts.test %}
 
 slurm_pam-modules-missing:

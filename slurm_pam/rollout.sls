@@ -1,5 +1,6 @@
 # For the master (salt-run state.orch slurm_pam.rollout): brings the formula to the nodes that the pillar names, a few at a
 # time. All of it is the runner slurm_pam.rollout.
+{%- set order = salt["pillar.get"]("rollout", {}) %}
 {%- if "slurm_pam.rollout" not in salt["sys.list_runner_functions"]("slurm_pam") %}
 
 slurm_pam-rollout-runner-missing:
@@ -12,7 +13,6 @@ slurm_pam-rollout-runner-missing:
 slurm_pam-rollout-done:
   salt.runner:
     - name: slurm_pam.rollout
-{%-   for argument, value in salt["pillar.get"]("rollout", {}).items() %}
-    - {{ argument }}: {{ value | json(sort_keys=False) }}
-{%-   endfor %}
+    # The runner names what is no argument of its own.
+    - kwarg: {{ (order if order is mapping else {"rollout": order}) | json(sort_keys=False) }}
 {%- endif %}

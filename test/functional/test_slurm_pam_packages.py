@@ -93,12 +93,9 @@ class Dnf(Rpm):
 
     def __init__(self, top):
         super().__init__(top, EPEL)
-        repo = (f"--repofrompath=repo,{self.repo}", "--repo=repo", "--nogpgcheck", *self.setopt(top))
-        self.options = (f"--installroot={self.root}", "--releasever=9", *repo)
-
-    @staticmethod
-    def setopt(top):
-        return f"--setopt=cachedir={top}/cache", "--setopt=repo.metadata_expire=0"
+        repo = (f"--repofrompath=repo,{self.repo}", "--repo=repo", "--nogpgcheck", f"--setopt=cachedir={top}/cache")
+        # What a test adds to the repository is seen at once.
+        self.options = ("--refresh", f"--installroot={self.root}", "--releasever=9", *repo)
 
     def ask(self, program, *words, **how):
         options = {"dnf": self.options, "rpm": ("--root", str(self.root))}[program]

@@ -269,8 +269,9 @@ class Node:
         if self.machine.SHAPE.memory is None:
             return None
         find = ["find", "/sys/fs/cgroup/system.slice", "-path", f"*_slurmstepd.scope/job_{number}/memory.max"]
-        (path,) = self.run(find, check=True).stdout.split()
-        return self.read(path).strip()
+        # slurmctld calls a job running before its node has made the cgroup.
+        self.until(lambda: self.run(find).stdout.strip(), f"a cgroup of job {number}")
+        return self.read(self.run(find, check=True).stdout.strip()).strip()
 
     def _job_state(self, number: int) -> str:
         return self.run(["squeue", "--noheader", "--format=%T", f"--jobs={number}"]).stdout.strip()
