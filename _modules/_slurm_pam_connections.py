@@ -49,11 +49,18 @@ def _meant(kind: Kind) -> str:
 # The PAM service
 
 
-def services(kinds: Sequence[Kind], service: str) -> Iterator[Finding]:
-    """Logins that go by another PAM service than the one that is closed, or by none."""
+def services(kinds: Sequence[Kind], service: str, own: str | None = None) -> Iterator[Finding]:
+    """
+    Logins that go by another PAM service than the one that is closed, or by none.
+
+    kinds, service
+        As for :py:func:`connections`.
+    own
+        The service that an sshd asks which has no PAMServiceName yet (up to 9.7): the name it was started by.
+    """
     usual = None
     for kind in kinds:
-        asked = value(kind["values"], "pamservicename", service)
+        asked = value(kind["values"], "pamservicename", own or service)
         # For everybody, or only for some: each is said once.
         if asked != service and asked != usual:
             where = f" for {_meant(kind)}" if kind["match"] else ""

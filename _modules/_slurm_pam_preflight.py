@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _slurm_pam_admins
+import _slurm_pam_before
 import _slurm_pam_modules
 import _slurm_pam_packages
 import _slurm_pam_record
@@ -38,6 +39,7 @@ LOOKS = (
     _slurm_pam_admins.local_groups,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
+    _slurm_pam_before.sessions,
 )
 
 

@@ -17,6 +17,7 @@ import _slurm_pam_admins
 import sshd_config
 from _slurm_pam_connections import OUTSIDE, connections
 from _slurm_pam_crowding import crowding
+from _slurm_pam_daemons import daemons
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import DECISIVE, NO_ROOT, SOMEWHERE, Values, connection, no_way, value, ways
 
@@ -43,6 +44,7 @@ def sshd(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     yield from _for_everybody(values)
     yield from connections(kinds, lines, settings["pam"]["service"])
     yield from crowding(values)
+    yield from daemons(settings, files)
     yield from _domains(settings["access"], values)
     if ways(values):
         people, others = _slurm_pam_admins.people(settings["access"])

@@ -23,7 +23,9 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 import _pam_errors
 import _pam_prove
 import _slurm_pam_audit
+import _slurm_pam_before
 import _slurm_pam_connections
+import _slurm_pam_daemons
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
@@ -225,6 +227,7 @@ def prove() -> list[dict]:
     proofs = _pam_prove.prove(wanted(given)["pam"]["policy"])
     # What is proven of a stack counts for the logins that come to it.
     proofs.append(_slurm_pam_connections.proof(given["sshd"]["config"], given["pam"]["service"]))
+    proofs.append(_slurm_pam_daemons.proof(given))
     __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
     return proofs
 
@@ -442,6 +445,79 @@ def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_record.applied(settings)
+
+
+def waiting_logins(settings: Mapping[str, Any], every: bool = False) -> list[str]:
+    """
+    Connections to sshd that are not logged in yet and are older than the PAM files: sshd has read the PAM files of
+    before for them, or may have. Changes nothing.
+
+    settings
+        The merged settings of the formula.
+    every
+        Whether those that are younger are told as well, since the PAM files are going to be written.
+
+    Returns a text for each.
+
+    Source: OpenSSH's auth2.c, which starts PAM as soon as it is told a user's name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.waiting_logins '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_before.told(_slurm_pam_before.waiting(None if every else _read_at_login(settings)))
+
+
+def end_waiting_logins(settings: Mapping[str, Any]) -> list[str]:
+    """
+    End what :py:func:`waiting_logins` tells, where it is not through by itself within five seconds. Whoever was about
+    to log in can do so again.
+
+    settings
+        The merged settings of the formula.
+
+    Returns a text for each that was ended.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.end_waiting_logins '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_before.told(_slurm_pam_before.end(_slurm_pam_before.waiting(_read_at_login(settings))))
+
+
+def _read_at_login(settings: Mapping[str, Any]) -> list[str]:
+    """What sshd reads for a login before it knows who it is."""
+    manifest = wanted(settings)
+    sshd = manifest["sshd"] or {}
+    return [file["path"] for file in manifest["pam"]["files"]] + list(filter(None, [sshd.get("drop_in")]))
+
+
+def idle_managers(settings: Mapping[str, Any]) -> list[str]:
+    """
+    The units of systemd managers (``user@1001.service``) of people without a session, administrators aside.
+
+    settings
+        The merged settings of the formula.
+
+    Source: user@.service(5).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.idle_managers '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_before.managers(_slurm_pam_settings.without_nulls(settings)["access"])
 
 
 @_salts_errors

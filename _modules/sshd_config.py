@@ -470,7 +470,9 @@ def effective(
     return _values(_asked(config, files, "-T", "-C", ",".join([_spec(said), *flags])))
 
 
-def connections(config: str | None = None, files: Files | None = None) -> list[dict[str, Any]]:
+def connections(
+    config: str | None = None, files: Files | None = None, program: str | None = None, options: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """
     Return the kinds of connection that the configuration tells apart, each with the values that count for it: those
     that no Match line means, and for each Match line those that it means and no other one does.
@@ -479,6 +481,10 @@ def connections(config: str | None = None, files: Files | None = None) -> list[d
 
     config, files
         As for :py:func:`effective`.
+    program
+        The path of the sshd to ask; by default the one that is installed.
+    options
+        What it is told on its command line, each as for ``sshd -o``, which counts over the files.
 
     Returns a list of ``{match, file, line, values}``, the first three None for the connections that no line means.
 
@@ -492,15 +498,19 @@ def connections(config: str | None = None, files: Files | None = None) -> list[d
 
     .. versionadded:: 1.1.0
     """
-    kinds = [{"match": None, "file": None, "line": None, "values": effective(config, None, files)}]
+    question = [*(word for option in options for word in ("-o", option)), "-T", "-C", _spec({})]
+
+    def values(held: Sequence[Place]) -> dict[str, list[str]]:
+        return _values(_asked(config, files, *question, match=_unless(held), program=program))
+
+    kinds = [{"match": None, "file": None, "line": None, "values": values([])}]
     # A file may be included twice.
     lines = {(entry["file"], entry["line"]): entry for entry in read(config, files) if entry["kind"] == "match"}
     for (file, line), entry in lines.items():
         if not _always(entry):
             # It counts only if those do that it stands under.
-            said = _asked(config, files, "-T", "-C", _spec({}), match=_unless(entry["within"]))
             match = f"Match {' '.join(entry['words'])}"
-            kinds.append({"match": match, "file": file, "line": line, "values": _values(said)})
+            kinds.append({"match": match, "file": file, "line": line, "values": values(entry["within"])})
     return kinds
 
 
@@ -549,7 +559,11 @@ def test_config(config: str | None = None, files: Files | None = None) -> bool:
 
 
 def _asked(
-    config: str | None, files: Files | None, *arguments: str, match: Callable[[Entry], str] | None = None
+    config: str | None,
+    files: Files | None,
+    *arguments: str,
+    match: Callable[[Entry], str] | None = None,
+    program: str | None = None,
 ) -> str:
     """
     What sshd prints about the whole configuration, copied to where ``files`` can lie over it, with the Match lines as
@@ -564,7 +578,7 @@ def _asked(
         for path, entries in texts.items():
             with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.writelines(_copied(entry, copies, match) for entry in entries.values())
-        said = _sshd("-f", copies[main], *arguments)
+        said = _sshd("-f", copies[main], *arguments, program=program)
     if said.returncode:
         says = said.stderr.strip()
         for path, copy in copies.items():
@@ -583,9 +597,9 @@ def _copied(entry: Entry, copies: Mapping[str, str], match: Callable[[Entry], st
     return f"Include {' '.join(targets)}\n" if targets else "#\n"
 
 
-def _sshd(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _sshd(*arguments: str, program: str | None = None) -> subprocess.CompletedProcess[str]:
     """What sshd says. What only its first start makes must not stand in the way."""
-    sshd = _child.which("sshd")
+    sshd = program or _child.which("sshd")
     if not sshd:
         raise CommandExecutionError("sshd is not installed")
     with contextlib.ExitStack() as stack:

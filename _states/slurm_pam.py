@@ -334,7 +334,26 @@ def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         ret["comment"] = "\n".join(
             [ret["comment"], "Before that, the packages have to bring what is missing now:", *unusable]
         )
-    return ret
+    return _asked_anew(ret, settings) if ret["result"] is not False else ret
+
+
+def _asked_anew(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """No connection that is not logged in yet is let in by the PAM files of before."""
+    if settings["mode"] != "enforce":
+        return ret
+    if __opts__["test"]:
+        ended, verb = __salt__["slurm_pam.waiting_logins"](settings, every=bool(ret["changes"])), "would be ended"
+    else:
+        ended, verb = __salt__["slurm_pam.end_waiting_logins"](settings), "were ended"
+    if not ended:
+        return ret
+    told = f"Connections to sshd that would be let in by the PAM files of before {verb}: {', '.join(ended)}"
+    return {
+        **ret,
+        "result": None if __opts__["test"] else ret["result"],
+        "changes": {**ret["changes"], "connections to sshd": {"old": f"{len(ended)} of before", "new": "ended"}},
+        "comment": f"{ret['comment']}\n{told}",
+    }
 
 
 def stacks_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -359,7 +378,26 @@ def logind_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if logind == "keep":
         return _ret(name, True, "systemd-logind is left alone, as slurm_pam:logind says")
     state = {"mask": "systemd_logind.masked", "stop": "service.dead"}[logind]
-    return {**__states__[state]("systemd-logind"), "name": name}
+    ret = {**__states__[state]("systemd-logind"), "name": name}
+    return ret if ret["result"] is False else _managers_stopped(ret, settings)
+
+
+def _managers_stopped(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without logind, nothing else ends the systemd managers of people whose sessions have ended."""
+    units = __salt__["slurm_pam.idle_managers"](settings)
+    if not units:
+        return ret
+    left = [] if __opts__["test"] else [unit for unit in units if not __salt__["service.stop"](unit)]
+    if left:
+        told = f"{', '.join(left)} could not be stopped. Look at systemctl status {left[0]}"
+        return {**ret, "result": False, "changes": {}, "comment": f"{ret['comment']}\n{told}"}
+    verb = "would be stopped" if __opts__["test"] else "were stopped"
+    return {
+        **ret,
+        "result": None if __opts__["test"] else ret["result"],
+        "changes": {**ret["changes"], **{unit: {"old": "running", "new": "stopped"} for unit in units}},
+        "comment": f"{ret['comment']}\nsystemd managers of people without a session {verb}: {', '.join(units)}",
+    }
 
 
 def logind_restored(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

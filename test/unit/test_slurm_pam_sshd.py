@@ -7,6 +7,7 @@ from looks import given
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _slurm_pam_accounts
+import _slurm_pam_daemons
 import _slurm_pam_login
 import sshd_config
 from _slurm_pam_sshd import sshd
@@ -83,6 +84,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(sshd_config, "check", node.check)
     monkeypatch.setattr(sshd_config, "connections", node.connections)
     monkeypatch.setattr(sshd_config, "effective", lambda config, connection, files: node.values)
+    monkeypatch.setattr(_slurm_pam_daemons, "departing", lambda settings: [])
     return node
 
 

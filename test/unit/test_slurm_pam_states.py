@@ -45,6 +45,9 @@ def state(states=None, test=False, applied=None, **salt):
         "slurm_pam.wanted": wanted,
         "slurm_pam.applied": lambda now: applied or now,
         "slurm_pam.unusable_modules": lambda now: [],
+        "slurm_pam.waiting_logins": lambda now, every: [],
+        "slurm_pam.end_waiting_logins": lambda now: [],
+        "slurm_pam.idle_managers": lambda now: [],
         **{name.replace("__", "."): function for name, function in salt.items()},
     }
     return load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
@@ -270,3 +273,59 @@ def test_what_cannot_be_told_stops_the_run():
     asked = state(slurm_pam__version=lambda: "1.0.0", slurm_pam__objections=objections)
     ret = asked.ready("it", {}, DEFAULTS, [], "1.0.0")
     assert (ret["result"], ret["comment"]) == (False, "Nothing was changed.\n- it cannot be read")
+
+
+# Who was on the node before
+
+
+@pytest.mark.parametrize("changes", [{}, {"/etc/pam.d/sshd": "diff"}])
+def test_connections_of_before_are_ended(states, changes):
+    states["pam_stack.managed"] = lambda name, **_: {"name": name, "result": True, "changes": changes, "comment": "said"}
+    ended = {"slurm_pam__end_waiting_logins": lambda now: ["process 812, since then", "process 813, since then"]}
+    ret = state(states, **ended).stacks_managed("it", DEFAULTS)
+    assert ret["changes"] == {**changes, "connections to sshd": {"old": "2 of before", "new": "ended"}}
+    assert (ret["result"], ret["comment"]) == (
+        True,
+        "said\nConnections to sshd that would be let in by the PAM files of before were ended: process 812, since then, "
+        "process 813, since then",
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"/etc/pam.d/sshd": "diff"}])
+def test_a_dry_run_tells_all_that_wait_if_files_would_be_written(states, changes):
+    asked = []
+    result = None if changes else True
+    states["pam_stack.managed"] = lambda name, **_: {"name": name, "result": result, "changes": changes, "comment": ""}
+    waiting = {"slurm_pam__waiting_logins": lambda now, every: asked.append(every) or ["process 812, since then"]}
+    ret = state(states, True, **waiting).stacks_managed("it", DEFAULTS)
+    assert asked == [bool(changes)]
+    assert ret["result"] is None
+    assert ret["changes"] == {**changes, "connections to sshd": {"old": "1 of before", "new": "ended"}}
+    assert ret["comment"].endswith("of before would be ended: process 812, since then")
+
+
+@pytest.mark.parametrize(("mode", "result"), [("adopt", True), ("enforce", False)])
+def test_nobody_is_ended_where_nothing_is_closed(states, mode, result):
+    told = {"name": "it", "result": result, "changes": {}, "comment": "said"}
+    states["pam_stack.managed"] = lambda name, **_: told
+    assert state(states, slurm_pam__end_waiting_logins=None).stacks_managed("it", settings(mode=mode)) == told
+
+
+@pytest.mark.parametrize(("test", "result", "verb"), [(False, True, "were"), (True, None, "would be")])
+def test_managers_without_a_session_are_stopped(states, test, result, verb):
+    stopped = []
+    asked = {
+        "slurm_pam__idle_managers": lambda now: ["user@1001.service"],
+        "service__stop": lambda unit: stopped.append(unit) or True,
+    }
+    ret = state(states, test, **asked).logind_managed("it", DEFAULTS)
+    assert ret["changes"] == {"user@1001.service": {"old": "running", "new": "stopped"}}
+    assert ret["comment"] == f"done\nsystemd managers of people without a session {verb} stopped: user@1001.service"
+    assert (ret["result"], stopped) == (result, [] if test else ["user@1001.service"])
+
+
+def test_a_manager_that_does_not_stop_fails_the_state(states):
+    asked = {"slurm_pam__idle_managers": lambda now: ["user@1001.service"], "service__stop": lambda unit: False}
+    ret = state(states, **asked).logind_managed("it", DEFAULTS)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"].endswith("user@1001.service could not be stopped. Look at systemctl status user@1001.service")

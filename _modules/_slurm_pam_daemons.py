@@ -1,0 +1,243 @@
+"""
+The sshd that runs, and each that systemd will start: what they were told on their command lines counts over the files,
+and a second one may have files of its own.
+"""
+
+from __future__ import annotations
+
+import getopt
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from salt.exceptions import CommandExecutionError
+
+import _child
+import _processes
+import sshd_config
+from _slurm_pam_ask import Unanswered, answer
+from _slurm_pam_connections import services
+from _slurm_pam_finding import Finding
+from _text import printable
+
+# sshd(8) and the getopt call in its sshd.c, of every release
+_OPTIONS = "46DGQRTVdeiqrtC:E:b:c:f:g:h:k:o:p:u:"
+
+
+class Daemon(NamedTuple):
+    """An sshd, and what it was told."""
+
+    who: str  # for people: a process or a unit, with its command line
+    program: str
+    name: str  # what it calls itself; up to 9.7 it asks the PAM service of this name
+    config: str | None
+    options: tuple[str, ...]  # each as sshd's -o takes it
+
+
+def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
+    """
+    Each sshd that runs, or that a unit starts, and does not simply read the configuration that the formula looks at.
+
+    settings
+        The merged settings of the formula.
+
+    Raises Unanswered if systemd does not say what it starts.
+    """
+    seen = set()
+    for daemon in [*running(_processes.running()), *to_come()]:
+        if daemon[1:] not in seen and not _is_usual(daemon, settings["sshd"]["config"]):
+            yield daemon
+        seen.add(daemon[1:])
+
+
+def _is_usual(daemon: Daemon, config: str | None) -> bool:
+    usual = sshd_config.find(config)
+    reads = daemon.config or sshd_config.find()
+    return daemon.name == "sshd" and not daemon.options and os.path.realpath(reads) == os.path.realpath(usual)
+
+
+# Those that run
+
+
+def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
+    """
+    The processes of root's that listen as sshd does.
+
+    processes
+        As _processes.running has them.
+
+    Source: OpenSSH's sshd.c, which has ``name: arguments [listener] ...`` for its title, from 8.4 on.
+    """
+    for process in processes:
+        if process.uid == 0 and _is_sshd(process.program):
+            told = " ".join(process.arguments)
+            title = re.match(r"(\S+): (.*) \[listener\]", told, re.DOTALL)
+            if title:
+                yield _daemon(f"sshd (process {process.pid}: {title[2]})", process.program, title[2].split(), title[1])
+            elif len(process.arguments) > 1 or not re.search(r"\[\w+\]|@|: ", told):
+                yield _daemon(f"sshd (process {process.pid}: {told})", process.program, process.arguments)
+
+
+def _is_sshd(program: str) -> bool:
+    """Whether it is one by its name, or the installed one by another name. Helpers (sshd-session) do not listen."""
+    usual = _child.which("sshd")
+    name = os.path.basename(program)
+    return name.endswith("sshd") or bool(usual and os.path.exists(program) and os.path.samefile(usual, program))
+
+
+def _daemon(who: str, program: str, words: Sequence[str], name: str | None = None) -> Daemon:
+    try:
+        told = list(_told(words[1:]))
+    except getopt.GetoptError as error:
+        told = [("-o", error.msg)]  # of a fork; asked with this, it says that it does not know it
+    config = next((value for option, value in reversed(told) if option == "-f"), None)
+    options = tuple(value for option, value in told if option == "-o")
+    return Daemon(printable(who), program, name or os.path.basename(words[0]), config, options)
+
+
+def _told(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The options of a command line. A title has lost what kept the words of one together."""
+    while words:
+        found, rest = getopt.getopt(words, _OPTIONS)
+        more = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
+        *complete, (option, value) = found or [("", "")]
+        yield from complete
+        yield option, " ".join(filter(None, [value, *more]))
+        words = rest[len(more) :]
+
+
+# Those that systemd starts
+
+
+_PROPERTIES = "Id,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles,Accept"
+_EXEC = re.compile(r"path=(?P<path>\S+) ; argv\[\]=(?P<words>.*?) ; \w+=")
+
+
+def to_come() -> Iterator[Daemon]:
+    """
+    Each sshd that a loaded unit starts: at boot, or when somebody connects to a socket.
+
+    Raises Unanswered if systemd does not answer.
+
+    Source: systemctl(1), show; systemd.exec(5), Environment; systemd.socket(5), Accept.
+    """
+    units = _units("*.service", "*.socket")
+    # A socket that accepts by itself starts an instance for each connection.
+    instances = [f"{unit['Id'][0].removesuffix('.socket')}@.service" for unit in units if unit.get("Accept") == ["yes"]]
+    names = [name.replace("@.", "@slurm_pam.") for name in instances if "ssh" in name]
+    starting = [unit for unit in units if _starts(unit)] + (_units(*names) if names else [])
+    for unit in starting:
+        for command in map(_EXEC.search, unit.get("ExecStart", [])):
+            if command and _is_sshd(command["path"]):
+                words = _expanded(command["words"].split(), _environment(unit))
+                yield _daemon(f"{unit['Id'][0]} ({' '.join(words)})", command["path"], words)
+
+
+def _units(*names: str) -> list[dict[str, list[str]]]:
+    """What systemd knows of each unit that is loaded; a property may have several lines."""
+    units = []
+    for block in answer("systemctl", "show", f"--property={_PROPERTIES}", *names).split("\n\n"):
+        unit: dict[str, list[str]] = {}
+        for line in filter(None, block.splitlines()):
+            key, _, text = line.partition("=")
+            unit.setdefault(key, []).append(text)
+        if unit:
+            units.append(unit)
+    return units
+
+
+def _starts(unit: Mapping[str, list[str]]) -> bool:
+    disabled = unit.get("UnitFileState") in (["disabled"], ["masked"], ["masked-runtime"])
+    return unit.get("ActiveState") == ["active"] or not disabled or unit.get("TriggeredBy", [""]) != [""]
+
+
+def _environment(unit: Mapping[str, list[str]]) -> dict[str, str]:
+    """The variables that a unit's command line may name; those of its files count over its own."""
+    own = (word for line in unit.get("Environment", []) for word in shlex.split(line) if "=" in word)
+    found = dict(word.split("=", 1) for word in own)
+    for line in unit.get("EnvironmentFiles", []):
+        path = line.rpartition(" (")[0]
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except OSError:
+            continue  # systemd fails then, or goes on without
+        for key, value in re.findall(r"^[ \t]*(\w+)=(.*)$", text, re.MULTILINE):
+            found[key] = _unquoted(value)
+    return found
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:
+        return value
+
+
+def _expanded(words: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """``$NAME`` as a word becomes as many as it has, ``${NAME}`` stays within its word."""
+    expanded = []
+    for word in words:
+        alone = re.fullmatch(r"\$(\w+)", word)
+        within = re.sub(r"\$\{(\w+)\}", lambda name: environment.get(name[1], ""), word)
+        expanded += environment.get(alone[1], "").split() if alone else [within]
+    return expanded
+
+
+# What they would do
+
+
+def daemons(settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Iterator[Finding]:
+    """
+    An sshd whose logins do not come to the stack that is proven.
+
+    settings
+        The merged settings of the formula.
+    files
+        What is going to be written of sshd's configuration, laid over the real files.
+    """
+    try:
+        for daemon in departing(settings):
+            yield from _findings(daemon, settings["pam"]["service"], files)
+    except Unanswered as error:
+        yield Finding(
+            f"Whether another sshd is started on this node could not be asked: {error}",
+            "One with options or files of its own may lead past Slurm",
+            "Look at the units of this node that start an sshd",
+            "warnings",
+        )
+
+
+def _findings(daemon: Daemon, service: str, files: Mapping[str, str | None]) -> Iterator[Finding]:
+    do = "Have it read the configuration of this node's sshd, without options of its own; or stop and disable it"
+    try:
+        kinds = sshd_config.connections(daemon.config, files, daemon.program, daemon.options)
+    except CommandExecutionError as error:
+        found = f"{daemon.who} could not be asked for its configuration: {error}"
+        yield Finding(found, "Whether its logins come to Slurm is not known", do)
+        return
+    for finding in services(kinds, service, daemon.name):
+        yield finding._replace(found=f"{daemon.who}: {finding.found}", do=do)
+
+
+def proof(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Whether every login to another sshd than the usual one comes to the stack that is proven, in the form of a proof.
+    What cannot be asked is no proof.
+
+    settings
+        The merged settings of the formula.
+    """
+    try:
+        told = [finding.found for finding in daemons(settings, {})]
+    except CommandExecutionError as error:
+        told = [str(error)]
+    return {
+        "name": "every sshd of this node asks PAM as the one that is looked at",
+        "holds": not told,
+        "expect": "deny",
+        "counterexample": {"why": ". ".join(told)} if told else None,
+    }

@@ -1,0 +1,94 @@
+"""Who was on the node before: connections that wait, sessions outside of any job, managers of people who are gone."""
+
+import pytest
+
+import _slurm_pam_before
+from _processes import Process
+from _slurm_pam_before import managers, sessions, told, waiting
+
+ACCESS = {"users": {"ann": {}}, "groups": {"admins": {}}}
+UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003}
+JOB = "1:name=systemd:/slurm/uid_1002/job_7/step_extern/task_0\n"
+USER = "1:name=systemd:/user.slice/user-{0}.slice/"
+
+
+class Account:
+    def __init__(self, name):
+        self.pw_name, self.pw_uid = name, UIDS[name]
+
+
+class Accounts:
+    def getpwnam(self, name):
+        return Account(name)
+
+    def getpwuid(self, uid):
+        return Account({uid: name for name, uid in UIDS.items()}[uid])
+
+
+@pytest.fixture(autouse=True)
+def node(monkeypatch):
+    """Its processes, and their cgroups."""
+    found, groups = [], {}
+    monkeypatch.setattr(_slurm_pam_before, "pwd", Accounts())
+    monkeypatch.setattr(_slurm_pam_before._processes, "running", lambda: list(found))
+    monkeypatch.setattr(_slurm_pam_before._processes, "cgroups", lambda pid: groups.get(pid, ""))
+    in_groups = {"chief": ["admins"]}
+    monkeypatch.setattr(_slurm_pam_before._slurm_pam_accounts, "groups_of", lambda name: in_groups.get(name, [name]))
+
+    def process(pid, user, parent=1, program="/usr/sbin/sshd", started=100.0, cgroups=""):
+        found.append(Process(pid, parent, UIDS[user], started, program, []))
+        groups[pid] = cgroups
+
+    return process
+
+
+SESSION = "/usr/lib/openssh/sshd-session"
+
+
+RELEASES = [("/usr/sbin/sshd", "/usr/sbin/sshd"), (SESSION, SESSION), (SESSION, "/usr/lib/openssh/sshd-auth")]
+
+
+@pytest.mark.parametrize(("monitor", "child"), RELEASES)
+def test_connections_that_are_not_logged_in(node, tmp_path, monitor, child):
+    node(10, "root")
+    node(11, "root", 10, monitor)  # waits
+    node(12, "sshd", 11, child)
+    node(13, "root", 10, monitor)  # is through
+    node(14, "alice", 13, monitor)
+    node(15, "root", 10, monitor, started=2e10)  # younger than the files
+    node(16, "sshd", 15, child)
+    node(17, "root", 1, "/usr/bin/bash")
+    node(18, "sshd", 17, "/usr/bin/bash")
+    file = tmp_path / "sshd"
+    file.touch()
+    assert [one.pid for one in waiting([str(file), str(tmp_path / "none")])] == [11]
+    assert [one.pid for one in waiting([str(tmp_path / "none")])] == []
+    assert told(waiting([str(file)]))[0].startswith("process 11, since 1970-01-01 0")
+
+
+def test_sessions_outside_of_any_job(node):
+    for pid, user, cgroups in [
+        (20, "alice", USER.format(1001) + "session-3.scope\n"),
+        (30, "bob", JOB),
+        (40, "ann", USER.format(1000) + "session-4.scope\n"),
+        (50, "chief", ""),
+        (60, "root", ""),
+        (70, "sshd", ""),
+    ]:
+        node(pid, "root")
+        node(pid + 1, user, pid, cgroups=cgroups)
+    node(90, "bob", 1, "/usr/sbin/sshd")  # one that he started himself
+    (finding,) = sessions({"access": ACCESS}, {})
+    assert finding.found.startswith("People are logged in outside of any job: alice (process 21, since 1970-01-01 0")
+    assert (finding.kind, finding.found.count("process")) == ("warnings", 1)
+
+
+def test_nobody_is_there(node):
+    assert list(sessions({"access": ACCESS}, {})) == [] == managers(ACCESS)
+
+
+def test_managers_of_people_without_a_session(node):
+    for number, user in enumerate(UIDS):
+        node(100 + number, user, cgroups=USER.format(UIDS[user]) + f"user@{UIDS[user]}.service/init.scope\n")
+    node(200, "bob", cgroups=USER.format(1002) + "session-9.scope\n0::/\n")
+    assert managers(ACCESS) == ["user@1001.service"]

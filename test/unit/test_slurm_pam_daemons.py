@@ -1,0 +1,219 @@
+"""Each sshd that runs or is going to run, and whether its logins come to the stack that is proven."""
+
+import pytest
+from looks import settings
+from salt.exceptions import CommandExecutionError
+
+import _child
+import _slurm_pam_daemons
+import sshd_config
+from _processes import Process
+from _slurm_pam_ask import Unanswered
+from _slurm_pam_daemons import Daemon, daemons, departing, proof, running, to_come
+
+SSHD = "/nonexistent/sbin/sshd"
+MAIN = "/nonexistent/ssh/sshd_config"
+
+
+@pytest.fixture(autouse=True)
+def node(monkeypatch):
+    monkeypatch.setattr(_child, "which", lambda program: SSHD)
+    monkeypatch.setattr(sshd_config, "find", lambda config=None: config or MAIN)
+
+
+def process(*arguments, uid=0, program=SSHD):
+    return Process(812, 1, uid, 0.0, program, list(arguments))
+
+
+# Those that run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "config", "options"),
+    [
+        (["sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"], "sshd", None, ()),
+        (["sshd: /usr/sbin/sshd -De -f /etc/ssh/other [listener] 0 of 10-100 startups"], "sshd", "/etc/ssh/other", ()),
+        (["sshd: /usr/sbin/sshd -D -o UsePAM=no [listener] 0 of 10-100 startups"], "sshd", None, ("UsePAM=no",)),
+        (["sshd: /usr/sbin/sshd -oUsePAM=no -p22 [listener] 1 of 10-100 startups"], "sshd", None, ("UsePAM=no",)),
+        (["sshd: /usr/sbin/sshd -o UsePAM no -D [listener] 0 of 1-1 startups"], "sshd", None, ("UsePAM no",)),
+        (["gate: /usr/local/sbin/gate -o A=1 -o B=2 [listener] 0 of 1-1 startups"], "gate", None, ("A=1", "B=2")),
+        # Older ones have no title of their own.
+        (["/usr/sbin/sshd", "-D"], "sshd", None, ()),
+        (["/usr/sbin/sshd2", "-o", "UsePAM no", "-f", "/x y"], "sshd2", "/x y", ("UsePAM no",)),
+    ],
+)
+def test_what_a_listener_was_told(arguments, name, config, options):
+    (found,) = running([process(*arguments)])
+    assert found[1:] == (SSHD, name, config, options)
+    assert found.who.startswith("sshd (process 812: /usr/")
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        process("sshd: alice [priv]"),
+        process("sshd: alice@pts/0"),
+        process("sshd: [accepted]"),
+        process("sshd-session: alice [priv]", program="/nonexistent/lib/sshd-session"),
+        # A user's own, and what only bears its title.
+        process("sshd: /usr/sbin/sshd -f mine [listener] 0 of 10-100 startups", uid=1001),
+        process("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", program="/nonexistent/bin/python3"),
+    ],
+    ids=lambda one: one.arguments[0],
+)
+def test_what_is_no_listener(one):
+    assert list(running([one])) == []
+
+
+def test_a_fork_by_another_name_is_one():
+    (found,) = running([process("hpnsshd: /opt/hpnsshd -D [listener] 0 of 1-1 startups", program="/opt/x/hpnsshd")])
+    assert found[1:] == ("/opt/x/hpnsshd", "hpnsshd", None, ())
+
+
+def test_an_option_that_no_sshd_has_is_asked_of_it():
+    (found,) = running([process("sshd: /usr/sbin/sshd -Z [listener] 0 of 1-1 startups")])
+    assert found.options == ("option -Z not recognized",)
+
+
+def test_what_a_process_calls_itself_is_data():
+    (found,) = running([process("sshd: /usr/sbin/sshd -f \x1b[2J [listener] 0 of 1-1 startups")])
+    assert "\x1b" not in found.who
+
+
+# Those that systemd starts
+
+
+def unit(**properties):
+    state = {"ActiveState": "active", "UnitFileState": "enabled", "TriggeredBy": ""}
+    lines = {**state, **properties}.items()
+    return "\n".join(f"{key}={text}" for key, texts in lines for text in ([texts] if isinstance(texts, str) else texts))
+
+
+def command(words, path=SSHD):
+    return f"{{ path={path} ; argv[]={words} ; ignore_errors=no ; start_time=[n/a] ; pid=0 ; code=(null) }}"
+
+
+def systemd(monkeypatch, *units, **instances):
+    def answer(*words):
+        asked = words[3:]
+        return "\n\n".join(units if "*.service" in asked else [instances["instance"]])
+
+    monkeypatch.setattr(_slurm_pam_daemons, "answer", answer)
+
+
+def test_a_command_line_with_variables(monkeypatch, tmp_path):
+    defaults = tmp_path / "ssh"
+    defaults.write_text("# options\nSSHD_OPTS='-o UsePAM=no -f /x'\nOTHER=\"unbalanced\n")
+    text = command("/usr/sbin/sshd -D $SSHD_OPTS ${MORE} $NONE")
+    environment = {"Environment": 'MORE=-e SSHD_OPTS="-4"', "EnvironmentFiles": f"{defaults} (ignore_errors=yes)"}
+    systemd(monkeypatch, unit(Id="ssh.service", ExecStart=text, **environment))
+    (found,) = to_come()
+    assert found[1:] == (SSHD, "sshd", "/x", ("UsePAM=no",))
+    assert found.who == "ssh.service (/usr/sbin/sshd -D -o UsePAM=no -f /x -e)"
+
+
+@pytest.mark.parametrize(
+    ("properties", "starts"),
+    [
+        ({}, True),
+        ({"ActiveState": "inactive"}, True),
+        ({"ActiveState": "inactive", "UnitFileState": "disabled"}, False),
+        ({"ActiveState": "inactive", "UnitFileState": "disabled", "TriggeredBy": "ssh.socket"}, True),
+        ({"ActiveState": "inactive", "UnitFileState": "masked"}, False),
+        ({"ActiveState": "active", "UnitFileState": "disabled"}, True),
+        ({"ActiveState": "inactive", "UnitFileState": "static"}, True),
+        ({"ExecStart": command("/bin/agetty", "/nonexistent/sbin/agetty")}, False),
+    ],
+    ids=str,
+)
+def test_which_units_start_one(monkeypatch, properties, starts):
+    shown = {"Id": "other.service", "ExecStart": command("/usr/sbin/sshd -f /other"), **properties}
+    systemd(monkeypatch, unit(**shown), unit(Id="x.socket", Accept="no"))
+    assert [found.config for found in to_come()] == ["/other"] * starts
+
+
+def test_a_socket_that_starts_one_for_each_connection(monkeypatch):
+    instance = unit(Id="ssh@slurm_pam.service", ExecStart=command("/usr/sbin/sshd -i -o UsePAM=no"))
+    systemd(monkeypatch, unit(Id="ssh.socket", Accept="yes"), instance=instance)
+    assert [found.options for found in to_come()] == [("UsePAM=no",)]
+
+
+# What they would do
+
+
+USUAL = Daemon("sshd", SSHD, "sshd", None, ())
+OTHERS = [
+    USUAL._replace(options=("UsePAM=no",)),
+    USUAL._replace(config="/other"),
+    USUAL._replace(name="gate"),
+]
+
+
+def having(monkeypatch, *found, kinds=None):
+    monkeypatch.setattr(_slurm_pam_daemons._processes, "running", list)
+    monkeypatch.setattr(_slurm_pam_daemons, "running", lambda processes: iter(found))
+    monkeypatch.setattr(_slurm_pam_daemons, "to_come", lambda: iter(found))
+    monkeypatch.setattr(sshd_config, "connections", kinds)
+
+
+@pytest.mark.parametrize("usual", [USUAL, USUAL._replace(config=MAIN)])
+def test_the_usual_one_is_looked_at_elsewhere(monkeypatch, usual):
+    having(monkeypatch, usual)
+    assert list(departing(settings())) == list(daemons(settings(), {})) == []
+    assert proof(settings())["holds"]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_one_that_departs_is_asked_with_what_it_was_told(monkeypatch, other):
+    asked = []
+
+    def kinds(config, files, program, options):
+        asked.append((config, files, program, options))
+        return [{"match": None, "file": None, "line": None, "values": {"usepam": ["yes"], "pamservicename": ["sshd"]}}]
+
+    having(monkeypatch, USUAL, other, kinds=kinds)
+    files = {"/drop/in": "UsePAM yes\n"}
+    assert list(daemons(settings(), files)) == []
+    # As a process and as a unit, it is the same one.
+    assert asked == [(other.config, files, SSHD, other.options)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        ("sshd", {"usepam": ["no"]}, "sshd's UsePAM is no"),
+        ("sshd", {"usepam": ["yes"], "pamservicename": ["other"]}, "sshd's PAMServiceName is other, and"),
+        # Up to 9.7 it is the name of the program.
+        ("gate", {"usepam": ["yes"]}, "sshd's PAMServiceName is gate, and"),
+        ("gate", {"usepam": ["yes"], "pamservicename": ["sshd"]}, None),
+    ],
+)
+def test_one_that_leads_past_slurm(monkeypatch, name, values, found):
+    kind = {"match": None, "file": None, "line": None, "values": values}
+    having(monkeypatch, USUAL._replace(config="/other", name=name), kinds=lambda *asked: [kind])
+    told = list(daemons(settings(), {}))
+    assert [finding.found.startswith(f"sshd: {found}") for finding in told] == [True] * bool(found)
+    assert {finding.kind for finding in told} <= {"problems"}
+    assert proof(settings())["holds"] is not bool(found)
+
+
+def test_one_that_cannot_be_asked_is_no_proof(monkeypatch):
+    def refuses(*asked):
+        raise CommandExecutionError("sshd refuses the configuration: bad")
+
+    having(monkeypatch, OTHERS[1], kinds=refuses)
+    (finding,) = daemons(settings(), {})
+    assert finding.found == "sshd could not be asked for its configuration: sshd refuses the configuration: bad"
+    assert finding.kind == "problems"
+    assert not proof(settings())["holds"]
+
+
+def test_a_systemd_that_does_not_answer_is_told(monkeypatch):
+    def silent():
+        raise Unanswered(_child.subprocess.CompletedProcess(["systemctl", "show"], 1, "", "no answer"))
+
+    having(monkeypatch)
+    monkeypatch.setattr(_slurm_pam_daemons, "to_come", silent)
+    (finding,) = daemons(settings(), {})
+    assert finding.found == "Whether another sshd is started on this node could not be asked: systemctl show: no answer"
+    assert finding.kind == "warnings"
