@@ -21,6 +21,7 @@ import sshd_config
 from _slurm_pam_ask import Unanswered, answer
 from _slurm_pam_connections import services
 from _slurm_pam_finding import Finding
+from _slurm_pam_login import value
 from _text import printable
 
 # sshd(8) and the getopt call in its sshd.c, of every release
@@ -31,6 +32,7 @@ class Daemon(NamedTuple):
     """An sshd, and what it was told."""
 
     who: str  # for people: a process or a unit, with its command line
+    process: _processes.Process | None  # of one that runs
     program: str
     name: str  # what it calls itself; up to 9.7 it asks the PAM service of this name
     config: str | None
@@ -39,7 +41,7 @@ class Daemon(NamedTuple):
 
 def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
     """
-    Each sshd that runs, or that a unit starts, and does not simply read the configuration that the formula looks at.
+    Each sshd that runs, or that a unit starts, and does not simply read the configuration that the formula sees to.
 
     settings
         The merged settings of the formula.
@@ -48,15 +50,17 @@ def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
     """
     seen = set()
     for daemon in [*running(_processes.running()), *to_come()]:
-        if daemon[1:] not in seen and not _is_usual(daemon, settings["sshd"]["config"]):
+        if daemon[2:] not in seen and not _is_seen_to(daemon, settings["sshd"]):
             yield daemon
-        seen.add(daemon[1:])
+        seen.add(daemon[2:])
 
 
-def _is_usual(daemon: Daemon, config: str | None) -> bool:
-    usual = sshd_config.find(config)
+def _is_seen_to(daemon: Daemon, sshd: Mapping[str, Any]) -> bool:
+    """Whether it reads what the formula looks at, as a file; and, if it runs, has been told to read it again."""
+    usual = sshd_config.find(sshd["config"])
     reads = daemon.config or sshd_config.find()
-    return daemon.name == "sshd" and not daemon.options and os.path.realpath(reads) == os.path.realpath(usual)
+    same = daemon.name == "sshd" and not daemon.options and os.path.realpath(reads) == os.path.realpath(usual)
+    return same and (sshd["manage"] or daemon.process is None)
 
 
 # Those that run
@@ -76,9 +80,9 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
             told = " ".join(process.arguments)
             title = re.match(r"(\S+): (.*) \[listener\]", told, re.DOTALL)
             if title:
-                yield _daemon(f"sshd (process {process.pid}: {title[2]})", process.program, title[2].split(), title[1])
+                yield _daemon(process, title[2], process.program, title[2].split(), title[1])
             elif len(process.arguments) > 1 or not re.search(r"\[\w+\]|@|: ", told):
-                yield _daemon(f"sshd (process {process.pid}: {told})", process.program, process.arguments)
+                yield _daemon(process, told, process.program, process.arguments)
 
 
 def _is_sshd(program: str) -> bool:
@@ -88,14 +92,20 @@ def _is_sshd(program: str) -> bool:
     return name.endswith("sshd") or bool(usual and os.path.exists(program) and os.path.samefile(usual, program))
 
 
-def _daemon(who: str, program: str, words: Sequence[str], name: str | None = None) -> Daemon:
+def _daemon(
+    started: _processes.Process | str, command: str, program: str, words: Sequence[str], name: str | None = None
+) -> Daemon:
+    """That of a process, or of the unit of this name."""
+    unit = isinstance(started, str)
+    who = f"{started} ({command})" if unit else f"sshd (process {started.pid}: {command})"
     try:
         told = list(_told(words[1:]))
     except getopt.GetoptError as error:
         told = [("-o", error.msg)]  # of a fork; asked with this, it says that it does not know it
     config = next((value for option, value in reversed(told) if option == "-f"), None)
     options = tuple(value for option, value in told if option == "-o")
-    return Daemon(printable(who), program, name or os.path.basename(words[0]), config, options)
+    process = None if unit else started
+    return Daemon(printable(who), process, program, name or os.path.basename(words[0]), config, options)
 
 
 def _told(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -133,7 +143,7 @@ def to_come() -> Iterator[Daemon]:
         for command in map(_EXEC.search, unit.get("ExecStart", [])):
             if command and _is_sshd(command["path"]):
                 words = _expanded(command["words"].split(), _environment(unit))
-                yield _daemon(f"{unit['Id'][0]} ({' '.join(words)})", command["path"], words)
+                yield _daemon(unit["Id"][0], " ".join(words), command["path"], words)
 
 
 def _units(*names: str) -> list[dict[str, list[str]]]:
@@ -162,11 +172,11 @@ def _environment(unit: Mapping[str, list[str]]) -> dict[str, str]:
         path = line.rpartition(" (")[0]
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
+                content = file.read()
         except OSError:
             continue  # systemd fails then, or goes on without
-        for key, value in re.findall(r"^[ \t]*(\w+)=(.*)$", text, re.MULTILINE):
-            found[key] = _unquoted(value)
+        for key, text in re.findall(r"^[ \t]*(\w+)=(.*)$", content, re.MULTILINE):
+            found[key] = _unquoted(text)
     return found
 
 
@@ -221,6 +231,27 @@ def _findings(daemon: Daemon, service: str, files: Mapping[str, str | None]) -> 
         return
     for finding in services(kinds, service, daemon.name):
         yield finding._replace(found=f"{daemon.who}: {finding.found}", do=do)
+    if daemon.process and (unread := _unread(daemon.process, daemon.config, kinds[0]["values"])):
+        yield Finding(
+            f"{daemon.who} has not read {', '.join(unread)} since it was changed",
+            "What it does now is not known",
+            "Reload it",
+        )
+
+
+def _unread(process: _processes.Process, config: str | None, values: Mapping[str, list[str]]) -> list[str]:
+    """The files that have changed since a daemon read them, as it does at its start and reload: sshd(8)."""
+    since = process.started
+    try:
+        path = value(values, "pidfile", "none")
+        with open(path, encoding="ascii", errors="replace") as file:
+            if file.read(20).strip() == str(process.pid):
+                since = os.stat(path).st_mtime
+    except OSError:
+        pass  # it writes none
+    files = dict.fromkeys(line["file"] for line in sshd_config.read(config))
+    # A process that began in the second of the change may have begun after it.
+    return [path for path in files if os.stat(path).st_ctime > since + 1]
 
 
 def proof(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def process(*arguments, uid=0, program=SSHD):
 )
 def test_what_a_listener_was_told(arguments, name, config, options):
     (found,) = running([process(*arguments)])
-    assert found[1:] == (SSHD, name, config, options)
+    assert found[2:] == (SSHD, name, config, options)
     assert found.who.startswith("sshd (process 812: /usr/")
 
 
@@ -67,7 +67,7 @@ def test_what_is_no_listener(one):
 
 def test_a_fork_by_another_name_is_one():
     (found,) = running([process("hpnsshd: /opt/hpnsshd -D [listener] 0 of 1-1 startups", program="/opt/x/hpnsshd")])
-    assert found[1:] == ("/opt/x/hpnsshd", "hpnsshd", None, ())
+    assert found[2:] == ("/opt/x/hpnsshd", "hpnsshd", None, ())
 
 
 def test_an_option_that_no_sshd_has_is_asked_of_it():
@@ -108,7 +108,7 @@ def test_a_command_line_with_variables(monkeypatch, tmp_path):
     environment = {"Environment": 'MORE=-e SSHD_OPTS="-4"', "EnvironmentFiles": f"{defaults} (ignore_errors=yes)"}
     systemd(monkeypatch, unit(Id="ssh.service", ExecStart=text, **environment))
     (found,) = to_come()
-    assert found[1:] == (SSHD, "sshd", "/x", ("UsePAM=no",))
+    assert found[2:] == (SSHD, "sshd", "/x", ("UsePAM=no",))
     assert found.who == "ssh.service (/usr/sbin/sshd -D -o UsePAM=no -f /x -e)"
 
 
@@ -141,7 +141,7 @@ def test_a_socket_that_starts_one_for_each_connection(monkeypatch):
 # What they would do
 
 
-USUAL = Daemon("sshd", SSHD, "sshd", None, ())
+USUAL = Daemon("sshd", None, SSHD, "sshd", None, ())
 OTHERS = [
     USUAL._replace(options=("UsePAM=no",)),
     USUAL._replace(config="/other"),
@@ -206,6 +206,26 @@ def test_one_that_cannot_be_asked_is_no_proof(monkeypatch):
     assert finding.found == "sshd could not be asked for its configuration: sshd refuses the configuration: bad"
     assert finding.kind == "problems"
     assert not proof(settings())["holds"]
+
+
+@pytest.mark.parametrize(
+    ("started", "pid_file", "found"),
+    [(0.0, None, True), (4e9, None, False), (0.0, "812", False), (0.0, "813", True), (0.0, "none", True)],
+)
+@pytest.mark.parametrize("config", [None, "other"])
+def test_one_that_has_not_read_its_configuration_again(monkeypatch, tmp_path, started, pid_file, found, config):
+    """A reload writes the PID file; with a file of somebody else's, or none, its start counts."""
+    file, written = tmp_path / "config", tmp_path / "pid"
+    file.touch()
+    if pid_file:
+        written.write_text(f"{pid_file}\n")
+    values = {"usepam": ["yes"], "pidfile": ["none" if pid_file == "none" else str(written)]}
+    kind = {"match": None, "file": None, "line": None, "values": values}
+    one = USUAL._replace(config=config, process=process()._replace(started=started))
+    having(monkeypatch, one, kinds=lambda *asked: [kind])
+    monkeypatch.setattr(sshd_config, "read", lambda config: [{"file": str(file)}] * 2)
+    told = list(daemons(settings(sshd={"manage": False}), {}))
+    assert [finding.found for finding in told] == [f"sshd has not read {file} since it was changed"] * found
 
 
 def test_a_systemd_that_does_not_answer_is_told(monkeypatch):

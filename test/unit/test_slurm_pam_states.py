@@ -280,14 +280,15 @@ def test_what_cannot_be_told_stops_the_run():
 
 @pytest.mark.parametrize("changes", [{}, {"/etc/pam.d/sshd": "diff"}])
 def test_connections_of_before_are_ended(states, changes):
-    states["pam_stack.managed"] = lambda name, **_: {"name": name, "result": True, "changes": changes, "comment": "said"}
+    said = {"name": "it", "result": True, "changes": changes, "comment": "said"}
+    states["pam_stack.managed"] = lambda name, **_: said
     ended = {"slurm_pam__end_waiting_logins": lambda now: ["process 812, since then", "process 813, since then"]}
     ret = state(states, **ended).stacks_managed("it", DEFAULTS)
     assert ret["changes"] == {**changes, "connections to sshd": {"old": "2 of before", "new": "ended"}}
     assert (ret["result"], ret["comment"]) == (
         True,
-        "said\nConnections to sshd that would be let in by the PAM files of before were ended: process 812, since then, "
-        "process 813, since then",
+        "said\nConnections to sshd that would be let in by the PAM files of before were ended: process 812, since then,"
+        " process 813, since then",
     )
 
 
