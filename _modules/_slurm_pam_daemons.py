@@ -128,13 +128,13 @@ _EXEC = re.compile(r"path=(?P<path>\S+) ; argv\[\]=(?P<words>.*?) ; \w+=")
 
 def to_come() -> Iterator[Daemon]:
     """
-    Each sshd that a loaded unit starts: at boot, or when somebody connects to a socket.
+    Each sshd that a unit starts: now, at boot, or when somebody connects to a socket.
 
     Raises Unanswered if systemd does not answer.
 
-    Source: systemctl(1), show; systemd.exec(5), Environment; systemd.socket(5), Accept.
+    Source: systemctl(1), list-unit-files and show; systemd.exec(5), Environment; systemd.socket(5), Accept.
     """
-    units = _units("*.service", "*.socket")
+    units = _units(*_enabled(), "*.service", "*.socket")
     # A socket that accepts by itself starts an instance for each connection.
     instances = [f"{unit['Id'][0].removesuffix('.socket')}@.service" for unit in units if unit.get("Accept") == ["yes"]]
     names = [name.replace("@.", "@slurm_pam.") for name in instances if "ssh" in name]
@@ -143,7 +143,15 @@ def to_come() -> Iterator[Daemon]:
         for command in map(_EXEC.search, unit.get("ExecStart", [])):
             if command and _is_sshd(command["path"]):
                 words = _expanded(command["words"].split(), _environment(unit))
-                yield _daemon(unit["Id"][0], " ".join(words), command["path"], words)
+                yield _daemon(unit["Id"][0], " ".join(words), os.path.realpath(command["path"]), words)
+
+
+def _enabled() -> list[str]:
+    """Units that the next boot starts need not be loaded yet."""
+    kinds = ("--type=service,socket", "--state=enabled,enabled-runtime,generated")
+    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", *kinds)
+    # A template is no unit.
+    return [line.split()[0] for line in shown.splitlines() if "@." not in line.split()[0]]
 
 
 def _units(*names: str) -> list[dict[str, list[str]]]:

@@ -1,7 +1,6 @@
 """Ways past the sshd that was looked at: another one, options of its own, and who was there before the closing."""
 
 import contextlib
-import os
 import subprocess
 
 import pytest
@@ -128,34 +127,31 @@ def test_a_second_sshd_that_asks_the_same_stack_is_closed_as_well(undone):
 
 @contextlib.contextmanager
 def asked_for_a_password(node, user, folder):
-    """A login that waits for its password, for which sshd has read the PAM files; and where the password goes."""
-    gate, askpass = folder / "password", folder / "askpass"
-    os.mkfifo(gate)
-    askpass.write_text(f"#!/bin/sh\ncat {gate}\n")
+    """A login that waits for its password, for which sshd has read the PAM files; and a function that gives it."""
+    asked, given, askpass = folder / "asked", folder / "given", folder / "askpass"
+    askpass.write_text(f"#!/bin/sh\ntouch {asked}\nuntil [ -e {given} ]; do sleep 0.1; done\ncat {given}\n")
     askpass.chmod(0o700)
     words, environment = node.ssh_command(user, "id -un", method="password")
     environment = {**environment, "SSH_ASKPASS": str(askpass)}
     login = subprocess.Popen(words, env=environment, stdout=-1, stderr=-1, text=True)
     try:
-        # It opens as soon as sshd has asked.
-        with open(gate, "w", encoding="utf-8") as password:
-            yield login, password
+        node.until(lambda: asked.exists() or login.poll() is not None, "asked for a password")
+        assert login.poll() is None, login.stderr.read()
+        yield login, lambda: given.symlink_to(node.site.directory / "password")
     finally:
         login.kill()
         login.communicate()
+        given.touch()
 
 
 def test_a_login_that_had_begun_is_not_let_in_by_the_files_of_before(node, tmp_path):
     settings(node)
-    password = (node.site.directory / "password").read_text()
-    with asked_for_a_password(node, "bob", tmp_path) as (login, gate):
+    with asked_for_a_password(node, "bob", tmp_path) as (login, answer):
         foreseen = apply(node, test=True)["slurm_pam-pam-stacks-managed"]
         assert foreseen["changes"]["connections to sshd"] == {"old": "1 of before", "new": "ended"}
         done = applied(node)["slurm_pam-pam-stacks-managed"]
         assert done["changes"]["connections to sshd"] == {"old": "1 of before", "new": "ended"}
-        with contextlib.suppress(BrokenPipeError):
-            gate.write(password)
-            gate.close()
+        answer()
         assert login.wait(30) == 255 and login.stdout.read() == ""
     # Whoever comes now is asked by the new files, and stays.
     (tmp_path / "later").mkdir()
