@@ -140,12 +140,12 @@ def asked_for_a_password(node, user, folder):
         yield login, lambda: given.symlink_to(node.site.directory / "password")
     finally:
         login.kill()
-        login.communicate()
         given.touch()
+        login.communicate()
 
 
 def test_a_login_that_had_begun_is_not_let_in_by_the_files_of_before(node, tmp_path):
-    settings(node)
+    settings(node, sshd={"options": {"PasswordAuthentication": True}})
     with asked_for_a_password(node, "bob", tmp_path) as (login, answer):
         foreseen = apply(node, test=True)["slurm_pam-pam-stacks-managed"]
         assert foreseen["changes"]["connections to sshd"] == {"old": "1 of before", "new": "ended"}
