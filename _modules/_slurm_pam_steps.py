@@ -56,14 +56,11 @@ def _told(jobs: Iterable[Job]) -> str:
 def _without_a_step(
     unseen: list[Job], jobs: list[Job], settings: Mapping[str, Any], conf: str | None
 ) -> Iterator[Finding]:
+    ended, unknown = [], ""
     try:
-        started = _started(jobs)
-        since = _in_force_since(conf, [started[job["job"]] for job in jobs if job["extern"] and job["job"] in started])
-        unknown = ""
+        ended = _ended(unseen, jobs, conf)
     except CommandExecutionError as error:
-        started, since = {}, float("inf")
         unknown = f" (whether they have ended it could not be asked: {error})"
-    ended = [job for job in unseen if started.get(job["job"], 0) > since]
     never = [job for job in unseen if job not in ended]
     if never:
         yield Finding(
@@ -80,6 +77,13 @@ def _without_a_step(
             "and their own users are turned away",
             kind="warnings",
         )
+
+
+def _ended(unseen: list[Job], jobs: list[Job], conf: str | None) -> list[Job]:
+    """Those that were given an extern step, and have none. Raises CommandExecutionError if it cannot be asked."""
+    started = _started(jobs)
+    since = _in_force_since(conf, [started[job["job"]] for job in jobs if job["extern"] and job["job"] in started])
+    return [job for job in unseen if started.get(job["job"], 0) > since]
 
 
 # What scontrol and squeue print a time by.

@@ -117,9 +117,11 @@ def test_a_step_daemon_that_does_not_answer_leaves_the_owner_unknown_and_not_the
     assert jobs() == [(7, None, True), (8, "dora", True)]
 
 
-def test_another_step_of_the_job_tells(node):
-    node.daemon(f"node_7.{EXTERN}", hang=True)
-    node.step(7, 0, 1001)
+@pytest.mark.parametrize("first", ["hangs", "answers"])
+def test_another_step_of_the_job_tells(node, first):
+    steps = {"hangs": lambda: node.daemon(f"node_7.{EXTERN}", hang=True), "answers": lambda: node.step(7, 0, 1001)}
+    for case in sorted(steps, reverse=first == "hangs"):
+        steps[case]()
     assert jobs() == [(7, "alice", True)]
 
 
