@@ -73,9 +73,10 @@ def _without_a_step(
     if ended:
         yield Finding(
             f"Jobs run on this node whose extern step has ended: {_told(ended)}",
-            "Their users or an administrator have ended it (scancel JOB.extern); they are no jobs to pam_slurm_adopt, "
-            "and their own users are turned away",
-            kind="warnings",
+            "They are no jobs to pam_slurm_adopt any more, and their own users are turned away. Every user can end the "
+            "step of his own job, so that it stops no apply",
+            "Whoever wants to log in starts another job",
+            "warnings",
         )
 
 

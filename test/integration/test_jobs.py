@@ -22,11 +22,10 @@ daemon.sendall(struct.pack("=iiiiI", 4, 9, 0, 0, os.getuid()))
 print(struct.unpack("=ii", daemon.recv(8, socket.MSG_WAITALL)))
 """
 LISTEN = """
-import os, socket, sys, time
+import socket, sys, time
 daemon = socket.socket(socket.AF_UNIX)
 daemon.bind(sys.argv[1])
 daemon.listen()
-os.close(1)
 time.sleep(300)
 """
 
@@ -101,7 +100,8 @@ def test_slurms_programs_are_not_needed_to_know_the_jobs(open_node, allocation):
 
 
 def test_a_socket_of_somebody_elses_is_no_step(open_node, allocation):
-    open_node.run(["sh", "-c", f'{HOME}/bin/python3 -c "$0" /tmp/node_99.{EXTERN} &', LISTEN], user="bob", check=True)
+    listen = f'{HOME}/bin/python3 -c "$0" /tmp/node_99.{EXTERN} >/dev/null 2>&1 &'
+    open_node.run(["sh", "-c", listen, LISTEN], user="bob", check=True)
     open_node.until(lambda: open_node.run(["test", "-S", f"/tmp/node_99.{EXTERN}"]).ok, "the socket")
     assert f"/tmp/node_99.{EXTERN}" in open_node.read("/proc/net/unix")
     assert jobs(open_node) == [(allocation, "alice", True)]
