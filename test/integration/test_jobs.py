@@ -7,7 +7,7 @@ from harness.formula import DENIED, applied, settings
 from harness.node import Node
 from harness.salt_tree import HOME
 
-EXTERN = 4294967292
+EXTERN, BATCH = 4294967292, 4294967291
 SOCKET = "/var/lib/slurm/slurmd/node_{job}.{step}"
 MACHINES = [("sle15", "container"), ("debian13", "uml")]  # Slurm 22.05 on cgroup v1, 24.11 on cgroup v2
 
@@ -44,13 +44,44 @@ def allocation(open_node):
     """A job of alice's without a process of hers."""
     _idle(open_node)
     said = open_node.run(["salloc", "--no-shell", "--ntasks=1"], user="alice", check=True, cwd="/").stderr
-    job = int(next(line for line in said.splitlines() if "Granted" in line).split()[-1])
-    yield job
-    open_node.cancel(job)
+    number = int(next(line for line in said.splitlines() if "Granted" in line).split()[-1])
+    with _cancelled(open_node, number, EXTERN):
+        yield number
+
+
+@pytest.fixture
+def batch(open_node):
+    """A job of alice's with a script that sleeps."""
+    _idle(open_node)
+    number = open_node.job("alice", 60)
+    with _cancelled(open_node, number, EXTERN):
+        yield number
+
+
+@contextlib.contextmanager
+def _cancelled(node, number, step):
+    """A job, from where its step is there until nothing is left of it."""
+    try:
+        # slurmctld calls a job running before its node has made the step.
+        node.until(lambda: _is_there(node, number, step), "the step", 60)
+        yield
+    finally:
+        node.cancel(number, 60)
+
+
+def _is_there(node, number, step):
+    return node.run(["test", "-S", SOCKET.format(job=number, step=step)]).ok
 
 
 def _idle(node):
     node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() == ["idle"], "an idle node", 60)
+
+
+def _daemon(node, number):
+    """The extern step's daemon, once it has its name."""
+    look = ["pgrep", "-f", rf"^slurmstepd: \[{number}.extern\]"]
+    node.until(lambda: node.run(look).stdout, "the step's daemon")
+    return node.run(look, check=True).stdout.split()
 
 
 def jobs(node):
@@ -110,64 +141,54 @@ def test_a_socket_of_somebody_elses_is_no_step(open_node, allocation):
 
 
 def test_a_step_daemon_that_hangs_is_told(open_node, allocation):
-    pid = open_node.run(["pgrep", "-f", rf"^slurmstepd: \[{allocation}.extern\]"], check=True).stdout.split()
-    with stopped(open_node, *pid):
+    with stopped(open_node, *_daemon(open_node, allocation)):
         assert jobs(open_node) == [(allocation, None, True)]
         problems, (warning,) = preflight(open_node)
         assert problems == [] and f"No step daemon of these jobs answers: {allocation}. " in warning
     assert jobs(open_node) == [(allocation, "alice", True)]
 
 
-def test_a_step_whose_daemon_was_killed_is_none(open_node):
+def test_a_step_whose_daemon_was_killed_is_none(open_node, batch):
     """Its socket stays: on Slurm 24.11 scontrol listpids says nothing of any job then."""
-    _idle(open_node)
-    job = open_node.job("alice", 60)
-    pid = open_node.run(["pgrep", "-f", rf"^slurmstepd: \[{job}.extern\]"], check=True).stdout.split()
-    open_node.run(["kill", "-KILL", *pid], check=True)
-    assert open_node.run(["test", "-S", SOCKET.format(job=job, step=EXTERN)]).ok
-    assert (job, "alice", False) in jobs(open_node)
-    open_node.cancel(job)
-
-
-def _never_had_one(node):
-    """A job from before Contain was set."""
-    before = node.read("/etc/slurm/slurm.conf")
-    node.write("/etc/slurm/slurm.conf", before.replace("PrologFlags", "#"))
-    node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
-    _idle(node)
-    job = node.job("alice", 60)
-    node.write("/etc/slurm/slurm.conf", before)
-    node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
-    node.until(lambda: "Contain" in node.run(["scontrol", "show", "config"]).stdout, "Contain", 60)
-    node.until(lambda: node.run(["scontrol", "show", "slurmd"]).ok, "slurmd", 60)
-    return job
+    open_node.run(["kill", "-KILL", *_daemon(open_node, batch)], check=True)
+    assert _is_there(open_node, batch, EXTERN)
+    assert jobs(open_node) == [(batch, "alice", False)]
 
 
 def test_a_job_that_never_had_a_step_stops_an_apply(open_node):
-    job = _never_had_one(open_node)
-    problems, warnings = preflight(open_node)
-    assert len(problems) == 1 and f"without an extern step: {job} of alice. Started before" in problems[0]
-    assert warnings == []
-    open_node.cancel(job)
-
-
-def test_a_user_stops_no_apply_by_ending_his_extern_step(open_node):
-    """Last: from here on the node is closed."""
+    """It is from before Contain was set."""
+    conf, daemons = "/etc/slurm/slurm.conf", ["slurmctld", "slurmd"]
+    before = open_node.read(conf)
+    _idle(open_node)
+    open_node.write(conf, before.replace("PrologFlags", "#"))
+    open_node.run(["systemctl", "restart", *daemons], check=True)
     _idle(open_node)
     job = open_node.job("alice", 60)
-    assert jobs(open_node) == [(job, "alice", True)]
-    place = SOCKET.format(job=job, step=EXTERN)
+    with _cancelled(open_node, job, BATCH):
+        open_node.write(conf, before)
+        open_node.run(["systemctl", "restart", *daemons], check=True)
+        open_node.until(lambda: open_node.run(["scontrol", "ping"]).ok, "slurmctld", 60)
+        open_node.until(lambda: open_node.run(["scontrol", "show", "slurmd"]).ok, "slurmd", 60)
+        problems, warnings = preflight(open_node)
+        assert len(problems) == 1 and f"without an extern step: {job} of alice. Started before" in problems[0]
+        assert "could not be asked" not in problems[0]
+        assert warnings == []
+
+
+def test_a_user_stops_no_apply_by_ending_his_extern_step(open_node, batch):
+    """From here on the node is closed."""
+    assert jobs(open_node) == [(batch, "alice", True)]
+    place = SOCKET.format(job=batch, step=EXTERN)
     said = open_node.run([f"{HOME}/bin/python3", "-c", KILL, place], user="alice", check=True)
     assert said.stdout == "(0, 0)\n"
-    open_node.until(lambda: not open_node.run(["test", "-S", place]).ok, "the extern step ended", 60)
-    assert jobs(open_node) == [(job, "alice", False)]
-    told = f"Jobs run on this node whose extern step has ended: {job} of alice. "
+    open_node.until(lambda: not _is_there(open_node, batch, EXTERN), "the extern step ended", 60)
+    assert jobs(open_node) == [(batch, "alice", False)]
+    told = f"Jobs run on this node whose extern step has ended: {batch} of alice. "
     problems, (warning,) = preflight(open_node)
     assert problems == [] and warning.startswith(told)
     results = applied(open_node)
     assert any(told in warning for warning in results["slurm_pam-ready"].get("warnings", []))
     assert DENIED in open_node.ssh("alice").stderr
-    open_node.cancel(job)
 
 
 def test_whose_an_allocation_without_processes_is_while_slurm_is_down(open_node, allocation):
