@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 
 from salt.exceptions import CommandExecutionError
 
@@ -12,11 +13,8 @@ import _child
 class Unanswered(CommandExecutionError):
     """A question that could not be asked, of which nothing is known then; the text says whom, and why not."""
 
-    def __init__(self, said: subprocess.CompletedProcess[str]) -> None:
-        super().__init__(f"{' '.join(said.args)}: {reason(said)}")
 
-
-def answer(*words: str, timeout: float = 30) -> str:
+def answer(*words: str, timeout: float = 30, env: Mapping[str, str] | None = None) -> str:
     """
     What a program prints.
 
@@ -24,12 +22,14 @@ def answer(*words: str, timeout: float = 30) -> str:
         The program and its arguments; no shell is involved.
     timeout
         How many seconds it has.
+    env
+        Variables besides those of this process.
 
     Raises Unanswered if it is not there, fails or does not answer in time.
     """
-    said = _child.ask(*words, timeout=timeout)
+    said = _child.ask(*words, timeout=timeout, env=env)
     if said.returncode:
-        raise Unanswered(said)
+        raise Unanswered(f"{' '.join(words)}: {reason(said)}")
     return said.stdout
 
 

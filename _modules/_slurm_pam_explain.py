@@ -18,6 +18,7 @@ from _pam_dispatch import Run
 from _pam_expand import Handler
 from _pam_words import cited, told, why
 from _slurm_pam_answers import Login, adopted, is_known, is_slurm, name
+from _slurm_pam_ask import Unanswered
 
 
 def login(
@@ -46,7 +47,7 @@ def login(
     file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
     separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
     access = _slurm_pam_access.rule_for(file, user, groups, origin, by_name, separator)
-    jobs = [job for job in _slurm_pam_jobs.jobs() if job["user"] == user]
+    jobs, unasked = _jobs(user)
     counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
     found.update(access=access, jobs=counting)
     # sshd's own rules come before PAM is asked.
@@ -56,8 +57,22 @@ def login(
         return {**found, "permitted": True, "why": f"sshd asks nothing of PAM: its UsePAM is {asks}"}
     service = _slurm_pam_login.value(sshd, "pamservicename", settings["pam"]["service"])
     verdict = _verdict(service, Login(account, access, file, jobs, shadow, service))
+    by = verdict["decided_by"] or {"rule": None}
+    if unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
+        verdict.update(permitted=None, why=f"This is not known. {unasked} If none of it is of {user}: {verdict['why']}")
     notes = [verdict["why"], *_beside(service, settings["pam"]["service"], origin, sshd)]
     return {**found, **verdict, "why": " ".join(notes)}
+
+
+def _jobs(user: str) -> tuple[list[dict[str, Any]], str]:
+    """The user's jobs, and what could not be asked of jobs here."""
+    try:
+        found = _slurm_pam_jobs.jobs()
+    except Unanswered as error:
+        return [], f"What jobs run here could not be asked: {error}."
+    silent = ", ".join(str(job["job"]) for job in found if job["user"] is None)
+    told = f"Whose these jobs are could not be asked, as their step daemons do not answer: {silent}." if silent else ""
+    return [job for job in found if job["user"] == user], told
 
 
 def _beside(service: str, usual: str, origin: str, sshd: _slurm_pam_login.Values) -> Iterator[str]:

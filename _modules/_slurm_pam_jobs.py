@@ -1,76 +1,99 @@
-"""The jobs that run on this node, as its own step daemons know them."""
+"""
+The jobs that run on this node, as their own step daemons know them.
+
+They are asked as Slurm's PAM modules ask them (stepd_available and stepd_get_uid in src/common/stepd_api.c, which are
+the same from 20.11 to 26.05), so neither slurmd nor slurmctld nor slurm.conf has to be there. No program of Slurm's
+tells whose an allocation without processes is.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
 import re
-from collections.abc import Iterable, Iterator
+import socket
+import stat
+import struct
+import time
+from collections.abc import Iterator
 from typing import Any
 
-import _child
-from _slurm_pam_ask import Unanswered, answer
+from _slurm_pam_ask import Unanswered
+
+_SOCKETS = "/proc/net/unix"
+# One that takes connections (__SO_ACCEPTCON, SOCK_STREAM) and lies at SlurmdSpoolDir/NODENAME_JOB.STEP.
+_STEP = re.compile(r"\S+: \S+ \S+ 00010000 0001 \S+ +\d+ (/.*_(\d+)\.(\d+)(?:\.\d+)?)\n")
+_EXTERN = 0xFFFFFFFC  # SLURM_EXTERN_CONT
+_PATIENCE = 5  # seconds for all daemons together
 
 
 def jobs() -> list[dict[str, Any]]:
     """
     The jobs of this node, whether slurmd and slurmctld answer or not: ``[{"job": 4711, "user": "alice", "extern":
-    True}]``. ``extern`` is whether there is an extern step to adopt sessions into; ``user`` is None if nothing tells.
+    True}]``. ``extern`` is whether there is an extern step to adopt sessions into. ``user`` is a number if this node
+    has no name for it, and None if no step daemon of the job answers.
 
-    Source: scontrol(1), listpids; the owners of what it lists.
+    Raises Unanswered if the kernel does not say what step daemons there are.
+
+    Source: the sockets of Slurm's step daemons.
     """
-    try:
-        processes = list(_processes())
-    except Unanswered:
-        return []
     found: dict[int, dict[str, Any]] = {}
-    for pid, job, step in processes:
-        entry = found.setdefault(job, {"job": job, "user": None, "extern": False})
-        entry["extern"] |= step == "extern"
-        entry["user"] = entry["user"] or _owner(pid)
-    unknown = [job for job, entry in found.items() if entry["user"] is None]
-    if unknown:
+    until = time.monotonic() + _PATIENCE
+    for path, job, step in _steps():
         try:
-            for job, user in _owners(unknown):
-                found[job]["user"] = user
-        except Unanswered:
-            pass
+            user = _user(path, max(0.1, until - time.monotonic()))
+        except (FileNotFoundError, ConnectionRefusedError):
+            continue  # it has ended meanwhile
+        except OSError:
+            user = None
+        entry = found.setdefault(job, {"job": job, "user": None, "extern": False})
+        entry["extern"] |= step == _EXTERN
+        entry["user"] = entry["user"] or user
     return [found[job] for job in sorted(found)]
 
 
-def _processes() -> Iterator[tuple[str, int, str]]:
-    """Every process of a step: its number, its job and its step. Raises Unanswered if there is nobody to ask."""
-    said = _child.ask(_child.which("scontrol") or "scontrol", "listpids")
-    # Without a job here it fails, but for the heading, which comes as soon as it has read slurm.conf.
-    if said.returncode and not said.stdout:
-        raise Unanswered(said)
-    for line in said.stdout.splitlines()[1:]:
-        pid, job, step = line.split()[:3]
-        yield pid, int(job), step
-
-
-def _owner(pid: str) -> str | None:
-    """The user that a step's process belongs to: its own, or by its cgroup if it is Slurm's placeholder."""
+def _steps() -> Iterator[tuple[str, int, int]]:
+    """The socket of every step, its job and its number. What others than root have put there is none."""
     try:
-        uid = os.stat(f"/proc/{pid}").st_uid
-        if uid == 0:
-            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as groups:
-                in_path = re.search(r"/uid_(\d+)/", groups.read())
-            uid = int(in_path[1]) if in_path else 0
-        return pwd.getpwuid(uid).pw_name if uid else None
-    except (OSError, KeyError):
-        return None
+        with open(_SOCKETS, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+            found = [match for line in lines if (match := _STEP.fullmatch(line))]
+    except OSError as error:
+        raise Unanswered(f"{_SOCKETS}: {error.strerror}") from error
+    for match in found:
+        if _is_roots(match[1]):
+            yield match[1], int(match[2]), int(match[3])
 
 
-def _owners(jobs: Iterable[int]) -> Iterator[tuple[int, str]]:
-    """
-    The users of jobs that only hold an allocation and have no process of theirs here, as slurmctld knows them. Raises
-    Unanswered if it does not say.
-    """
-    wanted = set(jobs)
-    squeue = _child.which("squeue") or "squeue"
-    said = answer(squeue, "--noheader", "--format=%A %u", f"--jobs={','.join(map(str, jobs))}", timeout=5)
-    for line in said.splitlines():
-        job, user = line.split()
-        if int(job) in wanted:  # with one job of an array it lists the others as well
-            yield int(job), user
+def _is_roots(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False  # it has ended meanwhile, or lies where root cannot look
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == 0
+
+
+# The daemon says its own protocol version to any that is new enough.
+_HELLO, _REQUEST_STEP_UID = 0xFFFF, 20
+
+
+def _user(path: str, timeout: float) -> str:
+    """The user whose step it is. Raises OSError if its daemon does not answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
+        daemon.settimeout(timeout)
+        daemon.connect(path)
+        if struct.unpack("=i", _exchange(daemon, _HELLO))[0] <= 0:
+            raise OSError(f"{path} speaks another protocol")
+        uid = struct.unpack("=I", _exchange(daemon, _REQUEST_STEP_UID))[0]
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _exchange(daemon: socket.socket, number: int) -> bytes:
+    """Say a number, and read one."""
+    daemon.sendall(struct.pack("=i", number))
+    said = daemon.recv(4, socket.MSG_WAITALL)
+    if len(said) < 4:
+        raise ConnectionError("the daemon hung up")
+    return said

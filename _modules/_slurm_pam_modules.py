@@ -21,6 +21,7 @@ def modules(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     to_come = f"{settings['module']}.so" if wanted["packages"]["modules"] else None
     yield from (_not_there(module) for module, path in paths.items() if path is None and module != to_come)
     yield from _unusable(filter(None, paths.values()))
+    yield from _version_unasked()
 
 
 def unusable(wanted: Mapping[str, Any]) -> list[str]:
@@ -104,17 +105,38 @@ def of_another_release(path: str, libslurm: int, slurmd: str | None) -> Iterator
         )
 
 
+_PATIENCE = 5  # seconds
+
+
 def slurm_version() -> str | None:
-    """The version of the installed Slurm, such as ``22.05.8``; None if slurmd is not installed."""
-    slurmd = _child.which("slurmd")
+    """The version of the installed Slurm, such as ``22.05.8``; None if slurmd is not installed, or does not say it."""
     try:
-        return _version_of(slurmd, os.stat(slurmd).st_mtime_ns) if slurmd else None
+        return _asked_version()
     except Unanswered:
-        return None
+        return None  # the look at the modules tells of it
+
+
+def _version_unasked() -> Iterator[Finding]:
+    try:
+        _asked_version()
+    except Unanswered as error:
+        yield Finding(
+            f"Of which release Slurm is could not be asked: {error}",
+            "Whether its PAM modules are of the same, and take the options of slurm_pam:pam_slurm_adopt, is not known",
+            "Look what is wrong with slurmd",
+            "warnings",
+        )
+
+
+def _asked_version() -> str | None:
+    slurmd = _child.which("slurmd")
+    return _version_of(slurmd, os.stat(slurmd).st_mtime_ns) if slurmd else None
 
 
 @functools.lru_cache(maxsize=1)
-def _version_of(slurmd: str, _changed: int) -> str | None:
+def _version_of(slurmd: str, _changed: int) -> str:
     """What the program says of itself; asked once for as long as it stays the same file."""
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", answer(slurmd, "-V"))
-    return found[0] if found else None
+    said = answer(slurmd, "-V", timeout=_PATIENCE)
+    if found := re.search(r"\d+\.\d+(?:\.\d+)?", said):
+        return found[0]
+    raise Unanswered(f"{slurmd} -V says {said.strip()[:80]!r}")

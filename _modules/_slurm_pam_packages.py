@@ -116,7 +116,11 @@ def simulated(names: list[str], family: str, ask: Ask = _child.ask) -> list[Step
         raise CommandExecutionError(f"no package manager is known for {family}; known are {', '.join(_MANAGERS)}")
     command, read = _MANAGERS[family]
     answer = ask(*command, *names, timeout=_PATIENCE)
-    steps = list(read(answer.stdout, ask))
+    try:
+        steps = list(read(answer.stdout, ask))
+    except ElementTree.ParseError as error:
+        told = _refusal(answer) if answer.returncode else f"what it says cannot be read ({error})"
+        raise CommandExecutionError(f"{command[0]} would not install {', '.join(names)}: {told}") from error
     if not steps and answer.returncode != 0:
         raise CommandExecutionError(f"{command[0]} would not install {', '.join(names)}: {_refusal(answer)}")
     return steps
@@ -151,10 +155,7 @@ _SECTIONS = {
 
 
 def _read_zypper(text: str, _ask: Ask) -> Iterator[Step]:
-    try:
-        summary = ElementTree.fromstring(text).find("install-summary")
-    except ElementTree.ParseError:
-        return
+    summary = ElementTree.fromstring(text).find("install-summary")
     for section in () if summary is None else summary:
         for package in section.findall("solvable") if section.tag in _SECTIONS else ():
             edition, name = package.get("edition", ""), package.get("name", "")

@@ -14,10 +14,12 @@ import _slurm_pam_before
 import _slurm_pam_modules
 import _slurm_pam_packages
 import _slurm_pam_record
+import _slurm_pam_role
 import _slurm_pam_settings
 import _slurm_pam_slurm
 import _slurm_pam_sshd
 import _slurm_pam_stacks
+import _slurm_pam_steps
 import _slurm_pam_wanted
 from _slurm_pam_finding import Finding
 
@@ -30,11 +32,11 @@ def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
 # In the order in which they are told.
 LOOKS = (
     moved,
-    _slurm_pam_slurm.role,
+    _slurm_pam_role.role,
     _slurm_pam_packages.packages,
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
-    _slurm_pam_slurm.steps,
+    _slurm_pam_steps.steps,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.local_groups,
     _slurm_pam_sshd.sshd,

@@ -1,58 +1,16 @@
-"""Whether Slurm on this node is ready for it: its daemons, slurm.conf, and the jobs that run already."""
+"""Whether slurm.conf has what pam_slurm_adopt needs, and the cluster runs with it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _child
-import _pam_expand
-import _slurm_pam_jobs
 import slurm_conf
-from _pam_errors import PamError
-from _slurm_pam_ask import Unanswered, answer
 from _slurm_pam_finding import Finding
-
-# What kind of node this is
-
-
-def role(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
-    """Nodes that are no compute nodes."""
-    unit = wanted["units"]["slurmd"]
-    try:
-        slurmd, controller = _units(unit, "slurmctld")
-    except Unanswered:
-        slurmd, controller = {}, {}
-    runs = slurmd.get("ActiveState") == "active" or slurmd.get("UnitFileState") in ("enabled", "enabled-runtime")
-    if settings["require_slurmd"] and not runs:
-        yield Finding(
-            "slurm_pam:require_slurmd is true, but this node does not run slurmd: the unit "
-            f"{unit} is {slurmd.get('ActiveState') or 'unknown'} and {slurmd.get('UnitFileState') or 'not installed'}",
-            "On a login node or a controller everyone would be turned away",
-            "Enable slurmd first, or, where this is a compute node all the same, set slurm_pam:require_slurmd: false",
-        )
-    if controller.get("ActiveState") == "active":
-        yield Finding(
-            "slurmctld runs on this node",
-            "Whoever works on the controller without being an administrator needs a job on it from now on",
-            "If that is not meant, take this node out of the formula's target and apply slurm_pam.clean to it",
-            "warnings",
-        )
-
-
-def _units(*names: str) -> list[dict[str, str]]:
-    """What systemd knows of each unit: ActiveState and UnitFileState. Raises Unanswered if it does not answer."""
-    shown = answer("systemctl", "show", "--property=ActiveState,UnitFileState", *names).split("\n\n")
-    units = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown]
-    # In a chroot it prints nothing, and has not failed.
-    return units + [{}] * (len(names) - len(units))
-
-
-# slurm.conf
-
+from _slurm_pam_steps import closes_by_steps, unless_closed
 
 _PATIENCE = 2  # seconds for slurmctld; the file says it as well
 
@@ -99,7 +57,7 @@ _ADOPTION = ("prologflags", "proctracktype", "taskplugin")
 
 def _not_in_force(settings: Mapping[str, Any], conf: Mapping[str, Any]) -> Iterator[Finding]:
     """The file will say it, but a job gets an extern step only if slurmctld and slurmd were started with it."""
-    if not _closes_by_steps(settings):
+    if not closes_by_steps(settings):
         return
     needed = {key: value for key, value in conf["settings"].items() if key.lower() in _ADOPTION}
     lacking = slurm_conf.check(needed, conf["path"], _PATIENCE)
@@ -110,42 +68,5 @@ def _not_in_force(settings: Mapping[str, Any], conf: Mapping[str, Any]) -> Itera
             "Until slurmctld and slurmd run with it, jobs get no extern step, and their own users would be turned away",
             "Set it in slurm.conf on the whole cluster and restart slurmctld and every slurmd first, or apply with "
             "slurm_pam:mode: adopt until then",
-            _unless_closed(settings),
+            unless_closed(settings),
         )
-
-
-# Jobs that run already
-
-
-def steps(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
-    """pam_slurm_adopt sees a job by its extern step, which a job has that started after PrologFlags=Contain was set."""
-    if not _closes_by_steps(settings):
-        return
-    unseen = [job for job in _slurm_pam_jobs.jobs() if not job["extern"]]
-    if unseen:
-        names = ", ".join(f"{job['job']} of {job['user'] or 'an unknown user'}" for job in unseen)
-        yield Finding(
-            f"Jobs run on this node without an extern step: {names}",
-            "Started before PrologFlags=Contain was in force, they are no jobs to pam_slurm_adopt, and their own users "
-            "are turned away",
-            "Drain this node and apply when they have ended, or apply with slurm_pam:mode: adopt until then",
-            _unless_closed(settings),
-        )
-
-
-def _closes_by_steps(settings: Mapping[str, Any]) -> bool:
-    """Whether whoever has no extern step is turned away."""
-    return settings["module"] == "pam_slurm_adopt" and settings["mode"] != "adopt"
-
-
-def _unless_closed(settings: Mapping[str, Any]) -> str:
-    """On a node that is closed already, refusing would help nobody."""
-    return "warnings" if _is_closed(settings) else "problems"
-
-
-def _is_closed(settings: Mapping[str, Any]) -> bool:
-    try:
-        rules = _pam_expand.expand(settings["pam"]["service"])["types"]["account"]
-    except PamError:
-        return False  # what is wrong with the files, the look at them tells
-    return any(os.path.basename(rule["module"] or "") == f"{settings['module']}.so" for rule in rules)

@@ -135,15 +135,18 @@ _WAYS = (
 
 def _for_each(
     people: Mapping[str, list[str]], values: Values, lines: Iterable[Mapping], config: str | None, files: Files
-) -> Iterator[tuple[str, Values]]:
-    """The values that hold for each of them; sshd is asked once for each only if that makes a difference."""
+) -> Iterator[tuple[str, Values | CommandExecutionError]]:
+    """
+    The values that hold for each of them, or why sshd does not say; it is asked once for each only if that makes a
+    difference.
+    """
     differ = any(line["within"] and line.get("keyword") in DECISIVE for line in lines)
     for user, origins in people.items():
         try:
             login = connection(user, _first_address(origins), values) if differ else None
             yield user, sshd_config.effective(config, login, files) if differ else values
-        except CommandExecutionError:
-            yield user, values  # a Match line that this sshd cannot be asked about
+        except CommandExecutionError as error:
+            yield user, error
 
 
 def _first_address(origins: list[str]) -> str:
@@ -156,24 +159,39 @@ def _first_address(origins: list[str]) -> str:
 
 
 def _locked_out(
-    people: Mapping[str, list[str]], for_each: Iterable[tuple[str, Values]], others: bool
+    people: Mapping[str, list[str]], for_each: Iterable[tuple[str, Values | CommandExecutionError]], others: bool
 ) -> Iterator[Finding]:
-    reasons = {user: no_way(user, people[user], values) for user, values in for_each}
-    locked_out = {user: reason for user, reason in reasons.items() if reason}
-    told = ", ".join(f"{user} ({reason})" for user, reason in locked_out.items())
-    if locked_out and locked_out.keys() == reasons.keys() and not others:
+    unasked: dict[str, str] = {}
+    locked_out: dict[str, str] = {}
+    for user, values in for_each:
+        if isinstance(values, CommandExecutionError):
+            unasked[user] = f"sshd could not be asked: {values}"
+        elif reason := no_way(user, people[user], values):
+            locked_out[user] = reason
+    if locked_out and len(locked_out) + len(unasked) == len(people) and not others:
         yield Finding(
-            f"Neither root nor any administrator that this node knows could log in over SSH: {told}",
+            "Neither root nor any administrator that this node knows could log in over SSH: "
+            + _reasons({**locked_out, **unasked}),
             "Nobody could repair this node, with sshd's configuration as it is going to be (slurm_pam:sshd:options)",
             _WAYS,
         )
         return
     # That root is not to log in is said so, and no oversight.
-    unseen = ", ".join(f"{user} ({reason})" for user, reason in locked_out.items() if reason != NO_ROOT)
-    if unseen:
+    if unseen := {user: reason for user, reason in locked_out.items() if reason != NO_ROOT}:
         yield Finding(
-            f"No way to log in over SSH is left to {unseen}",
+            f"No way to log in over SSH is left to {_reasons(unseen)}",
             "They are to get in without a job, and could not, whatever slurm_pam:access says",
             _WAYS,
             "warnings",
         )
+    if unasked:
+        yield Finding(
+            f"Whether a way to log in over SSH is left is not known of {_reasons(unasked)}",
+            "They are to get in without a job, and maybe could not, whatever slurm_pam:access says",
+            "Set slurm_pam:confirm, which takes the apply back by itself",
+            "warnings",
+        )
+
+
+def _reasons(told: Mapping[str, str]) -> str:
+    return ", ".join(f"{user} ({reason})" for user, reason in told.items())

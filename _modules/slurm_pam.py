@@ -240,9 +240,11 @@ def jobs() -> list[dict[str, Any]]:
     The jobs that run on this node, as its own step daemons know them, whether slurmd and slurmctld answer or not.
 
     Returns ``[{"job": 4711, "user": "alice", "extern": True}]``: ``extern`` is whether there is an extern step to adopt
-    sessions into, and ``user`` is None where nothing on this node tells.
+    sessions into. ``user`` is a number if this node has no name for it, and None if no step daemon of the job answers.
 
-    Source: ``scontrol listpids``, scontrol(1), and the owners of what it lists.
+    Raises CommandExecutionError if it cannot be asked what step daemons there are.
+
+    Source: the sockets of the step daemons, which pam_slurm_adopt asks as well.
 
     CLI Example:
 
@@ -266,6 +268,7 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
         The address or host name that sshd sees.
 
     Returns ``{"user", "origin", "permitted": bool, "why": str, "access": str, "jobs": [int], "decided_by", "trace"}``:
+    ``permitted`` is None if Slurm's rule decides and a step daemon that does not answer may have a job of the user's,
     ``access`` is the rule of the access file that fits, ``jobs`` those that count to Slurm's module, ``decided_by`` the
     PAM rule that decides (``file``, ``line``, ``rule``), and ``trace`` each PAM rule that is asked, as
     :py:func:`pam_verdict.decide <salt.modules.pam_verdict.decide>` gives it.

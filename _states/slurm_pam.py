@@ -223,9 +223,16 @@ def service_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _asks_service(path: str | None) -> str:
     """Why the PAM service of slurmstepd has to stay, or nothing."""
     try:
-        findings = __salt__["slurm_conf.check"]({"UsePAM": "0"}, path, timeout=2)
+        path = __salt__["slurm_conf.find"](path)
     except CommandExecutionError:
         return ""  # Without Slurm nobody asks.
+    try:
+        findings = __salt__["slurm_conf.check"]({"UsePAM": "0"}, path, timeout=2)
+    except CommandExecutionError as error:
+        return (
+            f"Whether UsePAM is on could not be asked: {error}. If it is, no job would start without its PAM service. "
+            "Mend slurm.conf, and apply slurm_pam.clean again"
+        )
     for finding in findings:
         if finding["found"] is not None:  # Slurm's own default is 0
             return (

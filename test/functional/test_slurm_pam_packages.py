@@ -222,6 +222,23 @@ def test_a_manager_that_does_not_answer_is_no_empty_answer():
         packages.simulated(["slurmd"], "Debian", hanging)
 
 
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo garbage", "what it says cannot be read"),
+        ("printf '<stream><install-summ'", "what it says cannot be read"),
+        ("true", "what it says cannot be read"),
+        ("echo '<stream' ; echo 'System management is locked' >&2; exit 7", "System management is locked"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_no_empty_answer(script, told):
+    def zypper(*words, timeout):
+        return _child.ask("sh", "-c", script)
+
+    with pytest.raises(CommandExecutionError, match=f"zypper would not install slurm-node: {told}"):
+        packages.simulated(["slurm-node"], "Suse", zypper)
+
+
 def test_a_family_without_a_manager():
     with pytest.raises(CommandExecutionError, match="no package manager is known for Gentoo; known are Suse, RedHat"):
         packages.simulated(["slurmd"], "Gentoo")

@@ -12,6 +12,7 @@ import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_wanted
 import sshd_config
+from _slurm_pam_ask import Unanswered
 
 UIDS = {"root": 0, "admin": 1, "alice": 1000, "bob": 1001, "old": 1002, "former": 1003}
 SSHD = {"usepam": ["yes"], "usedns": ["no"], "port": ["22"]}
@@ -135,6 +136,40 @@ def test_a_job_without_an_extern_step_counts_to_the_older_module_only(node):
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (True, [9])
     assert "extern step" not in told["why"]
+
+
+SILENT = {"job": 9, "user": None, "extern": True}
+
+
+@pytest.mark.parametrize(
+    ("user", "permitted"), [("root", True), ("admin", True), ("alice", True), ("bob", None), ("old", False)]
+)
+def test_a_job_whose_owner_could_not_be_asked_may_be_anybodys(node, user, permitted):
+    node.jobs.append(SILENT)
+    told = node.explain(user)
+    assert told["permitted"] is permitted
+    assert ("This is not known. Whose these jobs are could not be asked" in told["why"]) is (permitted is None)
+    assert permitted is not None or "do not answer: 9. If none of it is of bob: " in told["why"]
+
+
+@pytest.mark.parametrize(("user", "permitted"), [("admin", True), ("alice", None), ("old", None)])
+def test_jobs_that_could_not_be_asked_for(node, monkeypatch, user, permitted):
+    def fails():
+        raise Unanswered("/proc/net/unix: Permission denied")
+
+    monkeypatch.setattr(_slurm_pam_jobs, "jobs", fails)
+    told = node.explain(user)
+    assert (told["permitted"], told["jobs"]) == (permitted, [])
+    assert ("could not be asked: /proc/net/unix: Permission denied." in told["why"]) is (permitted is None)
+
+
+def test_what_others_refuse_is_known_without_slurm(node):
+    node.jobs.append(SILENT)
+    node.values = {**SSHD, "denyusers": ["bob"]}
+    assert node.explain("bob")["permitted"] is False
+    node.values = SSHD
+    node.stack("requisite pam_deny.so", *CLOSED)
+    assert node.line("bob") == (False, 1)
 
 
 def test_several_jobs_that_slurm_cannot_tell_apart(node):

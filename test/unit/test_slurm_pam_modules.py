@@ -54,7 +54,7 @@ def loaded(monkeypatch):
         return subprocess.CompletedProcess(words, **said)
 
     monkeypatch.setattr(_child, "ask", ask)
-    monkeypatch.setattr(_slurm_pam_modules, "slurm_version", lambda: "24.11.5")
+    monkeypatch.setattr(_slurm_pam_modules, "_asked_version", lambda: "24.11.5")
     return said, asked
 
 
@@ -135,6 +135,27 @@ def test_what_slurmd_says_of_itself(slurmd, says, version):
     assert slurm_version() is None  # it is not there
     slurmd(says)
     assert slurm_version() == version
+
+
+UNASKED = {
+    "fails": ("echo 'error while loading shared libraries' >&2; exit 127", "slurmd -V: error while loading shared"),
+    "fails with an answer": ("echo slurm 22.05.8; exit 1", "slurmd -V: exit status 1"),
+    "hangs": ("exec sleep 60", "slurmd -V: no answer within 0.2 seconds"),
+    "says nothing": ("true", "slurmd -V says ''"),
+    "says something else": ("echo slurm; echo 'a\033[2J'", r"slurmd -V says 'slurm\na\x1b[2J'"),
+}
+
+
+@pytest.mark.parametrize("case", UNASKED)
+def test_a_slurmd_that_cannot_be_asked_is_told(slurmd, monkeypatch, case):
+    script, words = UNASKED[case]
+    monkeypatch.setattr(_slurm_pam_modules, "_PATIENCE", 0.2)
+    monkeypatch.setattr(_slurm_pam_modules, "_paths", lambda modules: {})
+    monkeypatch.setattr(_slurm_pam_modules, "_unusable", lambda paths: [])
+    assert list(modules(*given())) == []  # it is not there
+    slurmd(script)
+    (finding,) = modules(*given())
+    assert finding.kind == "warnings" and words in finding.found
 
 
 def test_slurmd_is_asked_once_and_again_after_an_update(slurmd, tmp_path):

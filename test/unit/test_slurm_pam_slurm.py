@@ -1,6 +1,4 @@
-"""Whether Slurm on the node is ready: its daemons, slurm.conf, and jobs that run already."""
-
-import subprocess
+"""Whether slurm.conf has what is needed, and the cluster runs with it."""
 
 import pytest
 from looks import given
@@ -8,66 +6,8 @@ from salt.exceptions import CommandExecutionError
 
 import _child
 import _pam_expand
-import _slurm_pam_jobs
 import slurm_conf
-from _pam_errors import PamError
-from _slurm_pam_slurm import conf, role, steps
-
-# What kind of node this is
-
-
-def systemd(monkeypatch, *units, returncode=0):
-    """systemd knows slurmd and slurmctld, each by its ActiveState and UnitFileState, as systemctl shows them."""
-    asked = []
-    blocks = "\n".join("ActiveState={}\nUnitFileState={}\n".format(*unit) for unit in units)
-
-    def ask(*words, **how):
-        asked.append(words)
-        return subprocess.CompletedProcess(words, returncode, blocks, "")
-
-    monkeypatch.setattr(_child, "ask", ask)
-    return asked
-
-
-STOPPED = ("inactive", "disabled")
-
-
-@pytest.mark.parametrize(
-    ("slurmd", "is_compute"),
-    [
-        (("active", "enabled"), True),
-        (("active", "disabled"), True),
-        (("inactive", "enabled"), True),
-        (("failed", "enabled-runtime"), True),
-        (STOPPED, False),
-        (("inactive", "masked"), False),
-        (("inactive", ""), False),
-    ],
-)
-def test_a_node_that_does_not_run_slurmd(monkeypatch, slurmd, is_compute):
-    asked = systemd(monkeypatch, slurmd, STOPPED)
-    found = list(role(*given(slurm={"service": "slurmd-gpu"})))
-    assert asked == [("systemctl", "show", "--property=ActiveState,UnitFileState", "slurmd-gpu", "slurmctld")]
-    assert [finding.kind for finding in found] == ([] if is_compute else ["problems"])
-    for finding in found:
-        assert f"the unit slurmd-gpu is {slurmd[0]} and {slurmd[1] or 'not installed'}" in finding.found
-    assert list(role(*given(require_slurmd=False))) == []
-
-
-@pytest.mark.parametrize(("slurmctld", "count"), [(("active", "enabled"), 1), (("inactive", "enabled"), 0)])
-def test_a_controller(monkeypatch, slurmctld, count):
-    systemd(monkeypatch, ("active", "enabled"), slurmctld)
-    found = list(role(*given()))
-    assert [finding.kind for finding in found] == ["warnings"] * count
-    assert all(finding.found == "slurmctld runs on this node" for finding in found)
-
-
-@pytest.mark.parametrize("returncode", [0, 1])
-def test_a_systemd_that_says_nothing_runs_no_slurmd(monkeypatch, returncode):
-    systemd(monkeypatch, returncode=returncode)
-    (finding,) = role(*given())
-    assert finding.found.endswith("the unit slurmd is unknown and not installed")
-
+from _slurm_pam_slurm import conf
 
 # Whether the node is closed already
 
@@ -183,45 +123,3 @@ def test_what_is_not_in_force_does_not_matter_if_nobody_is_turned_away_for_it(in
     installed[1].extend(LACKING)
     assert list(conf(*given(slurm=ENFORCE, **changed))) == []
     assert installed[0] == []  # slurmctld is not even asked
-
-
-# Jobs that run already
-
-
-JOBS = [
-    {"job": 7, "user": "alice", "extern": False},
-    {"job": 8, "user": None, "extern": False},
-    {"job": 9, "user": "bob", "extern": True},
-]
-
-
-@pytest.mark.parametrize(("modules", "kind"), KINDS)
-def test_jobs_without_an_extern_step(monkeypatch, modules, kind):
-    account(monkeypatch, *modules)
-    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS)
-    (finding,) = steps(*given())
-    assert finding.kind == kind
-    assert finding.found.endswith("without an extern step: 7 of alice, 8 of an unknown user")
-
-
-def test_files_that_cannot_be_read_close_no_node(monkeypatch):
-    """What is wrong with them is told by the look at them."""
-
-    def fails(service):
-        raise PamError("it cannot be read")
-
-    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS)
-    monkeypatch.setattr(_pam_expand, "expand", fails)
-    (finding,) = steps(*given())
-    assert finding.kind == "problems"
-
-
-def test_jobs_that_are_seen(monkeypatch):
-    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS[2:])
-    assert list(steps(*given())) == []
-
-
-@pytest.mark.parametrize("changed", NOBODY_IS_TURNED_AWAY)
-def test_jobs_that_nobody_asks_for(monkeypatch, changed):
-    monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: JOBS)
-    assert list(steps(*given(**changed))) == []

@@ -309,12 +309,8 @@ def test_a_drop_in_that_sshd_does_not_read(node):
 
 @pytest.mark.parametrize("keyword", ["PasswordAuthentication yes", "AuthorizedKeysFile none", "DenyUsers root"])
 def test_sshd_is_asked_for_each_user_if_match_lines_make_a_difference(node, monkeypatch, keyword):
-    """A connection that sshd cannot be asked about is like any other."""
-
     def effective(config, connection, files):
         node.asked.append((connection, files))
-        if connection and "user=ben" in connection:
-            raise CommandExecutionError("rdomain is missing")
         return {**SSHD, "authorizedkeysfile": ["none"]} if connection else SSHD
 
     monkeypatch.setattr(sshd_config, "effective", effective)
@@ -323,7 +319,41 @@ def test_sshd_is_asked_for_each_user_if_match_lines_make_a_difference(node, monk
     connections = [connection for connection, _ in node.asked[1:]]
     assert [connection.split(",")[0] for connection in connections] == ["user=root", "user=ann", "user=ben"]
     assert "addr=192.0.2.1,laddr=" in connections[1]
-    assert "root (no key in " in finding.found and "ann (no key in " in finding.found and "ben (" not in finding.found
+    assert all(f"{user} (no key in " in finding.found for user in ("root", "ann", "ben"))
+
+
+NO_KEY = {"authorizedkeysfile": ["none"]}
+UNASKED = {
+    # What sshd says for each, None where it does not: kinds of findings, and who is named in them.
+    "one": ({"root": {}, "ann": {}, "ben": None}, [("warnings", "not known of ben (sshd could not be asked: no")]),
+    "all": ({"root": None, "ann": None, "ben": None}, [("warnings", "not known of root (sshd could not be asked: no")]),
+    "one, and the others are kept out": (
+        {"root": NO_KEY, "ann": NO_KEY, "ben": None},
+        [("problems", "ben (sshd could not be asked: no rdomain)")],
+    ),
+    "one, and one is kept out": (
+        {"root": {}, "ann": NO_KEY, "ben": None},
+        [("warnings", "is left to ann (no key in "), ("warnings", "not known of ben (sshd could not be asked: no")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNASKED)
+def test_an_administrator_for_whom_sshd_cannot_be_asked(node, monkeypatch, case):
+    said, told = UNASKED[case]
+
+    def effective(config, connection, files):
+        values = said[connection.split(",")[0].removeprefix("user=")]
+        if values is None:
+            raise CommandExecutionError("no rdomain")
+        return {**SSHD, **values}
+
+    monkeypatch.setattr(sshd_config, "effective", effective)
+    node.config.write_text("Match User ann\nPasswordAuthentication no\n")
+    found = node.findings()
+    assert [finding.kind for finding in found] == [kind for kind, _ in told]
+    for finding, (_, words) in zip(found, told):
+        assert words in finding.found
 
 
 def test_sshd_is_not_asked_again_if_match_lines_make_none(node):

@@ -174,9 +174,29 @@ def test_the_service_of_slurmstepd_stays_while_slurm_conf_asks_for_it(states, fo
     def check(wanted, path, timeout):
         return [{"key": "UsePAM", "wanted": "0", "found": found, "source": "scontrol show config"}]
 
-    ret = state(states, slurm_conf__check=check).service_absent("it", settings(slurm={"use_pam": True}))
+    ret = _service_absent(states, check)
     assert (ret["result"], bool(states.calls)) == (not stays, not stays)
     assert not stays or "UsePAM is Yes (scontrol show config)" in ret["comment"]
+
+
+def _service_absent(states, check, find=lambda path: "/etc/slurm/slurm.conf"):
+    asked = state(states, slurm_conf__check=check, slurm_conf__find=find)
+    return asked.service_absent("it", settings(slurm={"use_pam": True}))
+
+
+def _fails(*_, **__):
+    raise CommandExecutionError("/etc/slurm/slurm.conf:3: Include gone.conf: No such file or directory")
+
+
+def test_the_service_of_slurmstepd_stays_where_slurm_conf_does_not_say(states):
+    ret = _service_absent(states, _fails)
+    assert (ret["result"], states.calls) == (False, [])
+    assert "could not be asked: /etc/slurm/slurm.conf:3: Include gone.conf" in ret["comment"]
+
+
+def test_without_slurm_nobody_asks_for_the_service_of_slurmstepd(states):
+    assert _service_absent(states, _fails, find=_fails)["result"] is True
+    assert states.calls
 
 
 # Modules that are still to come with a package
