@@ -49,10 +49,8 @@ def connection(user: str, origin: str, values: Values) -> str:
 
 
 def _address(host: str) -> str | None:
-    try:
-        return socket.getaddrinfo(host, None)[0][4][0]
-    except OSError:
-        return None
+    """The first of its addresses; None if there is no such host. Raises CommandExecutionError if nobody tells."""
+    return next(map(str, _slurm_pam_accounts.addresses(host)), None)
 
 
 def _facing(address: str) -> str:

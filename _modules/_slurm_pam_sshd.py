@@ -13,6 +13,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import _slurm_pam_access
 import _slurm_pam_admins
 import sshd_config
 from _slurm_pam_connections import OUTSIDE, connections
@@ -43,7 +44,7 @@ def sshd(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     yield from _for_everybody(values)
     yield from connections(kinds, lines, settings["pam"]["service"])
     yield from crowding(values)
-    yield from _domains(settings["access"], values)
+    yield from _names(settings["access"], values)
     if ways(values):
         people, others = _slurm_pam_admins.people(settings["access"])
         yield from _locked_out(people, _for_each(people, values, lines, config, files), others)
@@ -100,24 +101,24 @@ def _for_everybody(values: Values) -> Iterator[Finding]:
 # Origins that sshd never tells PAM of
 
 
-def _domains(access: Mapping[str, Any], values: Values) -> Iterator[Finding]:
-    """A .domain is compared with what sshd gives PAM as PAM_RHOST: the address, unless UseDNS is on."""
+def _names(access: Mapping[str, Any], values: Values) -> Iterator[Finding]:
+    """A name is compared with what sshd gives PAM as PAM_RHOST: the address, unless UseDNS is on."""
     if value(values, "usedns") != "no":
         return
     who = {"root": access["root"]}
     for kind in ("groups", "users"):
         who |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
-    domains = {path: [origin for origin in origins if origin.startswith(".")] for path, origins in who.items()}
-    found = "; ".join(f"slurm_pam:access:{path} has {', '.join(names)}" for path, names in domains.items() if names)
+    compared = {path: _slurm_pam_access.compared_by_name(origins) for path, origins in who.items()}
+    found = "; ".join(f"slurm_pam:access:{path} has {', '.join(names)}" for path, names in compared.items() if names)
     if not found:
         return
     admins = [path for path in who if path != "root" and not access["root_only"]] or ["root"]
-    nobody = all(domains[path] == who[path] for path in admins)
+    nobody = all(compared[path] == who[path] for path in admins)
     yield Finding(
         f"{found}, but sshd's UseDNS is no",
-        "PAM is told the address then, and a .domain never fits"
+        "PAM is told the address then, and to this node's pam_access no address fits such a name"
         + (": no administrator could get in when Slurm is broken" if nobody else ""),
-        "Name a network, an address or a host instead, or set UseDNS yes (slurm_pam:sshd:options:UseDNS: true)",
+        "Name a network or an address instead, or set UseDNS yes (slurm_pam:sshd:options:UseDNS: true)",
         "problems" if nobody else "warnings",
     )
 

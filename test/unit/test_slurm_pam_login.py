@@ -1,6 +1,7 @@
 """What sshd's values mean for a user: its lists, the connection that it is asked about, and the ways in that remain."""
 
 import contextlib
+import ipaddress
 import os
 import socket
 from types import SimpleNamespace
@@ -28,10 +29,9 @@ class Network:
         self.names = {"node1.example.org": "192.0.2.1"}
         self.ways = {socket.AF_INET: "192.0.2.10", socket.AF_INET6: "fd00::10"}
 
-    def getaddrinfo(self, host, port):
-        if ":" not in host and not host[0].isdigit() and host not in self.names:
-            raise OSError("Name or service not known")
-        return [(None, None, None, None, (self.names.get(host, host), port))]
+    def addresses(self, host):
+        known = ":" in host or host[0].isdigit() or host in self.names
+        return [ipaddress.ip_address(self.names.get(host, host))] if known else []
 
     def socket(self, family, kind):
         def connect(address):
@@ -46,6 +46,7 @@ class Network:
 def network(monkeypatch):
     network = Network()
     monkeypatch.setattr(_slurm_pam_login, "socket", network)
+    monkeypatch.setattr(_slurm_pam_accounts, "addresses", network.addresses)
     return network
 
 

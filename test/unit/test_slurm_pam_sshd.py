@@ -6,6 +6,7 @@ import pytest
 from looks import given
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_login
 import sshd_config
@@ -350,7 +351,8 @@ def users(*origins):
         ({"ann": None}, {"root_only": True}, None, []),
     ],
 )
-def test_a_domain_never_fits_without_usedns(node, people, access, kind, named):
+def test_a_domain_never_fits_without_usedns(node, monkeypatch, people, access, kind, named):
+    monkeypatch.setattr(_slurm_pam_access, "release", _slurm_pam_access.Release)
     found = node.findings(people, access=access)
     assert [finding.kind for finding in found] == ([kind] if kind else [])
     for finding in found:
@@ -358,6 +360,25 @@ def test_a_domain_never_fits_without_usedns(node, people, access, kind, named):
         assert "UseDNS is no" in finding.found and "slurm_pam:sshd:options:UseDNS: true" in finding.do
     node.having(usedns="yes")
     assert node.findings(people, access=access) == []
+
+
+@pytest.mark.parametrize(
+    ("people", "kind", "named"),
+    [
+        (users(["192.0.2.1"], ["::1"]), None, []),
+        (users(["node1", "ALL"]), "warnings", ["users:ann:origins has node1,"]),
+        (users([".a.org", "node1"], ["node1.example.org"]), "problems", ["has .a.org, node1;", "node1.example.org"]),
+    ],
+)
+def test_a_host_never_fits_where_pam_access_does_not_look_it_up(node, monkeypatch, people, kind, named):
+    """Up to 1.5.2, unless a distribution has mended it."""
+    monkeypatch.setattr(_slurm_pam_access, "release", lambda: _slurm_pam_access.Release(resolves=False))
+    found = node.findings(people)
+    assert [finding.kind for finding in found] == ([kind] if kind else [])
+    for finding in found:
+        assert all(words in finding.found for words in named) and "pam_access" in finding.why
+    node.having(usedns="yes")
+    assert node.findings(people) == []
 
 
 def test_a_domain_of_a_group(node):
