@@ -108,7 +108,7 @@ def rule_for(
     nobody here.
     """
     reads = reads or release()
-    told = [origin] if by_name or _address(origin) else list(map(str, _slurm_pam_accounts.addresses(origin)))
+    told = [origin] if by_name else list(map(str, _slurm_pam_accounts.addresses(origin)))
     for permission, *fields in _lines(file, reads):
         who, origins = (field.split(separator) if separator else _WORD.findall(field) for field in fields)
         if _in_list(who, lambda word: _is_meant(word, user, is_in)) and _in_list(

@@ -36,6 +36,7 @@ LOOKS = (
     _slurm_pam_slurm.steps,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.local_groups,
+    _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
 )
