@@ -79,6 +79,7 @@ def node(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "pwd", SimpleNamespace(getpwnam=node.getpwnam, getpwall=list))
     monkeypatch.setattr(_slurm_pam_accounts, "grp", SimpleNamespace(getgrnam=node.getgrnam))
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [user])
+    monkeypatch.setattr(_slurm_pam_accounts, "_services", lambda database: {"files"})
     monkeypatch.setattr(sshd_config, "find", lambda config: str(node.config))
     monkeypatch.setattr(sshd_config, "plan", lambda options, config, drop_in, tag: {drop_in: f"{tag} {options}"})
     monkeypatch.setattr(sshd_config, "check", node.check)
@@ -385,3 +386,51 @@ def test_a_domain_of_a_group(node):
     node.groups["g"] = ["ann"]
     (finding,) = node.findings({}, {"g": {"origins": [".a.org"]}})
     assert (finding.kind, "slurm_pam:access:groups:g:origins has .a.org" in finding.found) == ("problems", True)
+
+
+# What only a login shows
+
+
+@pytest.mark.parametrize(
+    ("options", "confirm", "named"),
+    [
+        ({"Banner": "none"}, 0, None),
+        ({"Ciphers": "aes256-ctr"}, 0, "Ciphers"),
+        ({"listenAddress": "192.0.2.10", "UsePAM": True, "PORT": 2222}, 0, "listenAddress, PORT"),
+        ({"ForceCommand": "/opt/site/record"}, 0, "ForceCommand"),
+        ({"PubkeyAcceptedAlgorithms": "ssh-ed25519"}, 0, "PubkeyAcceptedAlgorithms"),
+        # With confirm the node finds out for itself.
+        ({"Ciphers": "aes256-ctr"}, 300, None),
+    ],
+)
+def test_options_of_which_only_a_login_shows_whom_they_leave_in(node, monkeypatch, options, confirm, named):
+    how = {"sshd": {"options": options}, "confirm": confirm}
+    found = node.findings(**how)
+    assert [finding.found for finding in found] == ([f"slurm_pam:sshd:options has {named}"] if named else [])
+    assert all(finding.kind == "warnings" and "slurm_pam:confirm" in finding.do for finding in found)
+    # In force already.
+    monkeypatch.setattr(sshd_config, "plan", lambda options, config, drop_in, tag: {})
+    assert node.findings(**how) == []
+
+
+@pytest.mark.parametrize(
+    "values", [{"forcecommand": "/bin/false"}, {"maxsessions": "0"}, {"listenaddress": ["127.0.0.1:22", "[::1]:22"]}]
+)
+def test_logins_that_come_to_nothing_leave_nobody_in(node, values):
+    node.having(**values)
+    (finding,) = node.findings()
+    assert finding.kind == "problems" and finding.found.startswith("Neither root nor any administrator")
+
+
+@pytest.mark.parametrize("keyword", ["forcecommand", "maxsessions"])
+def test_what_a_match_line_makes_of_a_login(node, monkeypatch, keyword):
+    node.config.write_text(f"Match User ann\n{keyword} 0\n")
+    useless = {"forcecommand": "false", "maxsessions": "0"}[keyword]
+
+    def effective(config, connection, files):
+        return {**node.values, **({keyword: [useless]} if "user=ann," in connection else {})}
+
+    monkeypatch.setattr(sshd_config, "effective", effective)
+    (finding,) = node.findings()
+    assert finding.kind == "warnings"
+    assert finding.found.startswith("No way to log in over SSH is left to ann (sshd has ")
