@@ -104,8 +104,8 @@ def rule_for(
 
     Raises CommandExecutionError if it depends on a host whose addresses nobody tells.
 
-    Source: pam_access.c (login_access, list_match, from_match, network_netmask_match). Netgroups and ``user@host`` fit
-    nobody here.
+    Source: pam_access.c (login_access, list_match, from_match, network_netmask_match). Netgroups, ``user@host`` and
+    ids (1.7.0) fit nobody here.
     """
     reads = reads or release()
     told = [origin] if by_name else list(map(str, _slurm_pam_accounts.addresses(origin)))

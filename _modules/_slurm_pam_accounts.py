@@ -152,4 +152,5 @@ def _group_name(gid: int) -> str | None:
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
+        _make_sure("group", "group", str(gid))  # a directory that is there answers to that as well
         return None

@@ -113,14 +113,17 @@ _ORIGINS = _list_of(_ORIGIN, at_least=1)
 _PLAIN_NAME = rf"{_NO_ACCESS_WORD}[A-Za-z0-9_][A-Za-z0-9_.\\-]*"
 _RESERVED = f"{', '.join(_ACCESS_WORDS)} are keywords of pam_access, in any case"
 _ACCOUNT = _matching(f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?:@[A-Za-z0-9_.-]+)?\$?")
+# From 1.7.0 on pam_access takes a number for an id.
+_NO_ID = r"(?!\d+$)"
 # A directory's group may have single blanks in its name. The slash is Winbind's.
 _GROUP_NAME = _matching(
-    f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?: [A-Za-z0-9_.\\-]+)*(?:@[A-Za-z0-9_.-]+)?\$?"
+    f"a user or group name ({_RESERVED}; a number is an id to it)",
+    rf"{_NO_ID}{_PLAIN_NAME}(?: [A-Za-z0-9_.\\-]+)*(?:@[A-Za-z0-9_.-]+)?\$?",
 )
 _USER = _matching(
-    f"a user name ({_RESERVED}; one with @ it reads as user@host, and never finds that user: name a group of theirs in "
-    "slurm_pam:access:groups instead)",
-    rf"{_PLAIN_NAME}\$?",
+    f"a user name ({_RESERVED}; a number is an id to it; one with @ it reads as user@host, and never finds "
+    "that user: name a group of theirs in slurm_pam:access:groups instead)",
+    rf"{_NO_ID}{_PLAIN_NAME}\$?",
 )
 _NAME = _matching("a file name in /etc/pam.d", r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.so")

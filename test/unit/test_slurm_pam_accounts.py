@@ -52,6 +52,10 @@ def test_groups_are_asked_for_one_by_one(directory, monkeypatch):
     """A directory service need not list those that a user is in."""
     monkeypatch.setattr(directory, "os", SimpleNamespace(getgrouplist=lambda user, gid: [gid, 60, 9]))
     assert directory.groups_of("ann") == ["primary", "hpc@example.org"]
+    monkeypatch.setattr(directory, "_services", lambda database: {"sss"})
+    monkeypatch.setattr(directory, "_status", lambda *asked: -1)
+    with pytest.raises(CommandExecutionError, match="does not answer for the group 9"):
+        directory.groups_of("ann")
 
 
 def test_the_groups_that_are_the_nodes_own(directory, monkeypatch):
