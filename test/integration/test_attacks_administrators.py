@@ -40,6 +40,7 @@ def warned(node, **changes):
     settings(node, **changes)
     found = node.salt("slurm_pam.preflight")
     assert found["problems"] == []
+    assert found["warnings"] == node.salt("slurm_pam.audit")["warnings"]
     return "\n".join(found["warnings"])
 
 
