@@ -11,6 +11,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+import _slurm_pam_access
 import _slurm_pam_accounts
 from _slurm_pam_finding import Finding
 
@@ -34,6 +35,28 @@ def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
         )
     elif doubtful:
         yield Finding(doubtful, "Nobody gets in by that", advice, "warnings")
+    yield from _hosts(access)
+
+
+def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
+    """Origins of which this node does not know where they are."""
+    origins = {"root": access["root"]}
+    for kind in ("users", "groups"):
+        origins |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
+    for path, places in origins.items():
+        hosts = [place for place in places if _slurm_pam_access.is_name(place) and not place.startswith(".")]
+        for host, doubt in ((host, _answered(_host_doubt, host)) for host in hosts):
+            if doubt:
+                yield Finding(
+                    f"slurm_pam:access:{path} has {host}, and {doubt}",
+                    "Nobody gets in by that as long as it is so",
+                    "Look whether the name is right (getent ahosts), or name a network or an address",
+                    "warnings",
+                )
+
+
+def _host_doubt(host: str) -> str | None:
+    return None if _slurm_pam_accounts.addresses(host) else "this node knows no such host"
 
 
 def _doubts(access: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:

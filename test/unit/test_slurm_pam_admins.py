@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from looks import given, settings
+from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_accounts
 from _slurm_pam_admins import administrators, by_accident, local_groups, people
@@ -172,6 +173,30 @@ def test_a_group_whose_people_the_directory_does_not_list(directory):
     directory.listing = False
     (finding,) = administrators(*given(**access(groups={"unlisted": {}})))
     assert (finding.kind, "do not list" in finding.found) == ("warnings", True)
+
+
+# Hosts
+
+
+@pytest.mark.parametrize(
+    ("origins", "told"),
+    [
+        (["ALL", "192.0.2.0/24", "fe80::1%eth0", ".example.org", "login.example.org"], []),
+        (["gone.example.org"], ["gone.example.org, and this node knows no such host"]),
+        (["login.test", "gone", "ALL"], ["login.test, and nobody answers", "gone, and this node knows no such host"]),
+    ],
+)
+def test_hosts_of_which_this_node_does_not_know_where_they_are(monkeypatch, origins, told):
+    def addresses(host):
+        if host == "login.test":
+            raise CommandExecutionError("nobody answers")
+        return [host] if host == "login.example.org" else []
+
+    monkeypatch.setattr(_slurm_pam_accounts, "addresses", addresses)
+    found = list(administrators(*given(**access(groups={"local": {"origins": origins}}, users={"ann": {}}))))
+    path = "slurm_pam:access:groups:local:origins"
+    assert [finding.found for finding in found] == [f"{path} has {what}" for what in told]
+    assert all(finding.kind == "warnings" for finding in found)
 
 
 # Administrators by accident
