@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import itertools
-from collections.abc import Iterator, Mapping
+import pwd
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
+
+import _slurm_pam_access
 import _slurm_pam_accounts
 from _slurm_pam_finding import Finding
+
+_LOOKED_AT = 20  # members of a group
+_NO_USER = "this node knows no such user"
+_UNLISTED = "it has no member in its list, and whose primary group it is, this node's name services do not list"
 
 
 def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """Entries that nobody may be behind."""
     access = settings["access"]
     doubts = dict(_doubts(access))
-    somebody = [path for path, doubt in doubts.items() if doubt is None]
+    somebody = [path for path, doubt in doubts.items() if doubt in (None, _UNLISTED)]
     doubtful = "; ".join(f"slurm_pam:access:{path}: {doubt}" for path, doubt in doubts.items() if doubt)
     advice = "Look whether the names are right, and whether LDAP or SSSD answers (getent)"
     if doubtful and not somebody and not access["root_only"]:
@@ -25,14 +35,47 @@ def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
         )
     elif doubtful:
         yield Finding(doubtful, "Nobody gets in by that", advice, "warnings")
+    yield from _hosts(access)
+
+
+def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
+    """Origins of which this node does not know where they are."""
+    origins = {"root": access["root"]}
+    for kind in ("users", "groups"):
+        origins |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
+    for path, places in origins.items():
+        hosts = [place for place in places if _slurm_pam_access.is_name(place) and not place.startswith(".")]
+        for host, doubt in ((host, _answered(_host_doubt, host)) for host in hosts):
+            if doubt:
+                yield Finding(
+                    f"slurm_pam:access:{path} has {host}, and {doubt}",
+                    "Nobody gets in by that as long as it is so",
+                    "Look whether the name is right (getent ahosts), or name a network or an address",
+                    "warnings",
+                )
+
+
+def _host_doubt(host: str) -> str | None:
+    return None if _slurm_pam_accounts.addresses(host) else "this node knows no such host"
 
 
 def _doubts(access: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Each entry of the settings, and why nobody may be behind it."""
     for name in access["users"]:
-        yield f"users:{name}", None if _slurm_pam_accounts.is_user(name) else "this node knows no such user"
+        yield f"users:{name}", _answered(_user_doubt, name)
     for name, group in access["groups"].items():
-        yield f"groups:{name}", _group_doubt(name, group)
+        yield f"groups:{name}", _answered(_group_doubt, name, group)
+
+
+def _answered(doubt: Callable[..., str | None], *about: Any) -> str | None:
+    try:
+        return doubt(*about)
+    except CommandExecutionError as error:
+        return str(error)
+
+
+def _user_doubt(name: str) -> str | None:
+    return None if _slurm_pam_accounts.is_user(name) else _NO_USER
 
 
 def _group_doubt(name: str, group: Mapping[str, Any]) -> str | None:
@@ -43,7 +86,10 @@ def _group_doubt(name: str, group: Mapping[str, Any]) -> str | None:
         if not known.gr_mem:
             return None  # SSSD may be told not to list members (ignore_group_members)
     somebody = next(_slurm_pam_accounts.members(name, group.get("members", [])), None)
-    return None if somebody else "it has no member that this node knows"
+    if somebody:
+        return None
+    known = _slurm_pam_accounts.group(name)
+    return _UNLISTED if known and not _slurm_pam_accounts.lists_everybody() else "it has no member that this node knows"
 
 
 def local_groups(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
@@ -54,18 +100,29 @@ def local_groups(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iter
 
 
 def _unknown_members(name: str, members: list[str]) -> Iterator[Finding]:
-    unknown = [member for member in members if not _slurm_pam_accounts.is_user(member)]
-    if unknown:
+    doubts = {member: _answered(_user_doubt, member) for member in members}
+    for doubt in dict.fromkeys(filter(None, doubts.values())):
+        unknown = [member for member in members if doubts[member] == doubt]
         yield Finding(
-            f"slurm_pam:access:groups:{name}:members has {', '.join(unknown)}, and this node knows no such user",
+            f"slurm_pam:access:groups:{name}:members has {', '.join(unknown)}, and {doubt}",
             f"The local group {name} could not be completed",
             "Make the user first, or take it out of the list",
         )
 
 
 def _not_local(name: str, group: Mapping[str, Any]) -> Iterator[Finding]:
-    known = _slurm_pam_accounts.group(name)
-    if known is None or name in _slurm_pam_accounts.local_groups():
+    if name in _slurm_pam_accounts.local_groups():
+        return
+    try:
+        known = _slurm_pam_accounts.group(name)
+    except CommandExecutionError as error:
+        yield Finding(
+            f"slurm_pam:access:groups:{name}:local is true, but nobody tells whether a directory has it: {error}",
+            "A local group of that name would be made in its place",
+            "See to it that the name services answer (getent group)",
+        )
+        return
+    if known is None:
         return
     to_do = set(group["members"]) - set(known.gr_mem) or group["gid"] not in (None, known.gr_gid)
     yield Finding(
@@ -79,23 +136,105 @@ def _not_local(name: str, group: Mapping[str, Any]) -> Iterator[Finding]:
     )
 
 
+# Administrators by accident
+
+
+# The first uid of people (UID_MIN of login.defs(5)); those below are the system's.
+_PEOPLE = 1000
+
+
+def by_accident(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Who gets in without being named: pam_access goes by a group's id, and by a user's name in any letter case."""
+    access = settings["access"]
+    members = (name for group in access["groups"].values() for name in group.get("members", []))
+    named = {"root", *access["users"], *members}
+    if access["groups"] or access["users"]:
+        everybody = _slurm_pam_accounts.everybody()
+        for name, group in access["groups"].items():
+            with contextlib.suppress(CommandExecutionError):  # administrators() tells it
+                if known := _slurm_pam_accounts.group(name):
+                    yield from _beside_members(name, known, group.get("local", True), named, everybody)
+        yield from _letter_case(access["users"], named, everybody)
+
+
+def _beside_members(
+    name: str, known: grp.struct_group, local: bool, named: set[str], everybody: list[pwd.struct_passwd]
+) -> Iterator[Finding]:
+    path, why = f"slurm_pam:access:groups:{name}", "pam_access goes by the group's id, so they get in without a job"
+    unnamed = [user for user in everybody if user.pw_name not in named]
+    primary = {user.pw_name: user.pw_uid for user in unnamed if user.pw_gid == known.gr_gid}
+    if people := sorted(user for user, uid in primary.items() if uid >= _PEOPLE):
+        yield Finding(
+            f"{path}: the group's id {known.gr_gid} is the primary group of {_some(people)}",
+            why,
+            f"Name another group, or have those who are to be administrators in {path}:members",
+        )
+    others = {user: "by its primary group" for user, uid in primary.items() if uid < _PEOPLE}
+    # Whom a directory lists is the directory's business.
+    others |= {user: "listed in the group" for user in known.gr_mem if local and user not in named}
+    for group in _slurm_pam_accounts.by_the_same_id(known):
+        others |= {user: f"in {group.gr_name}, of the same id" for user in group.gr_mem if user not in named}
+    if others:
+        yield Finding(
+            f"{path} lets others than its members in: {_some([f'{user} ({how})' for user, how in others.items()])}",
+            f"{why}; the formula takes nobody out of a group",
+            f"Take them out (gpasswd --delete), or have them in {path}:members",
+            "warnings",
+        )
+    if local and known.gr_gid >= _PEOPLE and not _slurm_pam_accounts.lists_everybody():
+        yield Finding(
+            f"{path}: the group's id {known.gr_gid} is of the range of users' own groups, and the name services "
+            "do not list whose primary group it is",
+            why,
+            "Look whether a directory gives that id (getent group), and give the group one below 1000 (groupmod --gid)",
+            "warnings",
+        )
+
+
+def _letter_case(users: Mapping[str, Any], named: set[str], everybody: list[pwd.struct_passwd]) -> Iterator[Finding]:
+    unnamed = [user.pw_name for user in everybody if user.pw_name not in named]
+    for name in users:
+        if alike := [other for other in unnamed if other.lower() == name.lower()]:
+            yield Finding(
+                f"slurm_pam:access:users:{name} means {_some(alike)} as well",
+                "pam_access does not tell letter case",
+                "Have a group of administrators instead (slurm_pam:access:groups)",
+                "warnings",
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _LOOKED_AT
+    return ", ".join(names[:_LOOKED_AT]) + (f" and {more} more" if more > 0 else "")
+
+
 # Who must not be locked out
-
-
-_LOOKED_AT = 20  # members of a group
 
 
 def people(access: Mapping[str, Any]) -> tuple[dict[str, list[str]], bool]:
     """root and every administrator that this node knows, with their origins; and whether there may be more of them."""
     known, others = {"root": list(access["root"])}, False
-    for name, user in access["users"].items():
-        if _slurm_pam_accounts.is_user(name):
-            known.setdefault(name, []).extend(user["origins"])
-    for name, group in access["groups"].items():
-        found = _slurm_pam_accounts.members(name, group.get("members", []))
-        members = list(itertools.islice(found, _LOOKED_AT + 1))
-        # A directory service need not list them.
-        others |= len(members) > _LOOKED_AT or (not members and _slurm_pam_accounts.group(name) is not None)
-        for member in members[:_LOOKED_AT]:
-            known.setdefault(member, []).extend(group["origins"])
+    for kind in ("users", "groups"):
+        for name, entry in access[kind].items():
+            try:
+                found, more = _LOOKUPS[kind](name, entry)
+            except CommandExecutionError:
+                found, more = [], True  # administrators() tells it
+            others |= more
+            for member in found:
+                known.setdefault(member, []).extend(entry["origins"])
     return known, others
+
+
+def _user(name: str, _entry: Mapping[str, Any]) -> tuple[list[str], bool]:
+    return [name] if _slurm_pam_accounts.is_user(name) else [], False
+
+
+def _members(name: str, group: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """A group's members, and whether it may have others: a directory service need not list them."""
+    found = list(itertools.islice(_slurm_pam_accounts.members(name, group.get("members", [])), _LOOKED_AT + 1))
+    more = len(found) > _LOOKED_AT or (not found and _slurm_pam_accounts.group(name) is not None)
+    return found[:_LOOKED_AT], more
+
+
+_LOOKUPS = {"users": _user, "groups": _members}

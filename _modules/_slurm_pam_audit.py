@@ -11,14 +11,15 @@ _FINDING = {"subject": "__id__", "result": "result", "found": "comment", "change
 
 def audit(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
-    What the states of a dry run come to: ``{"holds": bool, "summary": str, "findings": [...]}``.
+    What the states of a dry run come to: ``{"holds": bool, "summary": str, "findings": [...], "warnings": [...]}``.
 
     results
         What each state returned, as state.sls gives it.
     """
+    in_order = sorted(results.values(), key=lambda result: result["__run_num__"])
     findings = [
         {name: result[source] for name, source in _FINDING.items()}
-        for result in sorted(results.values(), key=lambda result: result["__run_num__"])
+        for result in in_order
         if result["result"] is not True and "requisite failed" not in result["comment"]
     ]
     summary = (
@@ -26,4 +27,5 @@ def audit(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         if findings
         else "This node is as it should be"
     )
-    return {"holds": not findings, "summary": summary, "findings": findings}
+    warnings = [text for result in in_order for text in result.get("warnings", [])]
+    return {"holds": not findings, "summary": summary, "findings": findings, "warnings": warnings}

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
+
 import _processes
 import _slurm_pam_accounts
 from _processes import Process
@@ -136,7 +138,7 @@ def _outside(access: Mapping[str, Any]) -> Iterator[Process]:
     for process in found:
         if process.parent in connections and process.uid not in (0, _uid(_PRIVSEP)):
             in_job = re.search(r"/job_\d+(/|$)", _processes.cgroups(process.pid), re.MULTILINE)
-            if not in_job and not _is_administrator(process.uid, access):
+            if not in_job and _is_ordinary(process.uid, access, unknown=True):
                 yield process
 
 
@@ -151,12 +153,14 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _is_administrator(uid: int, access: Mapping[str, Any]) -> bool:
+def _is_ordinary(uid: int, access: Mapping[str, Any], unknown: bool) -> bool:
+    """Whether somebody is no administrator; ``unknown`` is for those of whom the name services do not tell now."""
     try:
         name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return False
-    return name in access["users"] or not access["groups"].keys().isdisjoint(_slurm_pam_accounts.groups_of(name))
+        groups = _slurm_pam_accounts.groups_of(name)
+    except (KeyError, CommandExecutionError):
+        return unknown
+    return name not in access["users"] and access["groups"].keys().isdisjoint(groups)
 
 
 # systemd's managers of users
@@ -184,4 +188,5 @@ def managers(access: Mapping[str, Any]) -> list[str]:
         managed |= {int(uid) for uid in _MANAGER.findall(groups)}
         in_session |= {int(uid) for uid in _SESSION.findall(groups)}
     people = sorted(uid for uid in managed - in_session if uid >= _PEOPLE)
-    return [f"user@{uid}.service" for uid in people if not _is_administrator(uid, access)]
+    # An administrator of a directory that does not answer keeps theirs.
+    return [f"user@{uid}.service" for uid in people if _is_ordinary(uid, access, unknown=False)]

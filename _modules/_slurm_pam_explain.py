@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pwd
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -36,17 +36,20 @@ def login(
         The merged settings of the formula.
     shadow
         Salt's shadow.info.
+
+    Raises CommandExecutionError if this node's name services do not answer.
     """
     found = {"user": user, "origin": origin, "access": None, "jobs": [], "decided_by": None, "trace": []}
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
+    if (account := _slurm_pam_accounts.user(user)) is None:
         return {**found, "permitted": False, "why": f"this node knows no user {user}"}
+    if not _slurm_pam_accounts.addresses(origin):
+        return {**found, "permitted": False, "why": f"this node knows no host {origin}"}
     groups = _slurm_pam_accounts.groups_of(user)
     sshd = _sshd_values(settings["sshd"]["config"], user, origin)
     file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
     separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
-    access = _slurm_pam_access.rule_for(file, user, groups, origin, by_name, separator)
+    is_in = functools.partial(_slurm_pam_accounts.is_in, user)
+    access = _slurm_pam_access.rule_for(file, user, is_in, origin, by_name, separator)
     jobs, unasked = _jobs(user)
     counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
     found.update(access=access, jobs=counting)

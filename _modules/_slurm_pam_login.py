@@ -49,10 +49,8 @@ def connection(user: str, origin: str, values: Values) -> str:
 
 
 def _address(host: str) -> str | None:
-    try:
-        return socket.getaddrinfo(host, None)[0][4][0]
-    except OSError:
-        return None
+    """The first of its addresses; None if there is no such host. Raises CommandExecutionError if nobody tells."""
+    return next(map(str, _slurm_pam_accounts.addresses(host)), None)
 
 
 def _facing(address: str) -> str:
@@ -161,7 +159,7 @@ _LEFT_TO_ROOT = {
 DECISIVE = {
     *_METHODS.values(),
     *("authenticationmethods", "permitrootlogin", "authorizedkeysfile", "authorizedkeyscommand", "trustedusercakeys"),
-    "refuseconnection",
+    *("refuseconnection", "forcecommand", "maxsessions"),
     *(verb + kind for verb, kind in LISTS),
 }
 
@@ -195,6 +193,8 @@ def no_way(user: str, origins: list[str], values: Values) -> str | None:
     values
         Those that hold for this user.
     """
+    if reason := _no_session(values) or _out_of_reach(origins, values):
+        return reason
     matter = any(value(values, f"{verb}groups") for verb in ("deny", "allow"))
     groups = _slurm_pam_accounts.groups_of(user) if matter else []
     # Only of a single address it is known for sure which host patterns fit.
@@ -219,6 +219,53 @@ def _is_address(origin: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+# No command that anybody could repair a node with.
+_USELESS = {"false", "true", "nologin", "internal-sftp", "sftp-server"}
+
+
+def _no_session(values: Values) -> str | None:
+    """Why a login would come to nothing, though sshd takes it."""
+    command = value(values, "forcecommand", "none")
+    if os.path.basename(command.split()[0]) in _USELESS:
+        return f"sshd has ForceCommand {command}"
+    return "sshd has MaxSessions 0" if value(values, "maxsessions") == "0" else None
+
+
+def _out_of_reach(origins: list[str], values: Values) -> str | None:
+    """Why there is no way from an origin to an address on which sshd listens; None if there is."""
+    listening = [_listening(place) for place in values.get("listenaddress", [])]
+    here = [address for address in listening if _is_here(address)]
+    if not listening or any(_reaches(origin, address) for origin in origins for address in here):
+        return None
+    alone = f"sshd listens on {', '.join(map(str, here or listening))} alone"
+    return alone if here else f"{alone}, which is no address of this node"
+
+
+def _listening(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """192.0.2.1:22 and [2001:db8::1]:22, as ``sshd -T`` has them."""
+    return ipaddress.ip_address(place.split()[0].rpartition(":")[0].strip("[]"))
+
+
+def _is_here(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether sshd can listen there; the kernel knows, and no port is taken."""
+    with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return address.is_unspecified
+    return True
+
+
+def _reaches(origin: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """An origin is of the address's family, and on this node itself if the address is. Of a name it is not known."""
+    try:
+        network = ipaddress.ip_network(origin, strict=False)
+    except ValueError:
+        return not address.is_loopback
+    everywhere = network.prefixlen == 0  # which is written as ALL
+    return (everywhere or network.version == address.version) and (not address.is_loopback or network.is_loopback)
 
 
 # A user's public keys

@@ -39,6 +39,7 @@ LOOKS = (
     _slurm_pam_steps.steps,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.local_groups,
+    _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
     _slurm_pam_before.sessions,

@@ -86,12 +86,15 @@ def _is_origin(found: Any) -> bool:
     if found == "ALL":
         return True
     try:
-        ipaddress.ip_network(found, strict=False)
-        return True
+        network = ipaddress.ip_network(found, strict=False)
     except ValueError:
         label = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
         # A name that ends in a number is a mistyped address (RFC 1123 2.1); the other words mean more to pam_access.
         return re.fullmatch(rf"{_NO_ACCESS_WORD}\.?(?:{label}\.)*(?!\d+$){label}", found) is not None
+    # A login over such an address has its zone, and with a zone pam_access compares word for word.
+    if "%" in found:
+        return re.fullmatch(r"[0-9A-Fa-f:.]+%[A-Za-z0-9_.-]+", found) is not None
+    return not network.is_link_local or network.version == 4
 
 
 def _is_path(found: Any) -> bool:
@@ -100,21 +103,27 @@ def _is_path(found: Any) -> bool:
 
 _FLAG = Value("true or false", lambda found: isinstance(found, bool))
 _PATH = Value("the absolute path of a file", _is_path)
-_ORIGINS = _list_of(
-    Value("a network (192.0.2.0/24), an address, a host, a .domain or ALL (so written)", _is_origin), at_least=1
+_ORIGIN = Value(
+    "a network (192.0.2.0/24), an address (a link-local one with its zone, fe80::1%eth0), a host, a .domain or ALL (so "
+    "written)",
+    _is_origin,
 )
+_ORIGINS = _list_of(_ORIGIN, at_least=1)
 # Words that pam_access reads as more than a name, and characters that separate its fields, are no names.
 _PLAIN_NAME = rf"{_NO_ACCESS_WORD}[A-Za-z0-9_][A-Za-z0-9_.\\-]*"
 _RESERVED = f"{', '.join(_ACCESS_WORDS)} are keywords of pam_access, in any case"
 _ACCOUNT = _matching(f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?:@[A-Za-z0-9_.-]+)?\$?")
+# From 1.7.0 on pam_access takes a number for an id.
+_NO_ID = r"(?!\d+$)"
 # A directory's group may have single blanks in its name. The slash is Winbind's.
 _GROUP_NAME = _matching(
-    f"a user or group name ({_RESERVED})", rf"{_PLAIN_NAME}(?: [A-Za-z0-9_.\\-]+)*(?:@[A-Za-z0-9_.-]+)?\$?"
+    f"a user or group name ({_RESERVED}; a number is an id to it)",
+    rf"{_NO_ID}{_PLAIN_NAME}(?: [A-Za-z0-9_.\\-]+)*(?:@[A-Za-z0-9_.-]+)?\$?",
 )
 _USER = _matching(
-    f"a user name ({_RESERVED}; one with @ it reads as user@host, and never finds that user: name a group of theirs in "
-    "slurm_pam:access:groups instead)",
-    rf"{_PLAIN_NAME}\$?",
+    f"a user name ({_RESERVED}; a number is an id to it; one with @ it reads as user@host, and never finds "
+    "that user: name a group of theirs in slurm_pam:access:groups instead)",
+    rf"{_NO_ID}{_PLAIN_NAME}\$?",
 )
 _NAME = _matching("a file name in /etc/pam.d", r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.so")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _child
+import _slurm_pam_access
 import _slurm_pam_settings
 import slurm_conf
 import sshd_config
@@ -119,7 +120,7 @@ def _access(access: Mapping[str, Any]) -> dict[str, Any]:
     who = [("root", access["root"])]
     who += [(f"({name})", group["origins"]) for name, group in sorted(access["groups"].items())]
     who += [(name, user["origins"]) for name, user in sorted(access["users"].items())]
-    rules = "".join(f"+:{name}:{','.join(origins)}\n" for name, origins in who) + "-:ALL:ALL\n"
+    rules = "".join(line for entry in who for line in _slurm_pam_access.lines(*entry)) + "-:ALL:ALL\n"
     return {"files": [{"path": access["file"], "block": rules}], "marker": MARKER}
 
 
@@ -253,7 +254,7 @@ def _access_module(settings: Mapping[str, Any]) -> str:
 
 def _root_rule(settings: Mapping[str, Any]) -> list[str]:
     """Slurm's modules let root in from everywhere; this rule stands in the way where the settings do not."""
-    if "ALL" in settings["access"]["root"] or settings["mode"] == "adopt":
+    if "ALL" in _slurm_pam_access.written(settings["access"]["root"]) or settings["mode"] == "adopt":
         return []
     return [f"account requisite {_ROOT_MODULE}"]
 

@@ -159,10 +159,10 @@ def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
     saltenv
         Where the formula is.
 
-    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}]}``. A finding is
-    what an apply would change (``subject`` is the state's ID, ``result`` is null), or what stands in its way
-    (``result`` is false). It is the apply itself that tells (:py:func:`dry_run`), so that nothing can be right here and
-    wrong there.
+    Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}], "warnings":
+    [str]}``. A finding is what an apply would change (``subject`` is the state's ID, ``result`` is null), or what
+    stands in its way (``result`` is false). Warnings are the preflight's, and do not count. It is the apply itself that
+    tells (:py:func:`dry_run`), so that nothing can be right here and wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 

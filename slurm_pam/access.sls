@@ -12,6 +12,8 @@ include:
     - name: {{ name | json }}
     - addusers: {{ group.get("members", []) | json }}
     - gid: {{ group.get("gid") | json }}
+    # The next free id of the users' range would be the id of a user's own group, sooner or later.
+    - system: true
     - require:
       - slurm_pam: slurm_pam-places-recorded
 {%- endfor %}

@@ -11,3 +11,8 @@ def test_this_machines_own():
     assert "root" in _slurm_pam_accounts.local_groups()
     assert "root" in _slurm_pam_accounts.groups_of("root")
     assert not _slurm_pam_accounts.is_user("no-such-user")
+
+
+def test_who_is_in_a_group():
+    assert _slurm_pam_accounts.is_in("root", "root")
+    assert not _slurm_pam_accounts.is_in("root", "no-such-group")

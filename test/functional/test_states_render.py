@@ -40,6 +40,7 @@ def test_the_groups_are_the_manifests(render, sls, function, clean):
     assert groups.keys() == told.keys() == {"hpc_admin_g", "bare"}
     if function == "present":
         assert {name: {"members": group["addusers"], "gid": group["gid"]} for name, group in groups.items()} == told
+        assert all(group["system"] is True for group in groups.values())
 
 
 def test_what_is_said_once_for_all_states_is_shown_with_each(modules):

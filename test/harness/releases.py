@@ -20,7 +20,7 @@ from harness.store import kept
 
 # The version of OpenSSH in each release; forky is the newest that can be had, and moves.
 RELEASES = {"bullseye": "8.4", "bookworm": "9.2", "trixie": "10.0", "forky": "10"}
-PACKAGES = ("bash", "coreutils", "libpam-modules", "openssh-server")
+PACKAGES = ("bash", "coreutils", "libpam-modules", "openssh-server", "pamtester")
 USERS = ("root", "admin", "alice", "bob")
 
 ASKING = """\

@@ -98,7 +98,7 @@ def test_root_from_where_the_settings_say(node):
 def test_audit_holds_on_a_node_that_is_as_it_should_be(node):
     switch(node, "enforce")
     audit = node.salt("slurm_pam.audit")
-    assert audit == {"holds": True, "summary": "This node is as it should be", "findings": []}
+    assert (audit["holds"], audit["summary"], audit["findings"]) == (True, "This node is as it should be", [])
     done = node.run(["salt-call", "--local", "--retcode-passthrough", "slurm_pam.audit"])
     assert done.rc == 0, done
 

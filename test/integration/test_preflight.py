@@ -188,14 +188,15 @@ def test_one_administrator_who_exists_is_enough(open_node):
     assert problems == [] and "nobody-here" in warning
     assert findings(open_node, access={"root_only": True}) == ([], [])
     # The group is there, and its only member has it as primary group.
-    assert findings(open_node, access={"groups": {"admin": {"origins": ["ALL"], "local": False}}}) == ([], [])
+    group = {"origins": ["ALL"], "local": False, "members": ["admin"]}
+    assert findings(open_node, access={"groups": {"admin": group}}) == ([], [])
 
 
 def test_origins_that_are_domains(open_node):
-    groups = {"admin": {"origins": [".example.org"], "local": False}}
+    groups = {"admin": {"origins": [".example.org"], "local": False, "members": ["admin"]}}
     told = ["slurm_pam:access:groups:admin:origins has .example.org", "UseDNS is no", "no administrator could get in"]
     refused(open_node, *told, access={"groups": groups})
-    users = {"alice": {"origins": ["node1.example.org"]}}
+    users = {"alice": {"origins": ["192.0.2.1"]}}
     problems, (warning,) = findings(open_node, access={"groups": groups, "users": users})
     assert problems == [] and ".example.org" in warning and "alice" not in warning
     # With the option that is going to be written.

@@ -19,6 +19,7 @@ DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
 FILE = "/etc/security/slurm-access.conf"
 MEMBERS = {"root": ["root"], "admin": ["admin", "my admins"], "alice": ["alice"], "bob": ["bob", "admin"]}
 ORIGINS = ("192.0.2.1", "198.51.100.1", "2001:db8::2")
+READS = _slurm_pam_access.Release()
 NETWORKS = ["192.0.2.0/24", "2001:db8::/64"]
 
 
@@ -35,6 +36,9 @@ CASES = {
     "a blank, and others": settings({"my admins": ["198.51.100.1"], "admin": NETWORKS}, {"alice": ["198.51.100.1"]}),
     "no blank": settings({"admin": NETWORKS}, {"alice": ["198.51.100.1", "2001:db8::2"]}),
     "root from some": settings({"my admins": ["ALL"]}, root=["198.51.100.1", "192.0.2.0/28"]),
+    "root from everywhere": settings({"admin": ["192.0.2.0/24"]}, root=["0.0.0.0/0"]),
+    "from everywhere": settings({"my admins": ["::/0", "0.0.0.0/0"]}, {"alice": ["::ffff:192.0.2.0/120"]}),
+    "a long list": settings({"admin": [*(f"10.{n >> 8}.{n & 255}.0/24" for n in range(701)), "192.0.2.1"]}),
     "a blank that nobody has": settings({"my admin": ["ALL"], "admins": ["ALL"]}),
 }
 
@@ -66,7 +70,8 @@ def foreseen(given, file):
     told = {}
     for user in releases.USERS:
         for origin in ORIGINS:
-            found = _slurm_pam_access.rule_for(str(file), user, MEMBERS[user], origin, False, separator)
+            is_in = MEMBERS[user].__contains__
+            found = _slurm_pam_access.rule_for(str(file), user, is_in, origin, False, separator, READS)
             told[user, origin] = found.startswith("+")
     return told
 

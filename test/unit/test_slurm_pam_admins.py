@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 from looks import given, settings
+from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_accounts
-from _slurm_pam_admins import administrators, local_groups, people
+from _slurm_pam_admins import administrators, by_accident, local_groups, people
 
-USERS = {name: SimpleNamespace(pw_name=name, pw_gid=gid) for name, gid in {"root": 0, "ann": 50, "ben": 50}.items()}
+IDS = {"root": (0, 0), "ann": (1001, 50), "ben": (1002, 50)}
+USERS = {name: SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=gid) for name, (uid, gid) in IDS.items()}
 GROUPS = {
     "local": SimpleNamespace(gr_gid=10, gr_mem=["ann"]),
     "ldap": SimpleNamespace(gr_gid=20, gr_mem=["ann"]),
@@ -21,11 +23,20 @@ GROUPS = {
 @pytest.fixture(autouse=True)
 def directory(monkeypatch):
     """A node that has the group local from /etc/group, and the others from a directory service."""
-    users = {**USERS, **{name: SimpleNamespace(pw_name=name, pw_gid=99) for name in GROUPS["crowd"].gr_mem}}
+    crowd = {name: SimpleNamespace(pw_name=name, pw_uid=2000, pw_gid=99) for name in GROUPS["crowd"].gr_mem}
+    users = {**USERS, **crowd}
+    for name, group in GROUPS.items():
+        group.gr_name = name
+    node = SimpleNamespace(users=users, groups=dict(GROUPS), listing=True, silent=False)
     pwd = SimpleNamespace(getpwnam=users.__getitem__, getpwall=lambda: list(users.values()))
     monkeypatch.setattr(_slurm_pam_accounts, "pwd", pwd)
-    monkeypatch.setattr(_slurm_pam_accounts, "grp", SimpleNamespace(getgrnam=GROUPS.__getitem__))
+    grp = SimpleNamespace(getgrnam=node.groups.__getitem__, getgrall=lambda: list(node.groups.values()))
+    monkeypatch.setattr(_slurm_pam_accounts, "grp", grp)
     monkeypatch.setattr(_slurm_pam_accounts, "local_groups", lambda: {"local"})
+    monkeypatch.setattr(_slurm_pam_accounts, "lists_everybody", lambda: node.listing)
+    monkeypatch.setattr(_slurm_pam_accounts, "_services", lambda database: {"files", "sss"})
+    monkeypatch.setattr(_slurm_pam_accounts, "_status", lambda *asked: -1 if node.silent else 0)
+    return node
 
 
 def access(groups=None, users=None, **others):
@@ -125,3 +136,124 @@ def test_root_may_be_named_twice_and_the_settings_stay():
     merged = settings(**access(users={"root": {"origins": ["192.0.2.8"]}}, root=["192.0.2.9"]))
     assert people(merged["access"]) == ({"root": ["192.0.2.9", "192.0.2.8"]}, False)
     assert merged["access"]["root"] == ["192.0.2.9"]
+
+
+# Who does not answer
+
+
+SILENT = "sss (nsswitch.conf) does not answer for the {}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "what"),
+    [
+        ("users", {}, "user zoe"),
+        ("groups", {}, "group zoe"),
+        ("groups", {"local": False}, "group zoe"),
+        ("groups", {"members": ["yan"]}, "group zoe"),
+    ],
+)
+def test_a_directory_that_does_not_answer_is_no_answer(directory, kind, entry, what):
+    directory.silent = True
+    looked = given(**access(**{kind: {"zoe": entry}}))
+    (finding,) = administrators(*looked)
+    assert (finding.kind, SILENT.format(what) in finding.found) == ("problems", True)
+    assert people(looked[0]["access"]) == ({"root": ["ALL"]}, True)
+
+
+def test_what_a_directory_does_not_answer_of_a_local_group(directory):
+    directory.silent = True
+    members, group = local_groups(*given(**access(groups={"new": {"members": ["ann", "zoe"]}})))
+    assert "slurm_pam:access:groups:new:members has zoe, and sss (nsswitch.conf) does not answer" in members.found
+    assert "nobody tells whether a directory has it: sss" in group.found
+    assert (members.kind, group.kind) == ("problems", "problems")
+
+
+def test_a_group_whose_people_the_directory_does_not_list(directory):
+    directory.listing = False
+    (finding,) = administrators(*given(**access(groups={"unlisted": {}})))
+    assert (finding.kind, "do not list" in finding.found) == ("warnings", True)
+
+
+# Hosts
+
+
+@pytest.mark.parametrize(
+    ("origins", "told"),
+    [
+        (["ALL", "192.0.2.0/24", "fe80::1%eth0", ".example.org", "login.example.org"], []),
+        (["gone.example.org"], ["gone.example.org, and this node knows no such host"]),
+        (["login.test", "gone", "ALL"], ["login.test, and nobody answers", "gone, and this node knows no such host"]),
+    ],
+)
+def test_hosts_of_which_this_node_does_not_know_where_they_are(monkeypatch, origins, told):
+    def addresses(host):
+        if host == "login.test":
+            raise CommandExecutionError("nobody answers")
+        return [host] if host == "login.example.org" else []
+
+    monkeypatch.setattr(_slurm_pam_accounts, "addresses", addresses)
+    found = list(administrators(*given(**access(groups={"local": {"origins": origins}}, users={"ann": {}}))))
+    path = "slurm_pam:access:groups:local:origins"
+    assert [finding.found for finding in found] == [f"{path} has {what}" for what in told]
+    assert all(finding.kind == "warnings" for finding in found)
+
+
+# Administrators by accident
+
+
+def made(directory, gid, members=(), **users):
+    """A group admins, and users with these uids and primary groups."""
+    directory.groups["admins"] = SimpleNamespace(gr_name="admins", gr_gid=gid, gr_mem=list(members))
+    for name, (uid, primary) in users.items():
+        directory.users[name] = SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=primary)
+
+
+@pytest.mark.parametrize(
+    ("gid", "listed", "users", "entry", "kinds", "named"),
+    [
+        (400, [], {}, {}, [], []),
+        (400, ["ann"], {}, {"members": ["ann"]}, [], []),
+        # whoever has the group's id as his own
+        (400, ["ann"], {"carl": (1003, 400)}, {"members": ["ann"]}, ["problems"], ["400", "primary group of carl"]),
+        (400, [], {"carl": (1003, 400)}, {"members": ["carl"]}, [], []),
+        (400, [], {"carl": (1003, 400)}, {"local": False}, ["problems"], ["carl"]),
+        (400, [], {"ups": (90, 400)}, {}, ["warnings"], ["ups (by its primary group)"]),
+        (0, [], {}, {}, [], []),
+        # by hand; a directory's list is the directory's business
+        (400, ["carl", "ann"], {}, {"members": ["ann"]}, ["warnings"], ["carl (listed in the group)"]),
+        (400, ["carl", "ann"], {}, {"local": False}, [], []),
+        # one id under two names
+        (10, ["ben"], {}, {"members": ["ben"]}, ["warnings"], ["ann (in local, of the same id)"]),
+        (10, ["ben"], {}, {"members": ["ben", "ann"]}, [], []),
+        (400, [], {f"u{n}": (3000 + n, 400) for n in range(30)}, {}, ["problems"], ["u0", "and 10 more"]),
+    ],
+)
+def test_who_is_in_a_group_without_being_named(directory, gid, listed, users, entry, kinds, named):
+    made(directory, gid, listed, **users)
+    found = list(by_accident(*given(**access(groups={"admins": entry, "none": {}}))))
+    assert [finding.kind for finding in found] == kinds
+    for finding in found:
+        assert all(words in finding.found for words in named)
+        assert "slurm_pam:access:groups:admins" in finding.found and "groups:admins:members" in finding.do
+
+
+@pytest.mark.parametrize(
+    ("gid", "entry", "listing", "told"),
+    [(1005, {}, False, 1), (1005, {}, True, 0), (400, {}, False, 0), (1005, {"local": False}, False, 0)],
+)
+def test_an_id_of_which_a_directory_does_not_tell_whose_it_is(directory, gid, entry, listing, told):
+    made(directory, gid)
+    directory.listing = listing
+    found = list(by_accident(*given(**access(groups={"admins": entry}))))
+    assert [finding.kind for finding in found] == ["warnings"] * told
+    assert all("1005" in finding.found and "groupmod --gid" in finding.do for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(["Carl"], ["carl, CARL"]), (["Carl", "carl", "CARL"], []), (["ann"], []), (["carla"], [])]
+)
+def test_a_name_that_differs_by_letter_case(directory, names, told):
+    made(directory, 400, carl=(1003, 1003), CARL=(1004, 1004))
+    found = list(by_accident(*given(**access(users={name: {} for name in names}))))
+    assert [finding.found for finding in found] == [f"slurm_pam:access:users:Carl means {who} as well" for who in told]

@@ -23,7 +23,12 @@ def results(*states):
 
 def test_a_node_that_is_as_it_should_be():
     told = audit(results(state(0, True), state(1, True)))
-    assert told == {"holds": True, "summary": "This node is as it should be", "findings": []}
+    assert told == {"holds": True, "summary": "This node is as it should be", "findings": [], "warnings": []}
+
+
+def test_warnings_are_told_and_do_not_count():
+    told = audit(results({**state(1, True), "warnings": ["c"]}, {**state(0, True), "warnings": ["a", "b"]}))
+    assert (told["holds"], told["findings"], told["warnings"]) == (True, [], ["a", "b", "c"])
 
 
 def test_what_is_to_change_or_stands_in_the_way_is_told_in_the_order_of_the_run():

@@ -7,7 +7,7 @@ from _processes import Process
 from _slurm_pam_before import managers, sessions, told, waiting
 
 ACCESS = {"users": {"ann": {}}, "groups": {"admins": {}}}
-UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003}
+UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003, "lost": 4711}
 JOB = "1:name=systemd:/slurm/uid_1002/job_7/step_extern/task_0\n"
 USER = "1:name=systemd:/user.slice/user-{0}.slice/"
 
@@ -22,7 +22,7 @@ class Accounts:
         return Account(name)
 
     def getpwuid(self, uid):
-        return Account({uid: name for name, uid in UIDS.items()}[uid])
+        return Account({uid: name for name, uid in UIDS.items() if name != "lost"}[uid])
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,15 @@ def test_sessions_outside_of_any_job(node):
 
 def test_nobody_is_there(node):
     assert list(sessions({"access": ACCESS}, {})) == [] == managers(ACCESS)
+
+
+def test_somebody_whom_no_directory_knows_now(node):
+    node(1, "root")
+    node(2, "root", 1)
+    node(3, "lost", 2, cgroups=USER.format(4711) + "user@4711.service/init.scope\n")
+    (finding,) = sessions({"access": ACCESS}, {})
+    assert "user 4711 (process 3" in finding.found
+    assert managers(ACCESS) == []
 
 
 def test_managers_of_people_without_a_session(node):

@@ -233,7 +233,7 @@ def test_one_that_has_not_read_its_configuration_again(monkeypatch, tmp_path, st
 
 def test_a_systemd_that_does_not_answer_is_told(monkeypatch):
     def silent():
-        raise Unanswered(_child.subprocess.CompletedProcess(["systemctl", "show"], 1, "", "no answer"))
+        raise Unanswered("systemctl show: no answer")
 
     having(monkeypatch)
     monkeypatch.setattr(_slurm_pam_daemons, "to_come", silent)

@@ -1,12 +1,15 @@
 """Why a user gets in, or does not, and the line that decides; which is the one that a proof names."""
 
+import ipaddress
 from types import SimpleNamespace
 
 import pytest
 from looks import settings
+from salt.exceptions import CommandExecutionError
 
 import _pam_libpam
 import _pam_prove
+import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_explain
 import _slurm_pam_jobs
@@ -26,8 +29,13 @@ class Node:
         self.top, self.asked = top, []
         self.jobs = [{"job": 7, "user": "alice", "extern": True}, {"job": 8, "user": "old", "extern": True}]
         self.jobs.append({"job": 6, "user": "former", "extern": True})
-        self.values = SSHD
+        self.values, self.silent = SSHD, 0
         (top / "access.conf").write_text(ACCESS)
+
+    def addresses(self, host):
+        if host == "login.test":
+            raise CommandExecutionError("This node's resolver does not answer for login.test")
+        return [ipaddress.ip_address(host)] if host[0].isdigit() else []
 
     def effective(self, config, connection=None):
         self.asked.append(connection)
@@ -61,8 +69,13 @@ def node(tmp_path, monkeypatch):
     libpam = {"version": "1.5.2", "debian": False, "confdirs": [str(tmp_path)], "module_dirs": []}
     getpwnam = {name: SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=uid) for name, uid in UIDS.items()}.__getitem__
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
-    monkeypatch.setattr(_slurm_pam_explain, "pwd", SimpleNamespace(getpwnam=getpwnam))
+    pwd = SimpleNamespace(getpwnam=getpwnam)
+    monkeypatch.setattr(_slurm_pam_accounts, "pwd", pwd)
+    monkeypatch.setattr(_slurm_pam_accounts, "_services", lambda database: {"files", "sss"})
+    monkeypatch.setattr(_slurm_pam_accounts, "_status", lambda *asked: node.silent)
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: ["users"])
+    monkeypatch.setattr(_slurm_pam_accounts, "addresses", node.addresses)
+    monkeypatch.setattr(_slurm_pam_access, "release", _slurm_pam_access.Release)
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
     monkeypatch.setattr(sshd_config, "effective", node.effective)
     node.stack(*CLOSED)
@@ -309,3 +322,22 @@ def test_penalties_for_what_others_did(node, values, origin, told):
     node.values = {**SSHD, **values}
     why = node.explain("alice", origin)["why"]
     assert ("sshd drops all from there, whoever it is (PerSourcePenalties authfail:5)." in why) is told
+
+
+@pytest.mark.parametrize(
+    ("user", "origin", "why"),
+    [
+        ("zoe", "192.0.2.1", "this node knows no user zoe"),
+        ("alice", "gone.example.org", "this node knows no host gone.example.org"),
+    ],
+)
+def test_names_that_there_are_not(node, user, origin, why):
+    told = node.explain(user, origin)
+    assert (told["permitted"], told["why"]) == (False, why)
+
+
+@pytest.mark.parametrize(("user", "origin"), [("zoe", "192.0.2.1"), ("alice", "login.test")])
+def test_what_nobody_answers_is_no_answer(node, user, origin):
+    node.silent = -1
+    with pytest.raises(CommandExecutionError, match=r"not answer for (the user zoe$|login\.test)"):
+        node.explain(user, origin)

@@ -1,6 +1,7 @@
 """What sshd's values mean for a user: its lists, the connection that it is asked about, and the ways in that remain."""
 
 import contextlib
+import ipaddress
 import os
 import socket
 from types import SimpleNamespace
@@ -28,17 +29,20 @@ class Network:
         self.names = {"node1.example.org": "192.0.2.1"}
         self.ways = {socket.AF_INET: "192.0.2.10", socket.AF_INET6: "fd00::10"}
 
-    def getaddrinfo(self, host, port):
-        if ":" not in host and not host[0].isdigit() and host not in self.names:
-            raise OSError("Name or service not known")
-        return [(None, None, None, None, (self.names.get(host, host), port))]
+    def addresses(self, host):
+        known = ":" in host or host[0].isdigit() or host in self.names
+        return [ipaddress.ip_address(self.names.get(host, host))] if known else []
 
     def socket(self, family, kind):
         def connect(address):
             if family not in self.ways:
                 raise OSError("Network is unreachable")
 
-        probe = SimpleNamespace(connect=connect, getsockname=lambda: (self.ways[family], 0))
+        def bind(address):
+            if address[0] not in ("0.0.0.0", "127.0.0.1", "::", "::1", *self.ways.values()):
+                raise OSError("Cannot assign requested address")
+
+        probe = SimpleNamespace(connect=connect, bind=bind, getsockname=lambda: (self.ways[family], 0))
         return contextlib.nullcontext(probe)
 
 
@@ -46,6 +50,7 @@ class Network:
 def network(monkeypatch):
     network = Network()
     monkeypatch.setattr(_slurm_pam_login, "socket", network)
+    monkeypatch.setattr(_slurm_pam_accounts, "addresses", network.addresses)
     return network
 
 
@@ -274,3 +279,51 @@ def test_a_list_counts_from_every_origin(home, origins, kept_out):
     home("ann/.ssh/authorized_keys")
     values = having(**KEYS, allowusers="ann@192.0.2.0/24")
     assert bool(no_way("ann", origins, values)) is kept_out
+
+
+# Logins that come to nothing
+
+
+EVERYWHERE4, EVERYWHERE6 = "0.0.0.0:22", "[::]:22"
+
+
+@pytest.mark.parametrize(
+    ("listening", "origins", "reason"),
+    [
+        ([EVERYWHERE4, EVERYWHERE6], ["ALL"], None),
+        ([EVERYWHERE4], ["192.0.2.0/24"], None),
+        ([EVERYWHERE4], ["2001:db8::/64"], "sshd listens on 0.0.0.0 alone"),
+        ([EVERYWHERE6], ["192.0.2.0/24"], "sshd listens on :: alone"),
+        ([EVERYWHERE6], ["192.0.2.0/24", "ALL"], None),
+        ([EVERYWHERE6], ["0.0.0.0/0"], None),
+        (["127.0.0.1:22"], ["ALL"], "sshd listens on 127.0.0.1 alone"),
+        (["127.0.0.1:22", "[::1]:22"], ["192.0.2.1", "login.example.org"], "sshd listens on 127.0.0.1, ::1 alone"),
+        (["127.0.0.1:22"], ["127.0.0.0/8"], None),
+        (["127.0.0.1:22", "192.0.2.10:22"], ["192.0.2.0/24"], None),
+        (["192.0.2.10:2222 rdomain blue"], ["login.example.org"], None),
+        (["203.0.113.9:22"], ["ALL"], "sshd listens on 203.0.113.9 alone, which is no address of this node"),
+        (["203.0.113.9:22", "192.0.2.10:22"], ["192.0.2.1"], None),
+        (["203.0.113.9:22", "127.0.0.1:22"], ["192.0.2.1"], "sshd listens on 127.0.0.1 alone"),
+    ],
+)
+def test_addresses_to_which_there_is_no_way(home, network, listening, origins, reason):
+    home("ann/.ssh/authorized_keys")
+    assert no_way("ann", origins, having(listenaddress=listening, **KEYS)) == reason
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"forcecommand": "none"}, None),
+        ({"forcecommand": "/usr/bin/false"}, "sshd has ForceCommand /usr/bin/false"),
+        ({"forcecommand": "/usr/sbin/nologin -x"}, "sshd has ForceCommand /usr/sbin/nologin -x"),
+        ({"forcecommand": "internal-sftp"}, "sshd has ForceCommand internal-sftp"),
+        # What a site's own program does, only a login shows.
+        ({"forcecommand": "/opt/site/record"}, None),
+        ({"maxsessions": "0"}, "sshd has MaxSessions 0"),
+        ({"maxsessions": "10"}, None),
+    ],
+)
+def test_logins_that_come_to_nothing(home, values, reason):
+    home("ann/.ssh/authorized_keys")
+    assert no_way("ann", ["ALL"], having(**KEYS, **values)) == reason

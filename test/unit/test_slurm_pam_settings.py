@@ -76,6 +76,8 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"access": {"groups": {"ALL": {"origins": ["ALL"]}}}}, "groups:ALL", "'ALL'", "user or group name"),
         ({"access": {"groups": {"all": {"origins": ["ALL"]}}}}, "groups:all", "'all'", "keywords of pam_access"),
         ({"access": {"users": {"a:b": {"origins": ["ALL"]}}}}, "users:a:b", "'a:b'", "a user name"),
+        ({"access": {"groups": {"100": {"origins": ["ALL"]}}}}, "groups:100", "'100'", "a number is an id"),
+        ({"access": {"users": {"0": {"origins": ["ALL"]}}}}, "users:0", "'0'", "a number is an id"),
         ({"access": {"users": {"all": {"origins": ["ALL"]}}}}, "users:all", "'all'", "keywords of pam_access"),
         ({"access": {"users": {"Except": {"origins": ["ALL"]}}}}, "users:Except", "'Except'", "keywords of pam_access"),
         ({"access": {"users": {"a@b": {"origins": ["ALL"]}}}}, "users:a@b", "it reads as user@host", "access:groups"),

@@ -6,6 +6,7 @@ import pytest
 from looks import given
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_daemons
 import _slurm_pam_login
@@ -79,6 +80,7 @@ def node(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "pwd", SimpleNamespace(getpwnam=node.getpwnam, getpwall=list))
     monkeypatch.setattr(_slurm_pam_accounts, "grp", SimpleNamespace(getgrnam=node.getgrnam))
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [user])
+    monkeypatch.setattr(_slurm_pam_accounts, "_services", lambda database: {"files"})
     monkeypatch.setattr(sshd_config, "find", lambda config: str(node.config))
     monkeypatch.setattr(sshd_config, "plan", lambda options, config, drop_in, tag: {drop_in: f"{tag} {options}"})
     monkeypatch.setattr(sshd_config, "check", node.check)
@@ -382,7 +384,8 @@ def users(*origins):
         ({"ann": None}, {"root_only": True}, None, []),
     ],
 )
-def test_a_domain_never_fits_without_usedns(node, people, access, kind, named):
+def test_a_domain_never_fits_without_usedns(node, monkeypatch, people, access, kind, named):
+    monkeypatch.setattr(_slurm_pam_access, "release", _slurm_pam_access.Release)
     found = node.findings(people, access=access)
     assert [finding.kind for finding in found] == ([kind] if kind else [])
     for finding in found:
@@ -392,7 +395,74 @@ def test_a_domain_never_fits_without_usedns(node, people, access, kind, named):
     assert node.findings(people, access=access) == []
 
 
+@pytest.mark.parametrize(
+    ("people", "kind", "named"),
+    [
+        (users(["192.0.2.1"], ["::1"]), None, []),
+        (users(["node1", "ALL"]), "warnings", ["users:ann:origins has node1,"]),
+        (users([".a.org", "node1"], ["node1.example.org"]), "problems", ["has .a.org, node1;", "node1.example.org"]),
+    ],
+)
+def test_a_host_never_fits_where_pam_access_does_not_look_it_up(node, monkeypatch, people, kind, named):
+    """Up to 1.5.2, unless a distribution has mended it."""
+    monkeypatch.setattr(_slurm_pam_access, "release", lambda: _slurm_pam_access.Release(resolves=False))
+    found = node.findings(people)
+    assert [finding.kind for finding in found] == ([kind] if kind else [])
+    for finding in found:
+        assert all(words in finding.found for words in named) and "pam_access" in finding.why
+    node.having(usedns="yes")
+    assert node.findings(people) == []
+
+
 def test_a_domain_of_a_group(node):
     node.groups["g"] = ["ann"]
     (finding,) = node.findings({}, {"g": {"origins": [".a.org"]}})
     assert (finding.kind, "slurm_pam:access:groups:g:origins has .a.org" in finding.found) == ("problems", True)
+
+
+# What only a login shows
+
+
+@pytest.mark.parametrize(
+    ("options", "confirm", "named"),
+    [
+        ({"Banner": "none"}, 0, None),
+        ({"Ciphers": "aes256-ctr"}, 0, "Ciphers"),
+        ({"listenAddress": "192.0.2.10", "UsePAM": True, "PORT": 2222}, 0, "listenAddress, PORT"),
+        ({"ForceCommand": "/opt/site/record"}, 0, "ForceCommand"),
+        ({"PubkeyAcceptedAlgorithms": "ssh-ed25519"}, 0, "PubkeyAcceptedAlgorithms"),
+        # With confirm the node finds out for itself.
+        ({"Ciphers": "aes256-ctr"}, 300, None),
+    ],
+)
+def test_options_of_which_only_a_login_shows_whom_they_leave_in(node, monkeypatch, options, confirm, named):
+    how = {"sshd": {"options": options}, "confirm": confirm}
+    found = node.findings(**how)
+    assert [finding.found for finding in found] == ([f"slurm_pam:sshd:options has {named}"] if named else [])
+    assert all(finding.kind == "warnings" and "slurm_pam:confirm" in finding.do for finding in found)
+    # In force already.
+    monkeypatch.setattr(sshd_config, "plan", lambda options, config, drop_in, tag: {})
+    assert node.findings(**how) == []
+
+
+@pytest.mark.parametrize(
+    "values", [{"forcecommand": "/bin/false"}, {"maxsessions": "0"}, {"listenaddress": ["127.0.0.1:22", "[::1]:22"]}]
+)
+def test_logins_that_come_to_nothing_leave_nobody_in(node, values):
+    node.having(**values)
+    (finding,) = node.findings()
+    assert finding.kind == "problems" and finding.found.startswith("Neither root nor any administrator")
+
+
+@pytest.mark.parametrize("keyword", ["forcecommand", "maxsessions"])
+def test_what_a_match_line_makes_of_a_login(node, monkeypatch, keyword):
+    node.config.write_text(f"Match User ann\n{keyword} 0\n")
+    useless = {"forcecommand": "false", "maxsessions": "0"}[keyword]
+
+    def effective(config, connection, files):
+        return {**node.values, **({keyword: [useless]} if "user=ann," in connection else {})}
+
+    monkeypatch.setattr(sshd_config, "effective", effective)
+    (finding,) = node.findings()
+    assert finding.kind == "warnings"
+    assert finding.found.startswith("No way to log in over SSH is left to ann (sshd has ")
