@@ -162,6 +162,34 @@ def test_nothing_to_find():
     assert lint("session [default=1] a.so\nsession requisite pam_deny.so\nsession required b.so\n") == []
 
 
+# As EL has it: the last lines of password-auth, which sshd includes ahead of postlogin.
+CROND = "session [success={} default=ignore] pam_succeed_if.so service in crond\nsession required pam_unix.so\n"
+JUMPS = {
+    "to the end of the file": ("session include y\nsession include z\n", CROND.format(1), None),
+    "to the end, and the includer's line": ("session include y\nsession required b.so\n", CROND.format(1), None),
+    "to the end, over a substack": (
+        "session include y\nsession include z\n",
+        CROND.format(1).replace("required pam_unix.so", "substack z"),
+        None,
+    ),
+    "past the end of the file": ("session include y\nsession include z\n", CROND.format(2), "z:2"),
+    "past the end, to the includer's line": (
+        "session include y\nsession optional b.so\nsession required c.so\n",
+        CROND.format(2),
+        "sshd:3",
+    ),
+    "to a line that includes": ("session include y\n", CROND.format(1) + "session include z\n", None),
+    "into the lines of an included file": ("session include y\n", CROND.format(2) + "session include z\n", "z:2"),
+}
+
+
+@pytest.mark.parametrize(("sshd", "y", "landing"), JUMPS.values(), ids=JUMPS)
+def test_a_jump_may_go_to_the_very_end_of_its_file(sshd, y, landing):
+    found = lint(sshd, y=y, z="session optional p.so\nsession optional q.so\n")
+    told = [(place, finding.partition(" lands in another file, at ")[2]) for place, _, finding in found]
+    assert told == ([("y:1", f"{ETC}/{landing}")] if landing else [])
+
+
 @pytest.mark.parametrize(
     "text, place, severity, words",
     [
