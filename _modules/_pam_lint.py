@@ -209,7 +209,7 @@ def _stack_findings(found: dict[str, Any], type_: str) -> Iterator[Finding]:
         ]
         if whole:
             checks += _jumps(stack, index, leads)
-        if index not in reached and os.path.basename(handler["module"] or "") != "pam_deny.so":
+        if index not in reached and handler["name"] != "pam_deny.so":
             checks.append(
                 ("warning", f"no answer leads to this line of {type_}", "Move it up, or remove it: it is never run.")
             )

@@ -288,9 +288,11 @@ def expand(
     A handler is a dictionary: ``kind`` (``module``, ``must_fail`` or ``substack``), ``level`` (0 at the top), ``type``,
     ``silent``, ``control`` (as written), ``actions`` (for each of the 32 return codes ``ignore``, ``ok``, ``done``,
     ``bad``, ``die``, ``reset`` or how many handlers to jump; a negative number, which only a libpam before 1.6.0 can
-    come to, jumps none and fails), ``module``, ``args``, ``always`` (what ``pam_permit.so`` and ``pam_deny.so`` answer
-    to each call; empty for all others), ``file``, ``line``, ``reason`` (why it must fail), ``fault`` (what is wrong
-    with the file that it includes: ``unnamed``, ``missing``, ``deep`` or ``given up``) and ``paired`` (false where
+    come to, jumps none and fails), ``module``, ``name`` (a module's name if it is one of libpam's own, named without a
+    path or by one in its ``module_dirs``; any other's path), ``args``, ``always`` (what ``pam_permit.so`` and
+    ``pam_deny.so`` of libpam's own answer to each call; empty for all others), ``file``, ``line``, ``reason`` (why it
+    must fail), ``fault`` (what is wrong with the file that it includes: ``unnamed``, ``missing``, ``deep`` or ``given
+    up``) and ``paired`` (false where
     ``setcred`` and ``close_session`` lack it).
 
     Raises CommandExecutionError if ``strict`` and the handlers cannot be said: a libpam before 1.6.0 would follow files
