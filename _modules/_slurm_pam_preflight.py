@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _slurm_pam_admins
+import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_packages
 import _slurm_pam_record
@@ -28,6 +29,7 @@ def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
 
 # In the order in which they are told.
 LOOKS = (
+    _slurm_pam_files.files,
     moved,
     _slurm_pam_slurm.role,
     _slurm_pam_packages.packages,
@@ -54,6 +56,9 @@ def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
     for look in LOOKS:
         for finding in look(settings, wanted):
             told[finding.kind].append(finding.text())
+        # What a file says that is something else is not for a finding, so nobody reads on in it.
+        if look is _slurm_pam_files.files and told["problems"]:
+            break
     return told
 
 
