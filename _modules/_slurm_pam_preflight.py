@@ -13,7 +13,9 @@ import _slurm_pam_admins
 import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_packages
+import _slurm_pam_places
 import _slurm_pam_record
+import _slurm_pam_session
 import _slurm_pam_settings
 import _slurm_pam_slurm
 import _slurm_pam_sshd
@@ -30,6 +32,7 @@ def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
 # In the order in which they are told.
 LOOKS = (
     _slurm_pam_files.files,
+    _slurm_pam_places.named,
     moved,
     _slurm_pam_slurm.role,
     _slurm_pam_packages.packages,
@@ -40,6 +43,8 @@ LOOKS = (
     _slurm_pam_admins.local_groups,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
+    _slurm_pam_places.relied_on,
+    _slurm_pam_session.removed,
 )
 
 
