@@ -35,7 +35,7 @@ def access(path):
 
 NAMED = {
     "an access file that is passwd": (access("/etc/passwd"), "access:file: /etc/passwd is not an access file"),
-    "an access file that is sshd's": (access("/etc/ssh/sshd_config"), "access:file: /etc/ssh/sshd_config is not an acc"),
+    "an access file that is sshd's": (access("/etc/ssh/sshd_config"), "/etc/ssh/sshd_config is not an access file"),
     "an access file that is shadow": (access("/etc/shadow"), "access:file: /etc/shadow is not an access file"),
     "an access file that is slurm.conf": (access("/etc/slurm/slurm.conf"), "is not an access file"),
     "an access file that is sshd's drop-in": (access("/etc/ssh/sshd_config.d/00-slurm_pam.conf"), "and so is"),
@@ -110,8 +110,8 @@ def test_pam_files_that_are_not_what_they_seem(open_node, before, after, given, 
 
 def test_a_module_that_others_write(open_node):
     line = "account optional /opt/site/pam_site.so"
-    make = f"install -d /opt/site; touch /opt/site/pam_site.so; chmod 666 /opt/site/pam_site.so; cp -p {ACCOUNT} /root/x; "
-    with commands(open_node, f"{make} echo '{line}' >> {ACCOUNT}", f"mv -f /root/x {ACCOUNT}; rm -r /opt/site"):
+    make = f"install -d /opt/site; touch /opt/site/pam_site.so; chmod 666 /opt/site/*; cp -p {ACCOUNT} /root/x"
+    with commands(open_node, f"{make}; echo '{line}' >> {ACCOUNT}", f"mv -f /root/x {ACCOUNT}; rm -r /opt/site"):
         refused(open_node, "can write to /opt/site/pam_site.so")
 
 
