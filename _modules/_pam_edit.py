@@ -350,6 +350,7 @@ class _Editor:
         after: Selector | None = None,
         at: str | None = None,
         match: Selector | None = None,
+        jumps: str | None = None,
     ) -> None:
         if [before, after, at].count(None) != 2 or at not in (None, "first", "last"):
             raise PamUsageError("insert needs one of before: SELECTOR, after: SELECTOR, at: first and at: last")
@@ -365,6 +366,7 @@ class _Editor:
         ahead = bool(before) or at == "first"
         if here is None:
             place = len(self.entries) if anchor is None else anchor if ahead else anchor + 1
+            self._move_jumps(entry, jumps, comes=place)
             self._put(place, self._new_line(place, entry, layout))
             return
         self._write(here, layout.words)
@@ -373,6 +375,7 @@ class _Editor:
             first < last and not any(self._matters(between, types) for between in self.entries[first + 1 : last])
         ):
             return
+        self._move_jumps(self.entries[here], jumps, goes=here, comes=anchor if ahead else anchor + 1)
         text = self.entries[here]["text"]
         self._drop(here)
         place = anchor - (here < anchor) + (not ahead)
@@ -462,44 +465,74 @@ class _Editor:
     def remove(self, selector: Selector, missing: str | None = None, jumps: str | None = None) -> None:
         for index in reversed(self._any(selector, missing)):
             if jumps:
-                self._shorten_jumps(index)
+                self._move_jumps(self.entries[index], jumps, goes=index)
             self._drop(index)
 
-    def _shorten_jumps(self, index: int) -> None:
-        """Jumps that pass over a line pass over one line less; what they land on stays."""
-        own = self.entries[index]["type"]
-        types, between, including = ((own,) if own else TYPES), 0, None
-        for place in range(index - 1, -1, -1):
-            entry = self.entries[place]
-            if not self._matters(entry, types):
-                continue
-            if entry["kind"] == "rule":
-                self._shorten_jump(place, between, including)
-            elif entry["control"] != "substack":
-                including = place  # its lines count one by one
-            between += 1
+    # jumps
 
-    def _shorten_jump(self, place: int, between: int, including: int | None) -> None:
-        def shortened(jump: re.Match[str]) -> str:
+    def _move_jumps(self, line: Entry, jumps: str | None, goes: int | None = None, comes: int | None = None) -> None:
+        """
+        Let jumps land where they did when a line goes from an index, or comes before one, or both.
+
+        A jump that lands on a line that goes lands on the next one; one that lands where a line comes lands on that.
+        Raises PamError for a line that comes, if jumps would have to change and that was not asked for.
+        """
+        moved = {}
+        for type_ in [line["type"]] if line.get("type") else TYPES:
+            for index in range(max(place for place in (goes, comes) if place is not None)):
+                entry = self.entries[index]
+                if index != goes and _JUMP.search(entry.get("control") or "") and self._matters(entry, (type_,)):
+                    control = self._moved(index, type_, line, goes, comes)
+                    if control != self._layout(index).words[1]:
+                        moved[index] = control
+        if moved and not jumps:
+            raise PamError(
+                f"jumps would pass over {line['text'].strip()!r} and land elsewhere than now; with jumps: lengthen "
+                f"they go on landing where they do:{self._listed(moved)}"
+            )
+        for index, control in moved.items():
+            words = self._layout(index).words
+            self._write(index, [words[0], control, *words[2:]])
+
+    def _moved(self, index: int, type_: str, line: Entry, goes: int | None, comes: int | None) -> str:
+        """The control of the line at an index, with jumps that land where they did."""
+
+        def passes(count: int, place: int | None) -> bool:
+            """Whether a jump passes over what is at a place; what goes counts no more."""
+            if place is None or place <= index:
+                return False
+            between = [at for at in range(index + 1, place) if self._matters(self.entries[at], (type_,)) and at != goes]
+            if count <= len(between):
+                return False
+            unclear = [at for at in between if not self._counts_as_one(self.entries[at])]
+            if unclear or not self._counts_as_one(line):
+                listed = f"{self._listed([index, *unclear[:1]])}\n  {line['text'].strip()}"
+                raise PamError(f"it cannot be told what this jump passes over; change it first:{listed}")
+            return True
+
+        def moved(jump: re.Match[str]) -> str:
             count = int(jump[2])
-            if count <= between:
-                return jump[0]
-            if including is not None:
-                lines = self._listed([place, including])
-                raise PamError(f"it cannot be told what this jump passes over; change it first:{lines}")
-            return jump[1] + (str(count - 1) if count > 1 else "ignore")
+            count -= passes(count, goes)
+            count += passes(count, comes)
+            return jump[0] if count == int(jump[2]) else jump[1] + (str(count) if count else "ignore")
 
-        words = self._layout(place).words
-        self._write(place, [words[0], _JUMP.sub(shortened, words[1]), *words[2:]])
+        return _JUMP.sub(moved, self._layout(index).words[1])
 
-    def comment_out(self, selector: Selector, missing: str | None = None) -> None:
+    @staticmethod
+    def _counts_as_one(entry: Entry) -> bool:
+        """Whether a jump counts a line as one: of an included file it counts the lines, and a bad type is auth's."""
+        return bool(entry.get("type")) and (entry["kind"] != "include" or entry["control"] == "substack")
+
+    def comment_out(self, selector: Selector, missing: str | None = None, jumps: str | None = None) -> None:
         if not self._all(selector) and self._commented(selector):
             return
         for index in reversed(self._any(selector, missing)):
+            if jumps:
+                self._move_jumps(self.entries[index], jumps, goes=index)
             lines = re.findall(r"[^\n]*\n|[^\n]+", self.entries[index]["text"])
             self._settle(index, index + 1, ["#" + line for line in lines])
 
-    def uncomment(self, selector: Selector) -> None:
+    def uncomment(self, selector: Selector, jumps: str | None = None) -> None:
         if self._all(selector):
             return
         found = self._commented(selector)
@@ -509,6 +542,7 @@ class _Editor:
         if not found:
             raise PamError(f"no line, commented out or not, matches {selector}")
         first, last, text = found[0]
+        self._move_jumps(self.parse(text)[0], jumps, comes=first)
         self._settle(first, last, [text])
 
     def _commented(self, selector: Selector) -> list[tuple[int, int, str]]:
@@ -542,17 +576,19 @@ class _Editor:
 
 # Operation: the options it needs, and those it may have.
 _OPERATIONS = {
-    "insert": ((), ("before", "after", "at", "match")),
+    "insert": ((), ("before", "after", "at", "match", "jumps")),
     "replace": (("with",), ()),
     "set_control": (("to",), ()),
     "set_args": (("to",), ()),
     "add_args": (("args",), ()),
     "remove_args": (("args",), ()),
     "remove": ((), ("missing", "jumps")),
-    "comment_out": ((), ("missing",)),
-    "uncomment": ((), ()),
+    "comment_out": ((), ("missing", "jumps")),
+    "uncomment": ((), ("jumps",)),
     "retarget": ((), ("missing",)),
 }
+# What ``jumps`` can be.
+_JUMPS = {"insert": "lengthen", "uncomment": "lengthen", "remove": "shorten", "comment_out": "shorten"}
 
 
 def _apply(editor: _Editor, change: dict[str, Any]) -> None:
@@ -570,8 +606,8 @@ def _apply(editor: _Editor, change: dict[str, Any]) -> None:
         )
     if options.get("missing", "ok") != "ok":
         raise PamUsageError(f"missing can only be ok, not {options['missing']!r}")
-    if options.get("jumps", "shorten") != "shorten":
-        raise PamUsageError(f"jumps can only be shorten, not {options['jumps']!r}")
+    if "jumps" in options and options["jumps"] != _JUMPS[name]:
+        raise PamUsageError(f"jumps can only be {_JUMPS[name]}, not {options['jumps']!r}")
     getattr(editor, name)(change[name], **options)
 
 

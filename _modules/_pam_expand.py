@@ -225,9 +225,9 @@ _CONSTANT = {
 }
 
 
-def _constant(module: str | None, type_: str) -> dict[str, str]:
+def _constant(name: str | None, type_: str) -> dict[str, str]:
     """What a module answers to each call of a type, where it always answers the same."""
-    by_type = _CONSTANT.get(module.rpartition("/")[2]) if module else None
+    by_type = _CONSTANT.get(name) if name else None
     return by_type[type_] if by_type else {}
 
 
@@ -261,6 +261,7 @@ class _Expansion:
         self._texts = {}
         self._entries = {}
         self._controls = {}
+        self._names = {}
         self._to_read, self._to_run = 0, 0
 
     def refuse(self, refusal: Refusal) -> None:
@@ -366,6 +367,16 @@ class _Expansion:
                 return self._actions(_ALL_BAD)
         return self._controls[control]
 
+    def _name(self, module: str | None) -> str | None:
+        """The name of a module of libpam's own: a bare one, or a file in its directories. Any other keeps its path."""
+        if module not in self._names:
+            self._names[module] = module
+            directory, slash, name = (module or "").rpartition("/")
+            own = map(os.path.realpath, self.libpam.get("module_dirs", []))
+            if slash and module.startswith("/") and os.path.realpath(directory) in own:
+                self._names[module] = name
+        return self._names[module]
+
     def _add(
         self,
         entry: Entry,
@@ -377,6 +388,7 @@ class _Expansion:
         level: int,
     ) -> None:
         """Add the handlers of one line, as _pam_add_handler does."""
+        name = self._name(entry.get("module"))
         handler = {
             "kind": "module",
             "level": level,
@@ -385,8 +397,9 @@ class _Expansion:
             "control": entry["control"],
             "actions": actions,
             "module": entry.get("module"),
+            "name": name,
             "args": [*entry.get("args", ())],
-            "always": _constant(entry.get("module"), type_),
+            "always": _constant(name, type_),
             "file": path,
             "line": entry["line"],
             "reason": None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -39,8 +38,9 @@ def _codes(value: Any, where: str) -> tuple[str, ...]:
 
 class Given:
     """
-    What modules are said to answer. A key is a module, by its path or its base name, and perhaps some of its arguments;
-    where several keys fit a rule, the one with most words wins, and a path wins over a base name.
+    What modules are said to answer. A key is a module, by its path or, if it is one of libpam's own, by its name, and
+    perhaps some of its arguments; where several keys fit a rule, the one with most words wins, and a path wins over a
+    name.
     """
 
     def __init__(self, given: Any, where: str) -> None:
@@ -72,7 +72,7 @@ class Given:
         return [" ".join(words) for words in self._answers if words not in used]
 
     def _match(self, rule: Handler) -> tuple[str, ...] | None:
-        names = (rule["module"], os.path.basename(rule["module"]))
+        names = (rule["module"], rule["name"])
         fits = [
             words for words in self._answers if words[0] in names and all(word in rule["args"] for word in words[1:])
         ]

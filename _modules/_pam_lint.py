@@ -208,8 +208,8 @@ def _stack_findings(found: dict[str, Any], type_: str) -> Iterator[Finding]:
             _outside(handler, found["confdirs"]),
         ]
         if whole:
-            checks += _jumps(stack, handler, leads)
-        if index not in reached and os.path.basename(handler["module"] or "") != "pam_deny.so":
+            checks += _jumps(stack, index, leads)
+        if index not in reached and handler["name"] != "pam_deny.so":
             checks.append(
                 ("warning", f"no answer leads to this line of {type_}", "Move it up, or remove it: it is never run.")
             )
@@ -270,8 +270,9 @@ def _outside(handler: Handler, confdirs: list[str]) -> Check | None:
     )
 
 
-def _jumps(stack: list[Handler], handler: Handler, leads: Ways) -> Iterator[Check]:
+def _jumps(stack: list[Handler], at: int, leads: Ways) -> Iterator[Check]:
     """What is wrong with where a handler's jumps go."""
+    handler = stack[at]
     if handler["kind"] != "module":
         return
     for taken, (index, lost) in leads.items():
@@ -284,9 +285,20 @@ def _jumps(stack: list[Handler], handler: Handler, leads: Ways) -> Iterator[Chec
                 f"a jump of {taken} runs out of lines, which fails the stack with perm_denied",
                 "Make the jump shorter.",
             )
-        elif landing["level"] == handler["level"] and landing["file"] != handler["file"]:
+        # One over the lines of its own file up to the last lands where that file ends, whatever follows there.
+        elif (
+            landing["level"] == handler["level"]
+            and landing["file"] != handler["file"]
+            and _last_passed(stack, at, index)["file"] != handler["file"]
+        ):
             yield (
                 "warning",
                 f"a jump of {taken} lands in another file, at {place(landing)}",
                 "Let it land in its own file, for example on a line with pam_permit.so, or make that file a substack.",
             )
+
+
+def _last_passed(stack: list[Handler], at: int, landing: int) -> Handler:
+    """The last handler that a jump counts: a substack counts as one, together with what is in it."""
+    level = stack[at]["level"]
+    return next(stack[index] for index in range(landing - 1, at, -1) if stack[index]["level"] == level)

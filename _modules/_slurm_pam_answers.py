@@ -45,8 +45,8 @@ class Login:
 
 
 def name(rule: Handler) -> str:
-    """The file name of a rule's module; empty if it has none."""
-    return os.path.basename(rule["module"] or "")
+    """What a rule's module is known by: its name if it is one of libpam's own, else its path; empty if it has none."""
+    return rule["name"] or ""
 
 
 def is_known(rule: Handler) -> bool:

@@ -11,10 +11,13 @@ from typing import Any
 
 import _slurm_pam_admins
 import _slurm_pam_before
+import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_packages
+import _slurm_pam_places
 import _slurm_pam_record
 import _slurm_pam_role
+import _slurm_pam_session
 import _slurm_pam_settings
 import _slurm_pam_slurm
 import _slurm_pam_sshd
@@ -31,6 +34,8 @@ def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
 
 # In the order in which they are told.
 LOOKS = (
+    _slurm_pam_files.files,
+    _slurm_pam_places.named,
     moved,
     _slurm_pam_role.role,
     _slurm_pam_packages.packages,
@@ -43,6 +48,8 @@ LOOKS = (
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
     _slurm_pam_before.sessions,
+    _slurm_pam_places.relied_on,
+    _slurm_pam_session.removed,
 )
 
 
@@ -59,6 +66,9 @@ def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
     for look in LOOKS:
         for finding in look(settings, wanted):
             told[finding.kind].append(finding.text())
+        # What a file says that is something else is not for a finding, so nobody reads on in it.
+        if look is _slurm_pam_files.files and told["problems"]:
+            break
     return told
 
 

@@ -221,7 +221,7 @@ def _account(settings: Mapping[str, Any]) -> dict:
     gate = [*_root_rule(settings), _slurm_rule(settings)]
     if pam["account_base"] == "copy":
         rules = [f"account sufficient {_access_module(settings)}", *gate]
-        changes = [{"insert": rule, "at": "last", "match": _same(rule)} for rule in rules]
+        changes = [{"insert": rule, "at": "last", "match": _same(rule), "jumps": "lengthen"} for rule in rules]
         return {"source": pam["account_source"], "changes": changes}
     # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
     # and sshd lets a user in whose password they say has expired.

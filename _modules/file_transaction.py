@@ -182,7 +182,8 @@ def diff(changes: Iterable[Change]) -> dict[str, dict[str, str]]:
     changes
         As for :py:func:`commit`.
 
-    Returns ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` if a link is involved.
+    Returns ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` if a link is involved. Of a file that not
+    everybody may read, only lines that are new are shown, since Salt keeps what it shows.
 
     CLI Example:
 
@@ -209,8 +210,28 @@ def _difference(change: Change) -> dict[str, str]:
         "/dev/null" if before is None else path,
         "/dev/null" if after is None else path,
     )
+    if before is not None and not _everybody_reads(path):
+        lines = _new_lines(lines, before)
     shown = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
     return {"diff": shown.encode("utf-8", "replace").decode()}
+
+
+def _everybody_reads(path: str) -> bool:
+    """Whether a file is no secret; one of which that cannot be told may be one."""
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except OSError:
+        return False
+
+
+def _new_lines(lines: Iterable[str], before: str) -> Iterator[str]:
+    """A diff without what the file had, in whatever form, which is not for everyone who reads what Salt keeps."""
+    had = {line.strip() for line in before.split("\n")} - {""}
+    for number, line in enumerate(lines):
+        if number < 2 or line[0] == "@" or (line[0] == "+" and not any(old in line for old in had)):
+            yield line
+        elif line[0] != " ":
+            yield f"{line[0]}(not shown, since not everybody may read this file)\n"
 
 
 def _told(thing: Thing) -> str:

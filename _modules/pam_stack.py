@@ -149,6 +149,9 @@ def edit(text: str, changes: list[dict[str, Any]], libpam: Libpam | None = None)
         ``insert: LINE`` with ``before: SELECTOR``,            puts the rule or include there. Where it is in the file
         ``after: SELECTOR``, ``at: first`` or ``at: last``     it is moved and rewritten, never doubled. ``first`` and
         (of its type)                                          ``last`` count an ``@include`` as a line of every type
+        ``jumps: lengthen`` with it                            jumps of the lines above that pass over it go on landing
+                                                               where they did; without it, such an insert is refused. A
+                                                               jump that lands where the line comes lands on it
         ``match: SELECTOR`` with it                            which line counts as the one to insert; by default that
                                                                of the same type and module, for an include of the same
                                                                type, control and target
@@ -161,7 +164,9 @@ def edit(text: str, changes: list[dict[str, Any]], libpam: Libpam | None = None)
         ``remove: SELECTOR``                                   removes every line that matches
         ``jumps: shorten`` with it                             jumps of the lines above go on landing where they did
         ``comment_out: SELECTOR``                              comments out every line that matches
+        ``jumps: shorten`` with it                             as for ``remove``
         ``uncomment: SELECTOR``                                makes the one commented line that matches a rule again
+        ``jumps: lengthen`` with it                            as for ``insert``; refused without it where that is
         ``retarget: {from: FILE, to: FILE, type: TYPE}``       changes the file in every ``include``, ``substack`` and
                                                                ``@include`` that names it; ``type`` may be left out
         =====================================================  ======================================================
@@ -173,8 +178,8 @@ def edit(text: str, changes: list[dict[str, Any]], libpam: Libpam | None = None)
 
     Returns the new text.
 
-    Raises CommandExecutionError, with the lines, if a selector matches no line, or several where one is meant. Raises
-    SaltInvocationError if a change is not understood.
+    Raises CommandExecutionError, with the lines, if a selector matches no line, or several where one is meant, and if a
+    line would come where a jump passes over. Raises SaltInvocationError if a change is not understood.
 
     CLI Example:
 
@@ -283,9 +288,11 @@ def expand(
     A handler is a dictionary: ``kind`` (``module``, ``must_fail`` or ``substack``), ``level`` (0 at the top), ``type``,
     ``silent``, ``control`` (as written), ``actions`` (for each of the 32 return codes ``ignore``, ``ok``, ``done``,
     ``bad``, ``die``, ``reset`` or how many handlers to jump; a negative number, which only a libpam before 1.6.0 can
-    come to, jumps none and fails), ``module``, ``args``, ``always`` (what ``pam_permit.so`` and ``pam_deny.so`` answer
-    to each call; empty for all others), ``file``, ``line``, ``reason`` (why it must fail), ``fault`` (what is wrong
-    with the file that it includes: ``unnamed``, ``missing``, ``deep`` or ``given up``) and ``paired`` (false where
+    come to, jumps none and fails), ``module``, ``name`` (a module's name if it is one of libpam's own, named without a
+    path or by one in its ``module_dirs``; any other's path), ``args``, ``always`` (what ``pam_permit.so`` and
+    ``pam_deny.so`` of libpam's own answer to each call; empty for all others), ``file``, ``line``, ``reason`` (why it
+    must fail), ``fault`` (what is wrong with the file that it includes: ``unnamed``, ``missing``, ``deep`` or ``given
+    up``) and ``paired`` (false where
     ``setcred`` and ``close_session`` lack it).
 
     Raises CommandExecutionError if ``strict`` and the handlers cannot be said: a libpam before 1.6.0 would follow files
@@ -395,12 +402,12 @@ def lint(
     """
     Return what is surely or probably wrong with a service's files.
 
-    It finds lines libpam cannot use, controls with an error, jumps out of the stack or into another file's lines, lines
-    that no answer leads to, missing modules and files, a ``-`` that does not do what it seems to, carriage returns,
-    lines and nested files that libpam reads differently before and from 1.6.0 on, an ``ignore`` that counts as a grant,
-    files that include each other or may not be read, a service without any line, and included files that are outside
-    the directories libpam reads. It looks at every file that ``pam_start`` opens, ``other`` among them. A line with
-    pam_deny.so that nothing leads to is no finding: it stands there as a fence.
+    It finds lines libpam cannot use, controls with an error, jumps out of the stack or past the end of their own file,
+    lines that no answer leads to, missing modules and files, a ``-`` that does not do what it seems to, carriage
+    returns, lines and nested files that libpam reads differently before and from 1.6.0 on, an ``ignore`` that counts as
+    a grant, files that include each other or may not be read, a service without any line, and included files that are
+    outside the directories libpam reads. It looks at every file that ``pam_start`` opens, ``other`` among them. A line
+    with pam_deny.so that nothing leads to is no finding: it stands there as a fence.
 
     service
         As for :py:func:`expand`.

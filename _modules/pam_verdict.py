@@ -57,9 +57,9 @@ def decide(
 
     results
         What each module answers: ``{module: code}`` or ``{module: {call: code}}``, where ``prechauthtok`` is the first
-        of ``chauthtok``'s two passes. A module is named as in the stack or by its base name; ``"pam_access.so
-        accessfile=/etc/x"`` names the rules that have this argument, and the key with most words wins. From Python
-        also a function ``(rule, call) -> code``.
+        of ``chauthtok``'s two passes. A module is named as in the stack or, if it is in one of libpam's own
+        directories, by its name; ``"pam_access.so accessfile=/etc/x"`` names the rules that have this argument, and the
+        key with most words wins. From Python also a function ``(rule, call) -> code``.
 
     confdirs, libpam, files
         The directories with PAM files, the libpam to be, and files that are not yet there, as for
@@ -181,8 +181,8 @@ def prove(
             anybody in, whatever the modules that are not given answer. ``unreached``: it cannot get to the rule named
             by ``module``, whatever they answer.
 
-        ``pam_permit.so`` and ``pam_deny.so`` answer what they always do unless given. ``new_authtok_reqd`` from
-        ``acct_mgmt`` leads to a change of password and then in, so it is neither a permit nor a denial.
+        libpam's own ``pam_permit.so`` and ``pam_deny.so`` answer what they always do unless given. ``new_authtok_reqd``
+        from ``acct_mgmt`` leads to a change of password and then in, so it is neither a permit nor a denial.
 
     confdirs, libpam, files
         As in :py:func:`decide`; ``files`` is how a policy is proven for files before they are written.

@@ -436,3 +436,38 @@ def test_newer(transaction, etc):
     assert transaction.newer(places, str(pid_file)) == [f"{etc}/changing", str(etc)]
     os.utime(pid_file, (2**33, 2**33))
     assert transaction.newer([f"{etc}/changing"], str(pid_file)) == []
+
+
+SECRET = "root:$6$hash\nalice:!\nend:without"
+
+
+@pytest.mark.parametrize("after", [
+    "ours\n" + SECRET,
+    SECRET + "\nours\n",
+    "alice:!\nours\nroot:$6$hash\nend:without\n",
+    "# was: root:$6$hash\nours\nalice:!\n",
+    "ours\n",
+])  # fmt: skip
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660])
+def test_of_a_file_that_not_everybody_reads_only_new_lines_are_shown(transaction, etc, after, mode):
+    (etc / "changing").write_text(SECRET)
+    (etc / "changing").chmod(mode)
+    change = {"path": f"{etc}/changing", "before": SECRET, "after": after}
+    for ret in (transaction.diff([change]), transaction.bring_about([change], test=True)["changes"]):
+        shown = ret[f"{etc}/changing"]["diff"]
+        assert "+ours\n" in shown
+        assert not [line for line in SECRET.split("\n") if line in shown]
+    (etc / "changing").chmod(0o644)
+    assert "alice:!" in transaction.diff([change])[f"{etc}/changing"]["diff"]
+
+
+def test_a_secret_that_goes_is_not_shown(transaction, etc):
+    (etc / "changing").write_text(SECRET)
+    (etc / "changing").chmod(0o600)
+    gone = {"path": f"{etc}/changing", "before": SECRET, "after": None}
+    shown = transaction.bring_about([gone])["changes"][f"{etc}/changing"]["diff"]
+    assert shown.count("\n-(not shown, since not everybody may read this file)") == 3
+    assert not [line for line in SECRET.split("\n") if line in shown]
+    # A new one is ours.
+    new = {"path": f"{etc}/changing", "before": None, "after": "ours\n", "mode": 0o600}
+    assert transaction.diff([new])[f"{etc}/changing"]["diff"].endswith("+ours\n")

@@ -15,7 +15,7 @@ def pam_d(tmp_path):
     directory = tmp_path / "pam.d"
     directory.mkdir()
     (directory / "sshd").write_text(SSHD)
-    (directory / "sshd").chmod(0o640)
+    (directory / "sshd").chmod(0o604)
     (directory / "common-session").write_text(SESSION)
     return directory
 
@@ -83,7 +83,7 @@ def test_managed_writes_all_and_only_once(states, pam_d, files, test_mode):
     after = tree(pam_d)
     assert after["sshd"] == (
         SSHD.replace("common-account", "own-account").replace("common-session", "own-session").encode(),
-        0o640,
+        0o604,
     )
     assert after["own-account"] == "own-account-pc"
     ret = states.pam_stack.managed("stacks", files=files)

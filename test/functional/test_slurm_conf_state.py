@@ -22,7 +22,7 @@ WHAT_FOLLOWS = (
 def conf(tmp_path):
     (tmp_path / "slurm.conf").write_text(BEFORE)
     (tmp_path / "part.conf").write_text(PART)
-    (tmp_path / "part.conf").chmod(0o640)
+    (tmp_path / "part.conf").chmod(0o604)
     return tmp_path / "slurm.conf"
 
 
@@ -87,7 +87,7 @@ def test_managed(states, conf, slurmd, test_mode):
         return
     assert ret.result is True
     assert ret.comment == f"Changed {conf}, {part}. {WHAT_FOLLOWS}"
-    assert part.stat().st_mode & 0o777 == 0o640
+    assert part.stat().st_mode & 0o777 == 0o604
     again = states.slurm_conf.managed("needs", **arguments)
     assert (again.result, again.changes) == (True, {})
     assert again.comment == "slurm.conf has what is needed already: PrologFlags, TaskPlugin, UsePAM"
@@ -110,7 +110,7 @@ def test_absent(states, conf, slurmd, test_mode):
     assert ret.result is True
     assert ret.comment == f"Changed {conf}, {part}. {WHAT_FOLLOWS}"
     assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
-    assert part.stat().st_mode & 0o777 == 0o640
+    assert part.stat().st_mode & 0o777 == 0o604
     again = states.slurm_conf.absent("needs not", path=str(conf), tag="t")
     assert (again.result, again.changes, again.comment) == (True, {}, "Nothing of t is in slurm.conf")
 

@@ -99,7 +99,7 @@ def test_keyed_edits_and_back(states, modules, etc, managed, test_mode):
         "HostKey {etc}/key\nPidFile {etc}/pid\nPermitRootLogin yes # ours\n#UsePAM no\n"
         "Include {etc}/d/*.conf\nMatch all\n Banner none"
     )
-    etc.main.chmod(0o640)
+    etc.main.chmod(0o604)
     before = etc.files()
     ret = managed({"PermitRootLogin": False, "UsePAM": True}, test=test_mode)
     assert ret.changes == {
@@ -116,7 +116,7 @@ def test_keyed_edits_and_back(states, modules, etc, managed, test_mode):
         assert etc.files() == before
         return
     assert ret.result is True
-    assert etc.main.stat().st_mode & 0o777 == 0o640
+    assert etc.main.stat().st_mode & 0o777 == 0o604
     assert modules.sshd_config.effective(str(etc.main))["permitrootlogin"] == ["no"]
     assert managed({"PermitRootLogin": False, "UsePAM": True}).changes == {}
     assert states.sshd_config.absent("options", **etc.arguments).result is True

@@ -7,6 +7,7 @@ from unit.pam_texts import DEBIAN_NEW, LIBPAMS, OLD, TEXTS
 
 import _pam_edit
 import _pam_grammar
+import _pam_prove
 from _pam_errors import PamError, PamUsageError
 
 STACK = """\
@@ -431,6 +432,129 @@ def test_a_jump_over_the_lines_of_another_file_is_not_guessed():
     assert edit(text.replace("3", "1"), GONE) == "auth [success=1] a.so\nauth include b\n"
 
 
-def test_jumps_takes_one_word():
-    with pytest.raises(PamUsageError, match="jumps can only be shorten, not True"):
-        _pam_edit.edit(STACK, [{**GONE, "jumps": True}], OLD)
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"remove": {"module": "gone.so"}, "jumps": True}, "shorten, not True"),
+        ({"comment_out": {"module": "gone.so"}, "jumps": "lengthen"}, "shorten, not 'lengthen'"),
+        ({"insert": "auth required x.so", "at": "last", "jumps": "shorten"}, "lengthen, not 'shorten'"),
+        ({"uncomment": {"module": "x.so"}, "jumps": None}, "lengthen, not None"),
+    ],
+)
+def test_jumps_takes_one_word(change, word):
+    with pytest.raises(PamUsageError, match=f"jumps can only be {word}"):
+        _pam_edit.edit(STACK, [change], OLD)
+
+
+COMES = {"insert": "session optional x.so", "before": {"module": "c.so"}}
+
+
+@pytest.mark.parametrize(
+    ("above", "after"),
+    [
+        ("[success=1 default=ignore] a.so\nsession required b.so", None),  # it lands on the new line, and goes on
+        ("[success=1 default=ignore] a.so", "[success=2 default=ignore] a.so"),
+        ("[success=2 default=1] a.so", "[success=3 default=2] a.so"),
+        ("[success = 12  default=bad] a.so x=3", "[success = 13  default=bad] a.so x=3"),
+        ("required a.so", None),
+        ("[success=1] a.so\nsession substack b", None),
+        ("[success=2] a.so\nsession substack b", "[success=3] a.so\nsession substack b"),
+        ("[success=1] a.so\nsession include b", None),
+        ("[success=1] a.so\nauth required b.so", "[success=2] a.so\nauth required b.so"),
+        ("[success=9] a.so", "[success=10] a.so"),  # beyond the end, into what follows elsewhere
+        ("[auth_err=2] a.so\nsession [success=1] b.so", "[auth_err=3] a.so\nsession [success=2] b.so"),
+    ],
+)
+def test_what_is_inserted_below_a_jump(above, after):
+    text = f"session {above}\nsession required c.so\nsession required d.so\n"
+    wanted = f"session {after or above}\nsession optional x.so\nsession required c.so\nsession required d.so\n"
+    assert edit(text, {**COMES, "jumps": "lengthen"}) == wanted
+    assert edit(wanted, {"remove": {"module": "x.so"}, "missing": "ok", "jumps": "shorten"}) == text
+    if after is None:
+        assert edit(text, COMES) == wanted
+    else:
+        with pytest.raises(PamError, match=r"'session optional x.so' .* with jumps: lengthen .*\n  line [12]: session"):
+            _pam_edit.edit(text, [COMES], OLD)
+    commented = wanted.replace("session optional x", "#session optional x")
+    back = {"uncomment": {"module": "x.so"}}
+    if after is None:
+        assert edit(commented, back) == wanted
+    else:
+        commented = text.replace("session required c", "#session optional x.so\nsession required c")
+        with pytest.raises(PamError, match="with jumps: lengthen"):
+            _pam_edit.edit(commented, [back], OLD)
+        assert edit(commented, {**back, "jumps": "lengthen"}) == wanted
+        assert edit(wanted, {"comment_out": {"module": "x.so"}, "jumps": "shorten"}) == commented
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("auth [success=2] a.so\nauth include b\nauth required c.so\n", "auth optional x.so"),
+        ("auth [success=2] a.so\n@include b\nauth required c.so\n", "auth optional x.so"),
+        ("auth [success=2] a.so\nbad line here\nauth required c.so\n", "auth optional x.so"),
+        ("auth [success=1] a.so\nauth required c.so\n", "auth include x"),
+        ("auth [success=1] a.so\nauth required c.so\n", "@include x"),
+    ],
+)
+def test_where_lines_cannot_be_counted_nothing_is_guessed(text, line):
+    for jumps in ({}, {"jumps": "lengthen"}):
+        with pytest.raises(PamError, match=r"cannot be told what this jump passes over; .*\n  line 1: auth"):
+            _pam_edit.edit(text, [{"insert": line, "before": {"module": "c.so"}, **jumps}], DEBIAN_NEW)
+
+
+def test_a_line_that_is_moved_leaves_jumps_as_well():
+    text = "auth [success=2] a.so\nauth optional x.so\nauth required b.so\nauth required c.so\n"
+    change = {"insert": "auth optional x.so", "at": "last"}
+    with pytest.raises(PamError, match=r"with jumps: lengthen .*\n  line 1: "):
+        _pam_edit.edit(text, [change], OLD)
+    moved = "auth [success=1] a.so\nauth required b.so\nauth required c.so\nauth optional x.so\n"
+    assert edit(text, {**change, "jumps": "lengthen"}) == moved
+    # Within what a jump passes over, it may move.
+    inside = {"insert": "auth optional x.so", "after": {"module": "b.so"}}
+    wanted = "auth [success=2] a.so\nauth required b.so\nauth optional x.so\nauth required c.so\n"
+    assert edit(text.replace("=2", "=3"), inside) == wanted.replace("=2", "=3")
+
+
+JUMPING = st.lists(
+    st.sampled_from(
+        [
+            "required",
+            "sufficient",
+            "[success=1 default=ignore]",
+            "[success=2 default=bad]",
+            "[success=3 auth_err=1 default=die]",
+            "[success=ok auth_err=2 default=1]",
+            "substack",
+        ]
+    ),
+    min_size=1,
+    max_size=7,
+)
+SAID = st.lists(st.sampled_from(["success", "auth_err", "perm_denied", "ignore"]), min_size=8, max_size=8)
+
+
+def verdict(text, said):
+    """What a stack answers when the module of each name answers as said; whoever is not among them ignores."""
+    inner = "account [success=1 default=ignore] m7.so\naccount required m7.so\n"
+    files = {"/nowhere/x": text, "/nowhere/inner": inner, "/nowhere/other": ""}
+    answers = {f"m{number}.so": code for number, code in enumerate(said)} | {"new.so": "ignore"}
+    return _pam_prove.decide("x", "acct_mgmt", answers, ["/nowhere"], OLD, files)[0]["code"]
+
+
+@given(JUMPING, SAID, st.integers(0, 6), st.booleans())
+def test_an_insert_that_lengthens_jumps_changes_no_verdict_but_by_its_own_rule(controls, said, where, after):
+    rules = ["substack inner" if c == "substack" else f"{c} m{n}.so" for n, c in enumerate(controls)]
+    text = "".join(f"account {rule}\n" for rule in rules)
+    where %= len(rules)
+    anchor = {"target": "inner"} if controls[where] == "substack" else {"module": f"m{where}.so"}
+    assume(controls[where] != "substack" or controls.count("substack") == 1)
+    insert = {"insert": "account optional new.so", "after" if after else "before": anchor}
+    there = edit(text, {**insert, "jumps": "lengthen"})
+    assert verdict(there, said) == verdict(text, said)
+    assert edit(there, {"remove": NEW, "missing": "ok", "jumps": "shorten"}) == text
+    plain = attempt(text, [insert], OLD)
+    assert plain in (None, there)
+    # Moved to the top, where it is passed over by nothing, and there it ignores as well.
+    moved = edit(there, {"insert": "account optional new.so", "at": "first", "jumps": "lengthen"})
+    assert moved == "account optional new.so\n" + text

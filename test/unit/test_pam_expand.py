@@ -60,6 +60,7 @@ def test_includes_substacks_and_where_they_come_from():
         "control": "required",
         "actions": [REQUIRED.get(code, "bad") for code in _pam_grammar.RETURN_CODES],
         "module": "a.so",
+        "name": "a.so",
         "args": ["x"],
         "always": {},
         "file": f"{ETC}/sshd",
@@ -82,7 +83,7 @@ def test_what_was_read_is_said():
 def test_modules_with_one_answer():
     types = _pam_grammar.TYPES
     text = "".join(f"{type_} required {module}\n" for type_ in types for module in ("pam_deny.so", "/x/y.so"))
-    found = expand("x", etc_x=text + "auth required /lib/security/pam_permit.so\nauth sufficient\n")
+    found = expand("x", etc_x=text + "auth required pam_permit.so\nauth sufficient\n")
     assert [[handler["always"] for handler in found["types"][type_]] for type_ in types] == [
         [
             {"authenticate": "auth_err", "setcred": "cred_err"},
@@ -94,6 +95,39 @@ def test_modules_with_one_answer():
         [{"prechauthtok": "authtok_err", "chauthtok": "authtok_err"}, {}],
         [{"open_session": "session_err", "close_session": "session_err"}, {}],
     ]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("pam_deny.so", "pam_deny.so"),
+        ("{own}/pam_deny.so", "pam_deny.so"),
+        ("{own}/../security/pam_deny.so", "pam_deny.so"),
+        ("{top}/alias/pam_deny.so", "pam_deny.so"),  # as /lib is, where it is a link to /usr/lib
+        ("{top}/opt/pam_deny.so", None),
+        ("{own}/more/pam_deny.so", None),
+        ("{own}/../../opt/pam_deny.so", None),
+        ("{own}/away/pam_deny.so", None),  # a link out of libpam's directory
+        ("more/pam_deny.so", None),
+        ("../opt/pam_deny.so", None),
+        ("{top}/gone/pam_deny.so", None),
+    ],
+)
+def test_a_module_is_known_by_its_name_in_libpams_own_directories_alone(tmp_path, module, name):
+    own = tmp_path / "usr/security"
+    for directory in (own, own / "more", tmp_path / "opt"):
+        directory.mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(own)
+    (own / "away").symlink_to(tmp_path / "opt")
+    module = module.format(own=own, top=tmp_path)
+    for directories in ([str(own)], ["/nowhere", f"{own}/"], [str(tmp_path / "alias")]):
+        found = expand("x", libpam={**OLD, "module_dirs": directories}, etc_x=f"account required {module}\n")
+        (handler,) = found["types"]["account"]
+        assert (handler["module"], handler["name"]) == (module, name or module)
+        assert bool(handler["always"]) is (name is not None)
+    # A libpam of which no directories are known has none of its own.
+    (handler,) = expand("x", etc_x=f"account required {module}\n")["types"]["account"]
+    assert handler["name"] == module
 
 
 def test_other_is_the_fallback_of_each_type():

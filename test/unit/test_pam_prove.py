@@ -793,6 +793,26 @@ def test_a_service_that_cannot_start_denies():
     assert proof["holds"]
 
 
+@pytest.mark.parametrize("module", ["pam_a.so", "/lib/security/pam_a.so", "/opt/site/pam_a.so", "/opt/site/pam_a.so x"])
+def test_a_module_that_must_not_be_reached_is_one_wherever_it_lies(module):
+    files = overlay(svc=f"session required {module}\n")
+    scenario = {"name": "s", "service": "svc", "call": "open_session", "expect": "unreached"}
+    for unreached, holds in (("pam_a.so", False), ("pam_a.so x", not module.endswith(" x")), ("pam_b.so", True)):
+        (proof,) = _pam_prove.prove([{**scenario, "module": unreached}], CONFDIRS, UPSTREAM, files)
+        assert proof["holds"] is holds
+
+
+@pytest.mark.parametrize(
+    ("module", "holds"), [("pam_a.so", True), ("/lib/security/pam_a.so", True), ("/opt/site/pam_a.so", False)]
+)
+def test_what_is_said_of_a_module_is_said_of_libpams_own(module, holds):
+    libpam = {**UPSTREAM, "module_dirs": ["/lib/security"]}
+    scenario = {"name": "s", "service": "svc", "call": "acct_mgmt", "expect": "deny", "given": {"pam_a.so": "auth_err"}}
+    (proof,) = _pam_prove.prove([scenario], CONFDIRS, libpam, overlay(svc=account(f"required {module}")))
+    assert proof["holds"] is holds
+    assert proof["unmatched"] == ([] if holds else ["pam_a.so"])
+
+
 def test_unreached():
     scenario = {"name": "s", "service": "svc", "call": "open_session", "expect": "unreached"}
     scenario["module"] = "pam_systemd.so"

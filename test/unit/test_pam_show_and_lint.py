@@ -162,6 +162,34 @@ def test_nothing_to_find():
     assert lint("session [default=1] a.so\nsession requisite pam_deny.so\nsession required b.so\n") == []
 
 
+# As EL has it: the last lines of password-auth, which sshd includes ahead of postlogin.
+CROND = "session [success={} default=ignore] pam_succeed_if.so service in crond\nsession required pam_unix.so\n"
+JUMPS = {
+    "to the end of the file": ("session include y\nsession include z\n", CROND.format(1), None),
+    "to the end, and the includer's line": ("session include y\nsession required b.so\n", CROND.format(1), None),
+    "to the end, over a substack": (
+        "session include y\nsession include z\n",
+        CROND.format(1).replace("required pam_unix.so", "substack z"),
+        None,
+    ),
+    "past the end of the file": ("session include y\nsession include z\n", CROND.format(2), "z:2"),
+    "past the end, to the includer's line": (
+        "session include y\nsession optional b.so\nsession required c.so\n",
+        CROND.format(2),
+        "sshd:3",
+    ),
+    "to a line that includes": ("session include y\n", CROND.format(1) + "session include z\n", None),
+    "into the lines of an included file": ("session include y\n", CROND.format(2) + "session include z\n", "z:2"),
+}
+
+
+@pytest.mark.parametrize(("sshd", "y", "landing"), JUMPS.values(), ids=JUMPS)
+def test_a_jump_may_go_to_the_very_end_of_its_file(sshd, y, landing):
+    found = lint(sshd, y=y, z="session optional p.so\nsession optional q.so\n")
+    told = [(place, finding.partition(" lands in another file, at ")[2]) for place, _, finding in found]
+    assert told == ([("y:1", f"{ETC}/{landing}")] if landing else [])
+
+
 @pytest.mark.parametrize(
     "text, place, severity, words",
     [
@@ -314,13 +342,24 @@ def test_bad_lines_of_files_that_gave_no_handler():
 
 @pytest.mark.parametrize("type_", ["auth", "account", "password", "session"])
 @pytest.mark.parametrize(
-    "end", ["sufficient pam_permit.so", "requisite /lib/security/pam_deny.so x", "[default=done] pam_permit.so"]
+    "end", ["sufficient pam_permit.so", "requisite pam_deny.so x", "[default=done] pam_permit.so"]
 )
 def test_nothing_gets_past_a_module_with_one_answer(type_, end):
     line = f"no answer leads to this line of {type_}"
     assert lint(f"{type_} {end}\n{type_} required a.so\n") == [("sshd:2", "warning", line)]
     assert lint(f"{type_} [success=1 default=ignore] a.so\n{type_} {end}\n{type_} required b.so\n") == []
     assert lint(f"{type_} optional pam_permit.so\n{type_} optional pam_deny.so\n{type_} required a.so\n") == []
+
+
+@pytest.mark.parametrize(("module", "ends"), [("/lib/security/pam_deny.so", True), ("/opt/site/pam_deny.so", False)])
+def test_a_module_of_a_known_name_elsewhere_may_answer_anything(module, ends):
+    libpam = {**OLD, "module_dirs": ["/lib/security"]}
+    text = f"auth [default=die module_unknown=ignore] {module}\nauth [default=bad module_unknown=ignore] a.so\n"
+    told = [("sshd:2", "warning", "no answer leads to this line of auth")] if ends else []
+    assert lint(text, libpam=libpam) == told
+    # A fence that nothing leads to is pam_deny.so, and no other file of that name.
+    fence = f"auth [default=die module_unknown=die] pam_deny.so\nauth [default=bad module_unknown=ignore] {module}\n"
+    assert len([line for line, *_ in lint(fence, libpam=libpam) if line == "sshd:2"]) == (0 if ends else 1)
 
 
 def test_what_has_failed_gets_past_a_sufficient_permit():

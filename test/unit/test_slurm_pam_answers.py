@@ -72,14 +72,14 @@ def login(uid=1000, access="- : ALL : ALL", mine=(), shadow=None):
         (login(uid=0), "pam_succeed_if.so", ["quiet", "uid", "!=", "0"], "auth_err"),
         (login(), "pam_succeed_if.so", ["quiet", "uid", "!=", "0"], "success"),
         (login(), "pam_deny.so", [], "perm_denied"),
-        (login(), "/lib/security/pam_deny.so", [], "perm_denied"),
+        (login(), "/opt/site/pam_deny.so", [], "success"),
         (login(), "pam_other.so", [], "success"),
     ],
 )
 def test_what_a_module_answers(who, module, args, answer):
-    rule = {"module": module, "args": args}
+    rule = {"module": module, "name": module, "args": args}
     assert who.answer(rule) == answer
-    assert is_known(rule) is (module != "pam_other.so")
+    assert is_known(rule) is (module not in ("pam_other.so", "/opt/site/pam_deny.so"))
     assert is_slurm(rule) is module.startswith("pam_slurm")
     assert who.is_ours(rule) is (is_slurm(rule) or args == OURS)
 
@@ -101,13 +101,13 @@ def test_what_a_module_answers(who, module, args, answer):
     ],
 )
 def test_the_age_of_account_and_password(shadow, answer):
-    assert login(shadow=shadow).answer({"module": "pam_unix.so", "args": []}) == answer
+    assert login(shadow=shadow).answer({"name": "pam_unix.so", "args": []}) == answer
 
 
 @pytest.mark.parametrize("closed", [None, "/etc/nologin", "/run/nologin", "/var/run/nologin"])
 def test_a_node_that_is_going_down(monkeypatch, closed):
-    path = SimpleNamespace(exists=lambda path: path == closed, basename=_slurm_pam_answers.os.path.basename)
+    path = SimpleNamespace(exists=lambda path: path == closed)
     monkeypatch.setattr(_slurm_pam_answers, "os", SimpleNamespace(path=path))
-    rule = {"module": "pam_nologin.so", "args": []}
+    rule = {"name": "pam_nologin.so", "args": []}
     assert login().answer(rule) == ("auth_err" if closed else "success")
     assert login(uid=0).answer(rule) == "success"

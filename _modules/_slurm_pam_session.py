@@ -1,0 +1,39 @@
+"""Whether sessions keep the modules that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from _slurm_pam_finding import Finding
+
+# Modules that a session needs, and what is missing without them. A few are left out for a reason now and then.
+_NEEDED = {
+    "pam_unix.so": ("no login is written down when it begins and ends", "problems"),
+    "pam_selinux.so": ("a session runs in sshd's own SELinux context, as which it may do more or nothing", "problems"),
+    "pam_loginuid.so": ("the audit log does not tell whose a process is", "problems"),
+    "pam_namespace.so": ("people see each other's /tmp where each has one of their own", "problems"),
+    "pam_limits.so": ("a session has no limits, such as of memory that is locked, which MPI needs", "problems"),
+    "pam_keyinit.so": ("a session has the keyring of sshd's, with which Kerberos and encrypted homes fail", "warnings"),
+    "pam_env.so": ("a session lacks the environment that the site gives", "warnings"),
+    "pam_mkhomedir.so": ("people without a home directory get none", "warnings"),
+    "pam_oddjob_mkhomedir.so": ("people without a home directory get none", "warnings"),
+    "pam_mount.so": ("home directories are not mounted", "warnings"),
+    "pam_afs_session.so": ("there is no token for AFS", "warnings"),
+    "pam_sss.so": ("sssd does not see a session begin and end", "warnings"),
+    "pam_winbind.so": ("winbind does not see a session begin and end", "warnings"),
+    "pam_krb5.so": ("tickets are neither kept nor removed with the session", "warnings"),
+}
+
+
+def removed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """What is to be taken out of sessions and must not, or is seldom meant."""
+    for module in settings["pam"]["session_remove"]:
+        why, kind = _NEEDED.get(module.rpartition("/")[2], (None, None))
+        if why:
+            yield Finding(
+                f"slurm_pam:pam:session_remove names {module}, which a session needs",
+                f"Without it, {why}",
+                "Leave it out of the list: what would take a session out of its job is pam_systemd.so, and pam_cgfs.so",
+                kind,
+            )
