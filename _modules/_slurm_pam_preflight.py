@@ -12,6 +12,7 @@ from typing import Any
 import _slurm_pam_admins
 import _slurm_pam_modules
 import _slurm_pam_packages
+import _slurm_pam_paths
 import _slurm_pam_record
 import _slurm_pam_settings
 import _slurm_pam_slurm
@@ -38,6 +39,7 @@ LOOKS = (
     _slurm_pam_admins.local_groups,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
+    _slurm_pam_paths.paths,
 )
 
 
