@@ -112,10 +112,15 @@ def follow(path: str) -> str:
         raise CommandExecutionError(
             f"{path} is a link to {real}, which is not there. Nothing was changed. Remove the link, or restore the file"
         )
-    for place in _way(path):
-        if _others_write(place):
-            raise _not_roots_alone(path, real, place)
+    _check_way(path, path)
     return real
+
+
+def _check_way(path: str, end: str) -> None:
+    """Nobody but root can write to anything on the way to the end of it, which is the path or its directory."""
+    for place in _way(end):
+        if _others_write(place):
+            raise _not_roots_alone(path, os.path.realpath(path), place)
 
 
 def _way(path: str) -> Iterator[str]:
@@ -185,8 +190,8 @@ def obstacles(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _check_safe(path: str) -> None:
-    """Nobody else can then put anything at the name that is opened, renamed or removed, nor write to what is there."""
-    follow(os.path.dirname(path))
+    """Nobody else can put anything at the name that is opened, renamed or removed, nor write to what is there."""
+    _check_way(path, os.path.dirname(path))
     if isinstance(read(path), str):
         follow(path)
 
@@ -196,8 +201,6 @@ def _check_writable(path: str) -> None:
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory)
     directory = os.path.realpath(directory)
-    if not os.path.isdir(directory):
-        raise NotADirectoryError(errno.ENOTDIR, f"{directory} is no directory")
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     there = os.path.isfile(path) and not os.path.islink(path)
@@ -319,9 +322,9 @@ def commit(changes: Sequence[Change]) -> bool:
     .. versionadded:: 1.0.0
     """
     pending = _pending(changes)
-    for directory in {os.path.dirname(change["path"]) for change in changes}:
+    for change in changes:
         # Nobody else can then put anything at a name that is opened, renamed or removed from here on.
-        follow(directory)
+        _check_way(change["path"], os.path.dirname(change["path"]))
     _make_directories(pending)
     with _alone({os.path.dirname(change["path"]) for change in changes}):
         _clear(changes)
