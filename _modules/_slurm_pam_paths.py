@@ -26,9 +26,10 @@ def paths(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
     obstacles = file_transaction.obstacles(places)
     unsafe = dict.fromkeys([*_not_followed(named), *_links(wanted), *obstacles["unsafe"]])
     yield from (Finding(told, _WHY) for told in unsafe)
-    # On a closed node this may be meant, as with a read-only root: what is right there already is not written again.
-    kind = "warnings" if _slurm_pam_record.recorded() else "problems"
-    yield from (Finding(told, _WHY, kind=kind) for told in obstacles["unwritable"])
+    if obstacles["unwritable"]:
+        # On a closed node this may be meant, as with a read-only root: what is right already is not written again.
+        kind = "warnings" if _slurm_pam_record.recorded() else "problems"
+        yield from (Finding(told, _WHY, kind=kind) for told in obstacles["unwritable"])
 
 
 def _replaced(wanted: Mapping[str, Any]) -> Iterator[str]:

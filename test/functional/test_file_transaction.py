@@ -470,9 +470,9 @@ OBSTACLES = {
     "a link": (lambda etc: replace(etc, lambda path: os.symlink("/etc/passwd", path)), None, None),
     "a dangling link": (lambda etc: replace(etc, lambda path: os.symlink("/none", path)), None, None),
     "no file": (lambda etc: os.unlink(etc / "dir/file"), None, None),
-    "no directory": (lambda etc: (os.unlink(etc / "dir/file"), os.rmdir(etc / "dir")) and None, None, None),
+    "no directory": (lambda etc: gone(etc), None, None),
     "a file for a directory": (
-        lambda etc: (os.unlink(etc / "dir/file"), os.rmdir(etc / "dir"), (etc / "dir").write_text("")) and None,
+        lambda etc: gone(etc, "a file"),
         "unsafe",
         "Not a directory",
     ),
@@ -481,6 +481,13 @@ OBSTACLES = {
     "a read-only mount": (lambda etc: bound_read_only(etc / "dir"), "unwritable", "Make its file system writable"),
     "a file that is mounted": (lambda etc: mounted_by_itself(etc / "dir/file"), "unwritable", "mounted by itself"),
 }
+
+
+def gone(etc, in_its_place=None):
+    os.unlink(etc / "dir/file")
+    os.rmdir(etc / "dir")
+    if in_its_place:
+        (etc / "dir").write_text(in_its_place)
 
 
 def replace(etc, make):

@@ -1,8 +1,11 @@
 """The program that takes an apply back, as root runs it: what others can put at a name leads it nowhere."""
 
+import contextlib
 import os
+import signal
 import stat
 import subprocess
+import time
 
 import pytest
 from harness import source  # noqa: F401 (the library's place)
@@ -148,3 +151,57 @@ def test_a_directory_that_is_gone(node):
     done = run(node)
     assert f"{node}/etc/file was left as it is" in done.stderr and "etc/new" not in done.stderr
     assert not (node / "confirm/taken-back").exists()
+
+
+def plants_for_ever(etc, secret):
+    """As a user: at each name that is seen or known, a link to root's file, or to root's directory, or a directory."""
+    names = {"file", "link", "new", NEW, ".file.slurm_pam-back"}
+    kinds = [
+        lambda name: os.symlink(secret, name),
+        lambda name: os.symlink(secret.parent, name),
+        os.mkfifo,
+        os.mkdir,
+        lambda name: os.symlink(secret, f"{name}/new"),
+    ]
+    os.chdir(etc)
+    while True:
+        for name in names | set(os.listdir(".")):
+            for act in (os.unlink, os.rmdir, *kinds):
+                with contextlib.suppress(OSError):
+                    act(name)
+
+
+@pytest.mark.parametrize("owner", ["root's, and sticky", "the user's"])
+def test_a_user_who_plants_all_the_time(node, owner):
+    for place in [node, *node.parents][:-2]:
+        place.chmod(place.stat().st_mode | 0o011)
+    (node / "etc").chmod(0o1777)
+    if owner == "the user's":
+        os.chown(node / "etc", USER, USER)
+    (node / "roots").chmod(0o755)
+    secret = node / "roots/secret"
+    secret.chmod(0o600)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(USER, USER, USER)
+            os.setresuid(USER, USER, USER)
+            plants_for_ever(node / "etc", secret)
+        finally:
+            os._exit(1)
+    try:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            # What the user may not remove there, and what is to be removed.
+            with contextlib.suppress(FileExistsError):
+                os.symlink("x", node / "etc/new")
+            run(node)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert [path.name for path in (node / "roots").iterdir()] == ["secret"]
+    found = secret.stat()
+    assert (secret.read_text(), found.st_uid, stat.S_IMODE(found.st_mode), found.st_nlink) == ("root's\n", 0, 0o600, 1)
+    if owner == "the user's":
+        assert not (node / "confirm/taken-back").exists()
