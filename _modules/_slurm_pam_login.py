@@ -10,9 +10,9 @@ import os
 import pwd
 import re
 import socket
-import stat
 from collections.abc import Mapping
 
+import _file
 import _slurm_pam_accounts
 
 # As sshd_config.effective has them: keyword in lower case -> values.
@@ -205,9 +205,9 @@ def no_way(user: str, origins: list[str], values: Values) -> str | None:
     usable = _methods_on(values)
     if user == "root":
         usable &= _LEFT_TO_ROOT.get(value(values, "permitrootlogin"), set(_METHODS))
-    files = _key_files(pwd.getpwnam(user), values)
-    if "publickey" in usable and not _other_keys(values) and not any(map(_holds_key, files)):
-        reason, usable = f"no key in {' or '.join(files) or 'AuthorizedKeysFile'}", usable - {"publickey"}
+    keyless = _keyless(pwd.getpwnam(user), values) if "publickey" in usable and not _other_keys(values) else None
+    if keyless:
+        reason, usable = keyless, usable - {"publickey"}
     else:
         reason = f"PermitRootLogin is {value(values, 'permitrootlogin')}" if user == "root" else "no method is on"
     return None if _ways(values, usable) else reason
@@ -284,13 +284,24 @@ def _key_files(account: pwd.struct_passwd, values: Values) -> list[str]:
     return [os.path.join(account.pw_dir, name) for name in expanded]
 
 
-def _holds_key(path: str) -> bool:
+def _keyless(account: pwd.struct_passwd, values: Values) -> str | None:
+    """Why no file holds a key of the user's; None if one does."""
+    reasons = []
+    for path in _key_files(account, values):
+        reason = _no_key(account, path)
+        if reason is None:
+            return None
+        reasons.append(reason)
+    return " and ".join(reasons) or "no key in AuthorizedKeysFile"
+
+
+def _no_key(account: pwd.struct_passwd, path: str) -> str | None:
+    """As sshd looks for one: as the user, and in nothing but a file."""
     try:
-        # As sshd opens it, so that nothing a user puts there makes this wait or read without end.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            text = file.read(65536) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        lines = _file.read_as(account, path).splitlines()
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True  # a home that root may not look into, as on NFS: sshd reads it as the user
-    return any(line.strip() and not line.lstrip().startswith(b"#") for line in text.splitlines())
+        lines = []
+    except OSError as error:
+        return f"{path} cannot be read as {account.pw_name}: {error.strerror}"
+    holds = any(line.strip() and not line.lstrip().startswith(b"#") for line in lines)
+    return None if holds else f"no key in {path}"

@@ -14,6 +14,7 @@ import _slurm_pam_before
 import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_packages
+import _slurm_pam_paths
 import _slurm_pam_places
 import _slurm_pam_record
 import _slurm_pam_role
@@ -50,6 +51,7 @@ LOOKS = (
     _slurm_pam_before.sessions,
     _slurm_pam_places.relied_on,
     _slurm_pam_session.removed,
+    _slurm_pam_paths.paths,
 )
 
 

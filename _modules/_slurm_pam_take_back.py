@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -22,6 +23,7 @@ from salt.exceptions import CommandExecutionError
 
 import _child
 import _slurm_pam_wanted
+import file_transaction
 
 DIRECTORY = "/var/lib/slurm_pam/confirm"
 # Two, so that an apply's timer can be started before that of an earlier apply is stopped.
@@ -40,19 +42,48 @@ _PROGRAM = """\
 # "paths" back to what it was, in that order, and then the units. Running it twice does no harm.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd "${0%/*}" || exit 1
+here="$(pwd -P)"
 exec 9< .
 flock 9
 [ -e until ] || exit 0 # confirmed in the meantime
 failed=0
+token="$(cat token)" && [ -n "$token" ] || exit 1
 
-bring_back() {
-    new="${1%/*}/.${1##*/}.slurm_pam-back"
-    if [ -e "before$1" ] || [ -L "before$1" ]; then
-        rm -f "$new" && cp -a "before$1" "$new" && mv -fT "$new" "$1"
-    else
-        rm -f "$1"
-    fi
+# Into a directory that is root's alone, as is all of the way to it: nobody else can put anything at a name there, nor
+# move it away. Whatever links led here, the way is looked at from here upward.
+into() {
+    cd -P "$1" && [ "$(pwd -P)" = "$1" ] || return 1
+    up=.
+    while :; do
+        case "$(stat -c %u:%A "$up")" in
+            0:d????-??-? | 0:d????????[tT]) ;;
+            *) return 1 ;;
+        esac
+        [ "$up" -ef / ] && return 0
+        up="$up/.."
+    done
 }
+
+bring_back() (
+    copy="$here/before$1" directory="${1%/*}" name="${1##*/}"
+    [ -e "$copy" ] || [ -L "$copy" ] || copy=
+    [ -n "$copy" ] || [ -d "$directory" ] || exit 0
+    into "${directory:-/}" || {
+        echo "$1 was left as it is: others than root can write to the way to it, or it is not there" >&2
+        exit 1
+    }
+    if [ -z "$copy" ]; then
+        rm -f "./$name"
+        exit
+    fi
+    # In a sticky directory a name can be taken; nobody knows this one before it is root's.
+    new="./.slurm_pam-back-$token"
+    [ ! -L "$new" ] && [ -O "$new" ] && rm -rf "$new" # of a run that was killed
+    mkdir -m 700 "$new" && cp -a "$copy" "$new/new" && mv -fT "$new/new" "./$name"
+    done=$?
+    [ -O "$new" ] && rm -rf "$new"
+    exit "$done"
+)
 
 while IFS= read -r path; do
     bring_back "$path" || failed=1
@@ -77,14 +108,20 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
 
     Returns when it will be taken back, in seconds since 1970. Where an earlier apply still waits, what was before that
     one is kept, and the time starts anew; where that cannot be, the earlier one waits on as it did.
+
+    Raises CommandExecutionError, with no timer started, if something stands against writing a path.
     """
+    paths = [_real(path) for path in _slurm_pam_wanted.touched(settings)]
+    obstacles = file_transaction.obstacles([*paths, os.path.join(DIRECTORY, "until")])
+    if told := [*obstacles["unsafe"], *obstacles["unwritable"]]:
+        raise CommandExecutionError("; ".join(told))
     _make_directory()
     with _undisturbed():
         earlier = pending() is not None
         try:
             if not earlier:
                 _empty()
-            _keep(settings)
+            _keep(settings, paths)
             until = time.time() + seconds
             _start_timer(seconds)
             _write("until", f"{until:.0f}\n")
@@ -245,20 +282,27 @@ def _make_directory() -> None:
 
 def _empty() -> None:
     """First that which tells that something waits: what is left of a removal that was cut short is nothing."""
-    for name in ("until", "taken-back", "paths", "units", "take-back"):
+    for name in ("until", "taken-back", "paths", "units", "token", "take-back"):
         path = os.path.join(DIRECTORY, name)
         if os.path.exists(path):
             os.unlink(path)
     shutil.rmtree(os.path.join(DIRECTORY, "before"), ignore_errors=True)
 
 
-def _keep(settings: Mapping[str, Any]) -> None:
+def _real(path: str) -> str:
+    """The path without links on the way, so that the program finds the place, and no other in its stead."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def _keep(settings: Mapping[str, Any], touched: list[str]) -> None:
     """Copies of all that is not kept yet, then what names them."""
     earlier = _lines("paths")
-    paths = list(dict.fromkeys([*_slurm_pam_wanted.touched(settings), *earlier]))
+    paths = list(dict.fromkeys([*touched, *earlier]))
     _copy([path for path in paths if path not in earlier])
     units = _unit_commands(_slurm_pam_wanted.wanted(settings))
     _write("units", _text(list(dict.fromkeys([*_lines("units"), *units]))))
+    if not _lines("token"):
+        _write("token", f"{secrets.token_hex(16)}\n")
     _write("take-back", _PROGRAM)
     _write("paths", _text(paths))
     _do("sync", "-f", DIRECTORY)

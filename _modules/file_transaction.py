@@ -21,11 +21,18 @@ import fcntl
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import _library
+
+_library.renew(os.path.dirname(__file__))
+
 from salt.exceptions import CommandExecutionError
+
+import _file
 
 Thing = str | Mapping[str, str] | None
 Change = Mapping[str, Any]
@@ -36,6 +43,8 @@ _LOCKS = "/run/salt-file_transaction" if os.geteuid() == 0 else f"/tmp/salt-file
 _GRACE = 1
 # As many as the kernel follows.
 _MOST_LINKS = 40
+# linux/fs.h: FS_IOC_GETFLAGS, and FS_IMMUTABLE_FL with FS_APPEND_FL
+_GET_FLAGS, _IMMUTABLE = 0x80086601, 0x30
 _OPEN_TO_ALL = stat.S_IWGRP | stat.S_IWOTH
 _LABELS = ("security.selinux", "system.posix_acl_access")
 _REMEDIES = {
@@ -68,19 +77,16 @@ def read(path: str) -> Thing:
     .. versionadded:: 1.0.0
     """
     try:
-        # A FIFO must not keep us waiting.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return _file.text(path, flags=os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
             return {"link": os.readlink(path)}
+        if error.errno == errno.EINVAL:
+            what = f"{path} is neither a file nor a link"
+            raise CommandExecutionError(f"{what}. Nothing was changed. Look at what it is") from error
         raise CommandExecutionError(f"{path} cannot be read: {error.strerror}. Nothing was changed") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise CommandExecutionError(f"{path} is neither a file nor a link. Nothing was changed. Look at what it is")
-    with os.fdopen(handle, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
 
 
 def follow(path: str) -> str:
@@ -106,10 +112,15 @@ def follow(path: str) -> str:
         raise CommandExecutionError(
             f"{path} is a link to {real}, which is not there. Nothing was changed. Remove the link, or restore the file"
         )
-    for place in _way(path):
-        if _others_write(place):
-            raise _not_roots_alone(path, real, place)
+    _check_way(path, path)
     return real
+
+
+def _check_way(path: str, end: str) -> None:
+    """Nobody but root can write to anything on the way to the end of it, which is the path or its directory."""
+    for place in _way(end):
+        if _others_write(place):
+            raise _not_roots_alone(path, os.path.realpath(path), place)
 
 
 def _way(path: str) -> Iterator[str]:
@@ -145,6 +156,71 @@ def _not_roots_alone(path: str, real: str, place: str) -> CommandExecutionError:
         problem = f"{path} is not safe: others"
         remedy = f"Look at what is there, then let it be root's alone: chown -h root {place}; chmod go-w {place}"
     return CommandExecutionError(f"{problem} than root can write to {place}. Nothing was changed. {remedy}")
+
+
+def obstacles(paths: Iterable[str]) -> dict[str, list[str]]:
+    """
+    Return what stands against writing these paths, or removing what is there, before anything is changed.
+
+    paths
+        Absolute paths, of files, links, or what is not there yet. A link is what is written, not where it leads.
+
+    Returns ``{"unsafe": [...], "unwritable": [...]}``, one text each: that others than root can write to it or to the
+    way to it, or that it is neither a file nor a link; and that its file system is read-only or another than its
+    directory's, or that it is immutable.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call file_transaction.obstacles '[/etc/pam.d/sshd, /etc/slurm/slurm.conf]'
+
+    .. versionadded:: 1.1.0
+    """
+    told: dict[str, dict[str, None]] = {"unsafe": {}, "unwritable": {}}
+    for path in paths:
+        try:
+            _check_safe(path)
+            _check_writable(path)
+        except CommandExecutionError as error:
+            told["unsafe"][str(error)] = None
+        except OSError as error:
+            told["unwritable"][_failure(path, error, [])] = None
+    return {kind: list(texts) for kind, texts in told.items()}
+
+
+def _check_safe(path: str) -> None:
+    """Nobody else can put anything at the name that is opened, renamed or removed, nor write to what is there."""
+    _check_way(path, os.path.dirname(path))
+    if isinstance(read(path), str):
+        follow(path)
+
+
+def _check_writable(path: str) -> None:
+    directory = os.path.dirname(path)
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    directory = os.path.realpath(directory)
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    there = os.path.isfile(path) and not os.path.islink(path)
+    if there and os.lstat(path).st_dev != os.lstat(directory).st_dev:
+        raise OSError(errno.EXDEV, "it is mounted by itself, and cannot be replaced")
+    if any(map(_is_immutable, (directory, path) if there else (directory,))):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _is_immutable(path: str) -> bool:
+    """ioctl_iflags(2); immutable, or append-only, which is neither renamed nor removed."""
+    flags = bytearray(8)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fcntl.ioctl(handle, _GET_FLAGS, flags)
+    except OSError:  # a file system that has none
+        return False
+    finally:
+        os.close(handle)
+    return bool(int.from_bytes(flags[:4], sys.byteorder) & _IMMUTABLE)
 
 
 def newer(paths: Iterable[str], than: str) -> list[str]:
@@ -255,7 +331,8 @@ def commit(changes: Sequence[Change]) -> bool:
         integer, 0644 if the change has none). A directory that is missing is made.
 
     Raises CommandExecutionError, saying why and what to do, with everything put back as it was: also if a path is no
-    longer what it was when it was read, or if another run is writing.
+    longer what it was when it was read, if others than root can write to its directory or the way to it, or if another
+    run is writing.
 
     CLI Example:
 
@@ -266,6 +343,9 @@ def commit(changes: Sequence[Change]) -> bool:
     .. versionadded:: 1.0.0
     """
     pending = _pending(changes)
+    for change in changes:
+        # Nobody else can then put anything at a name that is opened, renamed or removed from here on.
+        _check_way(change["path"], os.path.dirname(change["path"]))
     _make_directories(pending)
     with _alone({os.path.dirname(change["path"]) for change in changes}):
         _clear(changes)

@@ -22,6 +22,7 @@ import _library
 _library.renew(os.path.dirname(__file__))
 
 import _child
+import _file
 
 # A logical line, as parse returns it.
 Entry = dict[str, Any]
@@ -166,8 +167,7 @@ def _reading_order(
         raise CommandExecutionError(f"{origin}: Include {path} includes itself")
     if path not in files:
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-                files[path] = parse(file.read())
+            files[path] = parse(_file.text(path))
         except OSError as error:
             raise CommandExecutionError(f"{origin or path}: cannot read {path}: {error.strerror}") from error
     order = []

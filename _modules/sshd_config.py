@@ -28,6 +28,7 @@ import _library
 _library.renew(os.path.dirname(__file__))
 
 import _child
+import _file
 
 # A line, as parse returns it.
 Entry = dict[str, Any]
@@ -660,8 +661,7 @@ def _read(path: str, files: Files | None = None) -> str:
     if files and path in files:
         return files[path]
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
+        return _file.text(path)
     except OSError as error:
         raise CommandExecutionError(f"Cannot read {path}: {error.strerror}") from error
 

@@ -471,3 +471,89 @@ def test_a_secret_that_goes_is_not_shown(transaction, etc):
     # A new one is ours.
     new = {"path": f"{etc}/changing", "before": None, "after": "ours\n", "mode": 0o600}
     assert transaction.diff([new])[f"{etc}/changing"]["diff"].endswith("+ours\n")
+# What stands against writing, before anything is written
+
+
+def bound_read_only(path):
+    for options in (["--bind", path, path], ["-o", "remount,bind,ro", path]):
+        subprocess.run(["mount", *options], check=True)
+    return ["umount", path]
+
+
+def immutable(path):
+    subprocess.run(["chattr", "+i", path], check=True)
+    return ["chattr", "-i", path]
+
+
+def mounted_by_itself(path):
+    subprocess.run(["mount", "--bind", "/proc/version", path], check=True)
+    return ["umount", path]
+
+
+OBSTACLES = {
+    "nothing": (lambda etc: None, None, None),
+    "a user's file": (lambda etc: os.chown(etc / "dir/file", 1234, -1), "unsafe", "others than root can write"),
+    "a group's file": (lambda etc: (etc / "dir/file").chmod(0o664), "unsafe", "others than root can write"),
+    "a user's directory": (lambda etc: os.chown(etc / "dir", 1234, -1), "unsafe", "others than root can write"),
+    "everybody's directory": (lambda etc: (etc / "dir").chmod(0o777), "unsafe", "others than root can write"),
+    "a user's directory above": (lambda etc: os.chown(etc, 1234, -1), "unsafe", "others than root can write"),
+    "a sticky directory": (lambda etc: (etc / "dir").chmod(0o1777), None, None),
+    "a directory": (lambda etc: replace(etc, os.mkdir), "unsafe", "neither a file nor a link"),
+    "a FIFO": (lambda etc: replace(etc, os.mkfifo), "unsafe", "neither a file nor a link"),
+    "a link": (lambda etc: replace(etc, lambda path: os.symlink("/etc/passwd", path)), None, None),
+    "a dangling link": (lambda etc: replace(etc, lambda path: os.symlink("/none", path)), None, None),
+    "no file": (lambda etc: os.unlink(etc / "dir/file"), None, None),
+    "no directory": (lambda etc: gone(etc), None, None),
+    "a file for a directory": (
+        lambda etc: gone(etc, "a file"),
+        "unsafe",
+        "Not a directory",
+    ),
+    "an immutable file": (lambda etc: immutable(etc / "dir/file"), "unwritable", "lsattr"),
+    "an immutable directory": (lambda etc: immutable(etc / "dir"), "unwritable", "lsattr"),
+    "a read-only mount": (lambda etc: bound_read_only(etc / "dir"), "unwritable", "Make its file system writable"),
+    "a file that is mounted": (lambda etc: mounted_by_itself(etc / "dir/file"), "unwritable", "mounted by itself"),
+}
+
+
+def gone(etc, in_its_place=None):
+    os.unlink(etc / "dir/file")
+    os.rmdir(etc / "dir")
+    if in_its_place:
+        (etc / "dir").write_text(in_its_place)
+
+
+def replace(etc, make):
+    os.unlink(etc / "dir/file")
+    make(etc / "dir/file")
+
+
+@as_root
+@pytest.mark.parametrize("case", OBSTACLES)
+def test_obstacles_are_what_a_commit_fails_of(transaction, tmp_path, case):
+    """No more and no less: whatever is told is refused by the commit, and what is not told is written."""
+    change, kind, words = OBSTACLES[case]
+    etc = tmp_path / "etc"
+    (etc / "dir").mkdir(parents=True)
+    path = etc / "dir/file"
+    path.write_text("old\n")
+    try:
+        undo = change(etc)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"not on this machine: {error}")
+    try:
+        told = transaction.obstacles([str(path), str(path)])
+        assert [found for found, texts in told.items() if texts] == ([kind] if kind else [])
+        assert all(words in text and str(path) in text for text in told.get(kind, []))
+        writes = lambda: transaction.commit(  # noqa: E731
+            [{"path": str(path), "before": transaction.read(str(path)), "after": "new\n"}]
+        )
+        if kind is None:
+            writes()
+            assert path.read_text() == "new\n"
+        elif case not in ("a user's file", "a group's file"):  # whoever plans an edit asks follow
+            with pytest.raises(CommandExecutionError):
+                writes()
+    finally:
+        if undo:
+            subprocess.run(undo, check=True)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import _file
 import _slurm_pam_accounts
 import _slurm_pam_login
 from _slurm_pam_login import connection, no_way, refusal
@@ -179,6 +180,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_login, "pwd", SimpleNamespace(getpwnam=accounts.__getitem__))
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [f"{user}s", "users"])
 
+    # These users are nobody's here; test/functional/test_file.py reads as a user.
+    monkeypatch.setattr(_file, "read_as", lambda account, path: _file.read(path))
+
     def give(path, text="ssh-ed25519 AAAA test\n"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -248,19 +252,28 @@ def test_where_a_key_is_looked_for(home, tmp_path, pattern, path):
     assert str(tmp_path / path) in told
 
 
-def test_a_place_that_may_hold_a_key(home, tmp_path, monkeypatch):
-    """root may not look into a home on NFS, which sshd can as the user."""
+def test_a_file_of_keys_that_cannot_be_read_is_told(home, tmp_path, monkeypatch):
     path = home("ann/.ssh/authorized_keys")
     os.mkfifo(tmp_path / "pipe")
-    # Neither what is no file is read nor what is below one.
-    for places, found in ((path, True), (tmp_path / "pipe", False), (path / "below", False)):
-        assert (no_way("ann", ["ALL"], having(authorizedkeysfile=str(places))) is None) is found
+    (tmp_path / "large").write_bytes(b"#" * 5_000_000)
+    cases = {
+        path: None,
+        path / "below": f"no key in {path}/below",
+        tmp_path / "pipe": f"{tmp_path}/pipe cannot be read as ann: it is not a regular file",
+        tmp_path / "large": f"{tmp_path}/large cannot be read as ann: it is larger than 4194304 bytes",
+        tmp_path / "ann": f"{tmp_path}/ann cannot be read as ann: it is not a regular file",
+    }
+    for place, told in cases.items():
+        assert no_way("ann", ["ALL"], having(authorizedkeysfile=str(place))) == told
+    # One key is enough, wherever it is.
+    assert no_way("ann", ["ALL"], having(authorizedkeysfile=f"{tmp_path}/pipe {path}")) is None
 
-    def denied(*args):
-        raise PermissionError
+    def denied(account, path):
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(os, "open", denied)
-    assert no_way("ann", ["ALL"], having(authorizedkeysfile="/home/elsewhere")) is None
+    monkeypatch.setattr(_file, "read_as", denied)
+    told = no_way("ann", ["ALL"], having(authorizedkeysfile="/home/elsewhere"))
+    assert told == "/home/elsewhere cannot be read as ann: Permission denied"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from looks import given
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import _file
 import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_daemons
@@ -78,6 +79,8 @@ def node(tmp_path, monkeypatch):
     node = Node(tmp_path)
     for module in (_slurm_pam_accounts, _slurm_pam_login):
         monkeypatch.setattr(module, "pwd", SimpleNamespace(getpwnam=node.getpwnam, getpwall=list))
+    # These users are nobody's here.
+    monkeypatch.setattr(_file, "read_as", lambda account, path: _file.read(path))
     monkeypatch.setattr(_slurm_pam_accounts, "grp", SimpleNamespace(getgrnam=node.getgrnam))
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [user])
     monkeypatch.setattr(_slurm_pam_accounts, "_services", lambda database: {"files"})
