@@ -17,6 +17,7 @@ import _slurm_pam_settings
 import _slurm_pam_slurm
 import _slurm_pam_sshd
 import _slurm_pam_stacks
+import _slurm_pam_turned_away
 import _slurm_pam_wanted
 from _slurm_pam_finding import Finding
 
@@ -38,6 +39,7 @@ LOOKS = (
     _slurm_pam_admins.local_groups,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
+    _slurm_pam_turned_away.turned_away,
 )
 
 
