@@ -41,8 +41,6 @@ UNSAFE = {
     "pam_faillock.so": "it sets the count of failures back",
     "pam_script.so": "it runs a program",
     "pam_sepermit.so": "it locks the user's files",
-    "pam_slurm.so": "its answer is told from the jobs",
-    "pam_slurm_adopt.so": "its answer moves a process into a job",
     "pam_tally.so": "it sets the count of failures back",
     "pam_tally2.so": "it sets the count of failures back",
 }

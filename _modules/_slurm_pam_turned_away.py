@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,7 +39,8 @@ def turned_away(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Itera
         stack = _pam_dispatch.compile(service, calls=["acct_mgmt"]).stacks.get("acct_mgmt", ())
     except PamError:
         return  # the look at the stacks tells
-    rules = [entry.rule for entry in stack if entry.rule["kind"] == "module" and entry.rule["file"] not in ours]
+    asking = [entry.rule for entry in stack if entry.rule["kind"] == "module"]
+    rules = [rule for rule in asking if os.path.realpath(rule["file"]) not in ours]  # SUSE has links
     if not any(name(rule) in _JUDGES for rule in rules):
         return
     owners = _owners()
