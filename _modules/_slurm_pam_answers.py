@@ -1,14 +1,13 @@
-"""What each module of an account stack would answer to a login, as far as this node tells."""
+"""What each rule of an account stack would answer to a login: Slurm's by the jobs, others as they say themselves."""
 
 from __future__ import annotations
 
-import os
 import pwd
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from _pam_ask import Rule, Said, rule_of
 from _pam_expand import Handler
 
 
@@ -20,7 +19,7 @@ class Login:
     access: str | None  # the rule of the access file that fits
     access_file: str
     jobs: list[dict[str, Any]]  # the user's
-    shadow: Callable[[str], Mapping[str, Any]]  # Salt's shadow.info
+    said: Mapping[Rule, Said]  # what this node's modules answered
     service: str = "sshd"  # the PAM service that sshd asks
 
     @property
@@ -32,13 +31,22 @@ class Login:
         return (self.access or "").startswith("+")
 
     def answer(self, rule: Handler) -> str:
-        """What a rule's module would answer. One of which nothing is known is taken to succeed."""
-        answers = _ANSWERS.get(name(rule))
-        return answers(self, rule["args"]) if answers else "success"
+        """What a rule's module would answer. One that was not asked, or could not be, is taken to succeed."""
+        if answers := _SLURM.get(name(rule)):
+            return answers(self, rule["args"])
+        if code := self.said[rule_of(rule)].code:
+            return code
+        # Nobody is an administrator because a question failed.
+        return "perm_denied" if self.is_access(rule) and not self.is_administrator else "success"
+
+    def unasked(self, rule: Handler) -> Said | None:
+        """Why a rule's module has not answered itself, if it has not; Slurm's never do."""
+        said = None if is_slurm(rule) else self.said[rule_of(rule)]
+        return None if said is None or said.code else said
 
     def is_access(self, rule: Handler) -> bool:
         """Whether it is the rule that asks our access file."""
-        return name(rule) == "pam_access.so" and _asks_ours(self, rule["args"])
+        return name(rule) == "pam_access.so" and f"accessfile={self.access_file}" in rule["args"]
 
     def is_ours(self, rule: Handler) -> bool:
         return self.is_access(rule) or is_slurm(rule)
@@ -49,32 +57,11 @@ def name(rule: Handler) -> str:
     return rule["name"] or ""
 
 
-def is_known(rule: Handler) -> bool:
-    return name(rule) in _ANSWERS
-
-
 def is_slurm(rule: Handler) -> bool:
-    return name(rule) in ("pam_slurm.so", "pam_slurm_adopt.so")
+    return name(rule) in _SLURM
 
 
-# Modules
-
-
-def _access(login: Login, args: list[str]) -> str:
-    return "perm_denied" if _asks_ours(login, args) and not login.is_administrator else "success"
-
-
-def _asks_ours(login: Login, args: list[str]) -> bool:
-    return f"accessfile={login.access_file}" in args
-
-
-def _deny(login: Login, args: list[str]) -> str:
-    return "perm_denied"
-
-
-def _nologin(login: Login, args: list[str]) -> str:
-    closed = any(map(os.path.exists, ("/etc/nologin", "/var/run/nologin", "/run/nologin")))
-    return "auth_err" if closed and not login.is_root else "success"
+# Slurm
 
 
 def _slurm(login: Login, args: list[str]) -> str:
@@ -85,26 +72,10 @@ def _slurm_adopt(login: Login, args: list[str]) -> str:
     return "ignore" if login.is_root or not acts_for(login.service, args) else adopted(login.jobs, args)[0]
 
 
-def _succeed_if(login: Login, args: list[str]) -> str:
-    return "auth_err" if args[-3:] == ["uid", "!=", "0"] and login.is_root else "success"
-
-
-def _unix(login: Login, args: list[str]) -> str:
-    return _expiry(login.shadow(login.account.pw_name))
-
-
-_ANSWERS: dict[str, Callable[[Login, list[str]], str]] = {
-    "pam_access.so": _access,
-    "pam_deny.so": _deny,
-    "pam_nologin.so": _nologin,
+_SLURM: dict[str, Callable[[Login, list[str]], str]] = {
     "pam_slurm.so": _slurm,
     "pam_slurm_adopt.so": _slurm_adopt,
-    "pam_succeed_if.so": _succeed_if,
-    "pam_unix.so": _unix,
 }
-
-
-# Slurm
 
 
 def acts_for(service: str, args: list[str]) -> bool:
@@ -132,24 +103,3 @@ def adopted(jobs: list[dict[str, Any]], args: list[str]) -> tuple[str, list[str]
         )
         return "perm_denied", notes
     return "success", notes
-
-
-# Expiry
-
-
-_DAY = 86400  # seconds
-
-
-def _expiry(entry: Mapping[str, Any]) -> str:
-    """What pam_unix says of the account's and the password's age (shadow(5)); days since 1970, -1 for never."""
-    today = int(time.time() // _DAY)
-    expires, changed, longest = (_days(entry.get(key)) for key in ("expire", "lstchg", "max"))
-    if 0 <= expires <= today:
-        return "acct_expired"
-    if changed == 0 or (changed > 0 and longest >= 0 and changed + longest < today):
-        return "new_authtok_reqd"
-    return "success"
-
-
-def _days(value: Any) -> int:
-    return value if isinstance(value, int) else -1

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import _pam_ask
+import _pam_dispatch
 import _pam_prove
 import _slurm_pam_access
 import _slurm_pam_accounts
@@ -17,13 +19,11 @@ import sshd_config
 from _pam_dispatch import Run
 from _pam_expand import Handler
 from _pam_words import cited, told, why
-from _slurm_pam_answers import Login, adopted, is_known, is_slurm, name
+from _slurm_pam_answers import Login, adopted, is_slurm, name
 from _slurm_pam_ask import Unanswered
 
 
-def login(
-    user: str, origin: str, settings: Mapping[str, Any], shadow: Callable[[str], Mapping[str, Any]]
-) -> dict[str, Any]:
+def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     Whether a user would get in over SSH from an origin, now, and why; :py:func:`slurm_pam.explain
     <salt.modules.slurm_pam.explain>` says what is returned. Changes nothing and logs nobody in.
@@ -34,8 +34,6 @@ def login(
         The address or host name that sshd sees.
     settings
         The merged settings of the formula.
-    shadow
-        Salt's shadow.info.
 
     Raises CommandExecutionError if this node's name services do not answer.
     """
@@ -45,7 +43,7 @@ def login(
     if not _slurm_pam_accounts.addresses(origin):
         return {**found, "permitted": False, "why": f"this node knows no host {origin}"}
     groups = _slurm_pam_accounts.groups_of(user)
-    sshd = _sshd_values(settings["sshd"]["config"], user, origin)
+    sshd, rhost = _sshd_values(settings["sshd"]["config"], user, origin)
     file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
     separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
     is_in = functools.partial(_slurm_pam_accounts.is_in, user)
@@ -59,7 +57,8 @@ def login(
     if (asks := _slurm_pam_login.value(sshd, "usepam", "not known to it")) != "yes":
         return {**found, "permitted": True, "why": f"sshd asks nothing of PAM: its UsePAM is {asks}"}
     service = _slurm_pam_login.value(sshd, "pamservicename", settings["pam"]["service"])
-    verdict = _verdict(service, Login(account, access, file, jobs, shadow, service))
+    said = _pam_ask.answers(_rules(service), service, user, rhost)
+    verdict = _verdict(service, Login(account, access, file, jobs, said, service))
     by = verdict["decided_by"] or {"rule": None}
     if unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
         verdict.update(permitted=None, why=f"This is not known. {unasked} If none of it is of {user}: {verdict['why']}")
@@ -89,13 +88,20 @@ def _beside(service: str, usual: str, origin: str, sshd: _slurm_pam_login.Values
         )
 
 
-def _sshd_values(config: str | None, user: str, origin: str) -> _slurm_pam_login.Values:
-    """What sshd's configuration comes to for this login."""
+def _sshd_values(config: str | None, user: str, origin: str) -> tuple[_slurm_pam_login.Values, str]:
+    """What sshd's configuration comes to for this login, and the host that sshd tells to PAM."""
     connection = _slurm_pam_login.connection(user, origin, sshd_config.effective(config))
-    return sshd_config.effective(config, connection)
+    host = next(word.partition("=")[2] for word in connection.split(",") if word.startswith("host="))
+    return sshd_config.effective(config, connection), host
 
 
 # What the account stack decides
+
+
+def _rules(service: str) -> list[_pam_ask.Rule]:
+    """The rules of a service's account stack that ask a module; none if it cannot be started."""
+    stack = _pam_dispatch.compile(service, calls=["acct_mgmt"]).stacks.get("acct_mgmt", ())
+    return [_pam_ask.rule_of(entry.rule) for entry in stack if entry.rule["kind"] == "module"]
 
 
 def _verdict(service: str, login: Login) -> dict[str, Any]:
@@ -141,11 +147,16 @@ def _gates(run: Run, login: Login) -> Callable[[Handler], bool]:
     return lambda rule: is_slurm(rule) and login.answer(rule) == "success"
 
 
+def _not_asked(rule: Handler, said: _pam_ask.Said, login: Login) -> str:
+    asked = "could not be asked" if said.tried else "was not asked"
+    taken = "its file tells" if login.is_access(rule) else "taken to succeed"
+    return f"{name(rule)} {asked}: {said.why_not} ({taken})."
+
+
 def _notes(run: Run, login: Login) -> Iterator[str]:
     """What was not asked, and what there is to say about Slurm's answer."""
     rules = [step.entry.rule for step in run.steps if step.entry.rule["kind"] == "module"]
-    if assumed := {name(rule) for rule in rules if not is_known(rule)}:
-        yield f"(taken to succeed: {', '.join(sorted(assumed))})"
+    yield from sorted({_not_asked(rule, said, login) for rule in rules if (said := login.unasked(rule))})
     for rule in rules:
         if name(rule) == "pam_slurm_adopt.so" and not login.is_root:
             yield from adopted(login.jobs, rule["args"])[1]

@@ -24,6 +24,7 @@ import _slurm_pam_slurm
 import _slurm_pam_sshd
 import _slurm_pam_stacks
 import _slurm_pam_steps
+import _slurm_pam_turned_away
 import _slurm_pam_wanted
 from _slurm_pam_finding import Finding
 
@@ -52,6 +53,7 @@ LOOKS = (
     _slurm_pam_places.relied_on,
     _slurm_pam_session.removed,
     _slurm_pam_paths.paths,
+    _slurm_pam_turned_away.turned_away,
 )
 
 

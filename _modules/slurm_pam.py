@@ -273,10 +273,11 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     PAM rule that decides (``file``, ``line``, ``rule``), and ``trace`` each PAM rule that is asked, as
     :py:func:`pam_verdict.decide <salt.modules.pam_verdict.decide>` gives it.
 
-    sshd's own rules are asked of sshd, expiry of the shadow file, jobs of Slurm's step daemons. Other modules are taken
-    to succeed, and ``why`` names them. The origin is taken not to be a node of one of the user's jobs.
+    sshd's own rules are asked of sshd, jobs of Slurm's step daemons, and other modules through libpam: pam_access,
+    pam_unix and the like, where asking changes nothing. The rest is taken to succeed, and ``why`` names it and the
+    reason. The login is taken to be one by key, from an origin that is not a node of one of the user's jobs.
 
-    Source: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), shadow(5), pam_nologin(8).
+    Source: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), pam_acct_mgmt(3).
 
     CLI Example:
 
@@ -286,7 +287,7 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    return _slurm_pam_explain.login(user, origin, settings(), __salt__["shadow.info"])
+    return _slurm_pam_explain.login(user, origin, settings())
 
 
 # What the states ask

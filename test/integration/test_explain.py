@@ -1,5 +1,9 @@
 """What slurm_pam.explain says is what sshd then does, for each kind of user."""
 
+import base64
+import shutil
+from pathlib import Path
+
 import pytest
 from harness.formula import applied, settings
 
@@ -87,6 +91,64 @@ def test_with_slurm_stopped(closed):
             assert closed.ssh(user).ok is permitted
     finally:
         closed.run(["systemctl", "start", "slurmctld", "slurmd"], check=True)
+
+
+# The node's own modules
+
+ORIGINS = (INSIDE, OUTSIDE)
+# A rule of the node's own, files that it asks, and whether alice gets in from inside and from outside.
+OWN = {
+    "pam_access.so": ({"/etc/security/access.conf": f"+ : alice : {OUTSIDE}\n- : ALL : ALL\n"}, (False, True)),
+    "pam_succeed_if.so user != alice": ({}, (False, False)),
+    f"pam_succeed_if.so rhost = {INSIDE}": ({}, (True, False)),
+    "pam_listfile.so item=user sense=deny file=/etc/barred onerr=fail": ({"/etc/barred": "alice\n"}, (False, False)),
+    "pam_listfile.so item=rhost sense=allow file=/etc/hosts.list": ({"/etc/hosts.list": f"{INSIDE}\n"}, (True, False)),
+    "pam_time.so": ({"/etc/security/time.conf": "sshd;*;alice;!Al0000-2400\n"}, (False, False)),
+    "pam_localuser.so": ({}, (True, True)),
+    "pam_unix.so": ({"expired": "yes"}, (False, False)),
+    "pam_unix.so no_pass_expiry": ({"expired": "yes"}, (True, True)),
+}
+
+
+@pytest.fixture(scope="module")
+def pamtester(closed):
+    """This machine's pamtester, on the node; returns what asks it, or None where there is none."""
+    program = shutil.which("pamtester")
+    if program is None:
+        return None
+    text = base64.b64encode(Path(program).read_bytes()).decode()
+    closed.run(["sh", "-c", "base64 -d > /usr/bin/pamtester; chmod 755 /usr/bin/pamtester"], input=text, check=True)
+
+    def agrees(rule, user, origin, expected):
+        closed.write("/etc/pam.d/own", f"account required {rule}\n")
+        words = ["pamtester", "-I", f"rhost={origin}", "-I", "tty=ssh", "-I", "service=sshd", "own", user, "acct_mgmt"]
+        return closed.run(words).ok is expected
+
+    return agrees
+
+
+@pytest.mark.parametrize("rule", OWN)
+def test_the_nodes_own_rules_are_asked(closed, pamtester, rule):
+    """Its account rules are this one, below Slurm's; pamtester has no Slurm ahead."""
+    files, permitted = OWN[rule]
+    paths = ["/etc/pam.d/common-account", "/etc/shadow", *(path for path in files if path.startswith("/"))]
+    before = {path: closed.run(["cat", path]).stdout for path in paths}
+    try:
+        if "expired" in files:
+            closed.run(["chage", "--lastday", "0", "alice"], check=True)
+        for path, text in files.items():
+            if path.startswith("/"):
+                closed.write(path, text)
+        closed.run(["tee", "/etc/pam.d/common-account"], input=f"account required {rule}\n", check=True)
+        for origin, expected in zip(ORIGINS, permitted, strict=True):
+            told = closed.salt("slurm_pam.explain", "alice", origin)
+            assert told["permitted"] is expected, told
+            assert "taken to succeed" not in told["why"]
+            assert closed.ssh("alice", origin=origin).ok is expected
+            assert pamtester is None or pamtester(rule, "alice", origin, expected)
+    finally:
+        for path, text in before.items():
+            closed.run(["tee", path], input=text, check=True)
 
 
 LISTS = {

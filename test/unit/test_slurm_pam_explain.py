@@ -7,6 +7,8 @@ import pytest
 from looks import settings
 from salt.exceptions import CommandExecutionError
 
+import _pam_ask
+import _pam_grammar
 import _pam_libpam
 import _pam_prove
 import _slurm_pam_access
@@ -29,7 +31,7 @@ class Node:
         self.top, self.asked = top, []
         self.jobs = [{"job": 7, "user": "alice", "extern": True}, {"job": 8, "user": "old", "extern": True}]
         self.jobs.append({"job": 6, "user": "former", "extern": True})
-        self.values, self.silent = SSHD, 0
+        self.values, self.silent, self.said = SSHD, 0, {}
         (top / "access.conf").write_text(ACCESS)
 
     def addresses(self, host):
@@ -51,11 +53,20 @@ class Node:
             text = text.replace(word, rule)
         (self.top / "sshd").write_text(text)
 
-    def explain(self, user, origin="192.0.2.1"):
-        def shadow(name):
-            return {"expire": 1 if name in ("old", "former") else -1}
+    def modules(self, rules, service, user, rhost, mounting):
+        """What the child says; test/libpam has what the real modules say."""
+        access = _slurm_pam_access.rule_for(f"{self.top}/access.conf", user, [], rhost, False)
+        codes = {
+            "pam_access.so": "success" if access.startswith("+") else "perm_denied",
+            "pam_deny.so": "auth_err",
+            "pam_succeed_if.so": "auth_err" if user == "root" else "success",
+            "pam_unix.so": "acct_expired" if user in ("old", "former") else "success",
+        }
+        modules = [_pam_grammar.words(rule)[0] for rule in rules]
+        return [self.said.get(module, _pam_ask.Said(codes.get(module, "success"))) for module in modules]
 
-        return _slurm_pam_explain.login(user, origin, self.settings, shadow)
+    def explain(self, user, origin="192.0.2.1"):
+        return _slurm_pam_explain.login(user, origin, self.settings)
 
     def line(self, user, **how):
         """Whether the user gets in, and the number of the line that decides."""
@@ -77,6 +88,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_accounts, "addresses", node.addresses)
     monkeypatch.setattr(_slurm_pam_access, "release", _slurm_pam_access.Release)
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
+    monkeypatch.setattr(_pam_ask, "_asked", node.modules)
     monkeypatch.setattr(sshd_config, "effective", node.effective)
     node.stack(*CLOSED)
     return node
@@ -199,10 +211,31 @@ def test_several_jobs_that_slurm_cannot_tell_apart(node):
 
 def test_what_was_not_asked_is_named(node):
     node.stack("required pam_x.so", "required SLURM", "required /opt/pam_b.so", "required pam_unix.so")
-    assert node.explain("alice")["why"].endswith("(taken to succeed: /opt/pam_b.so, pam_x.so)")
+    why = "was not asked: whether asking it changes anything is not known (taken to succeed)."
+    assert node.explain("alice")["why"].endswith(f" /opt/pam_b.so {why} pam_x.so {why}")
     # bob does not get that far.
     node.stack("requisite SLURM", "required pam_x.so")
     assert "taken to succeed" not in node.explain("bob")["why"]
+
+
+def test_what_could_not_be_asked_is_named(node):
+    node.stack("required pam_faillock.so", "required SLURM", "required pam_time.so")
+    node.said = {"pam_time.so": _pam_ask.Said(None, "no answer within 5 seconds")}
+    told = node.explain("alice")
+    assert told["permitted"] is True
+    assert told["why"].endswith(
+        " pam_faillock.so was not asked: it sets the count of failures back (taken to succeed)."
+        " pam_time.so could not be asked: no answer within 5 seconds (taken to succeed)."
+    )
+
+
+def test_nobody_is_an_administrator_because_a_question_failed(node):
+    node.said = {"pam_access.so": _pam_ask.Said(None, "it ended the process that asked it, by signal 11")}
+    assert node.line("bob") == (False, 3)
+    assert node.line("admin") == (True, 1)
+    why = node.explain("bob")["why"]
+    told = "pam_access.so could not be asked: it ended the process that asked it, by signal 11 (its file tells)."
+    assert why.endswith(told)
 
 
 def test_a_service_that_cannot_be_started(node):

@@ -127,6 +127,7 @@ def test_the_policy_asks_for_each_kind_of_login_and_for_a_session_and_what_the_s
         "root is turned away from other origins",
         "a session opens",
         "no session reaches pam_systemd.so",
+        "no session reaches pam_cgfs.so",
         "the site's own",
     ]
     assert "nobody is turned away" in names(mode="adopt")
