@@ -93,6 +93,10 @@ def _give_python(machine):
     needed = [PYTHON, *(home / "lib-dynload").glob("_ctypes.*"), *(home / "lib-dynload").glob("resource.*")]
     for library in set(re.findall(r"(/\S+) \(", run(["ldd", *needed]).stdout)):
         shutil.copy(library, machine.root / "py/lib")
+        # Older modules ask for parts of libc that are one with it now.
+        for part in Path(library).parent.glob("lib*.so.[0-9]") if "libc.so" in library else ():
+            if part.name.split(".")[0] in ("libdl", "libpthread", "librt", "libutil"):
+                shutil.copy(part, machine.root / "py/lib")
     theirs = [str(path) for path in Path("/usr/lib").glob("*-linux-gnu")]
     theirs += [path.removeprefix("/usr") for path in theirs]
     ours = ["/py/lib"]
