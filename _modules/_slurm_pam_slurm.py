@@ -64,7 +64,9 @@ def conf(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
         return
     try:
         if conf["manage"] == "enforce":
-            slurm_conf.plan(conf["settings"], conf["path"], conf["tag"])
+            planned = slurm_conf.plan(conf["settings"], conf["path"], conf["tag"])
+            if planned:
+                slurm_conf.test_config(conf["path"], planned)
             yield from _not_in_force(settings, conf)
         else:
             yield from _lacking(conf)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ _BOOLEANS = dict.fromkeys(("yes", "up", "true", "1"), True) | dict.fromkeys(("no
 _NOTHING = re.compile(r"(?:.*/)?none|\(null\)|", re.IGNORECASE)
 # PrologFlags that switch on others, by slurm.conf(5).
 _IMPLIED = {"x11": {"contain", "alloc"}, "runinjob": {"contain", "alloc"}, "contain": {"alloc"}}
+# PrologFlags that no file may have beside each other (Slurm's src/common/read_config.c).
+_EXCLUDED = {"nohold": {"contain", "x11", "runinjob"}, "serial": {"runinjob"}}
 
 # A local file comes first, then what slurmd keeps on nodes that get their configuration from slurmctld.
 _FETCHED = (
@@ -176,6 +179,7 @@ def _reading_order(
         if entry["kind"] == "include":
             here = f"{path}:{entry['line']}"
             target = os.path.join(os.path.dirname(path), _expand(entry["path"], order, here))
+            entry["target"] = target
             order += _reading_order(target, files, here, (*within, path))
     return order
 
@@ -347,7 +351,8 @@ def plan(wanted: Mapping[str, Any], path: str | None = None, tag: str = "salt") 
 
     Returns ``{path: text}``, empty if nothing is to be done.
 
-    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: it has to be changed there.
+    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: it has to be changed there. Also if
+    a wanted item and one found in the list exclude each other.
 
     CLI Example:
 
@@ -368,12 +373,108 @@ def plan(wanted: Mapping[str, Any], path: str | None = None, tag: str = "salt") 
     _reading_order(path, files)
     before = {file: _render(entries) for file, entries in files.items()}
     files = {file: _taken_back(entries, wanted, tag) for file, entries in files.items()}
-    order = [entry for _, entry in _reading_order(path, files)]
-    _apply(order, files[path], wanted, tag)
+    order = _reading_order(path, files)
+    _refuse_contradictions(order, wanted)
+    _apply([entry for _, entry in order], files[path], wanted, tag)
     changed = {file: _render(entries) for file, entries in files.items() if _render(entries) != before[file]}
     if changed and (path in _FETCHED or "/conf-cache/" in os.path.realpath(path)):
         raise CommandExecutionError(f"{path} comes from slurmctld: change slurm.conf there")
     return changed
+
+
+def _refuse_contradictions(order: Sequence[tuple[str, Entry]], wanted: Mapping[str, Any]) -> None:
+    """Raise for PrologFlags that exclude each other once the wanted ones are among those found."""
+    for value in (value for key, value in wanted.items() if key.lower() == "prologflags"):
+        found = [(file, entry) for file, entry in order if entry.get("key", "").lower() == "prologflags"]
+        words = _merged(found[-1][1]["value"], value) if found else _items(value)
+        place = f" ({found[-1][0]}:{found[-1][1]['line']})" if found else ""
+        for one in words:
+            others = [word for word in words if word.lower() in _EXCLUDED.get(one.lower(), ())]
+            if others:
+                raise CommandExecutionError(
+                    f"PrologFlags{place} would be {','.join(words)}, and {one} excludes {' and '.join(others)}: every "
+                    f"Slurm program ends with a fatal error on such a file. Take {one} out on the whole cluster first"
+                )
+
+
+def _items(value: Any) -> list[str]:
+    return list(value) if isinstance(value, list) else [item.strip() for item in str(value).split(",")]
+
+
+def _merged(found: str, wanted: Any) -> list[str]:
+    """The items of a value with the wanted ones among them; a wanted value that is no list takes its place."""
+    if not isinstance(wanted, list):
+        return _items(wanted)
+    kept = [item for item in _items(found) if not _NOTHING.fullmatch(item)]
+    return kept + [item for item in wanted if item.lower() not in map(str.lower, kept)]
+
+
+def test_config(path: str | None = None, files: Mapping[str, str] | None = None, timeout: float = 10) -> bool | None:
+    """
+    Return True if Slurm's own parser accepts slurm.conf and the files it includes; None if there is no scontrol to ask.
+
+    Nothing but scontrol's own start is asked: slurmctld is not. Every Slurm program, pam_slurm_adopt among them, reads
+    the file in the same way and ends with a fatal error on one it does not accept.
+
+    path
+        The slurm.conf, by default the one that :py:func:`find` names.
+    files
+        ``{path: text}`` to try in place of what these files have now, as :py:func:`plan` returns them.
+    timeout
+        How many seconds scontrol has.
+
+    Raises CommandExecutionError with Slurm's words if it does not accept the text, or cannot be asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_conf.test_config
+
+    .. versionadded:: 1.1.0
+    """
+    path = find(path)
+    scontrol = _child.which("scontrol")
+    if not scontrol:
+        return None
+    with tempfile.TemporaryDirectory(prefix="slurm_conf-") as place:
+        copies = _copied(path, files or {}, place)
+        # Of all that scontrol can be asked, this needs no slurmctld in any release.
+        said = _child.ask(scontrol, "show", "hostnames", "n1", env={"SLURM_CONF": copies[path]}, timeout=timeout)
+    if said.returncode:
+        words = "; ".join(said.stderr.split("\n")).strip("; ") or f"exit status {said.returncode}"
+        for real, copy in copies.items():
+            words = words.replace(copy, real)
+        raise CommandExecutionError(f"scontrol does not accept {path} as it would be: {words}")
+    return True
+
+
+def _copied(path: str, files: Mapping[str, str], place: str) -> dict[str, str]:
+    """
+    Write what is read of slurm.conf into a directory, each Include with the path of its copy, so that all resolve as in
+    the real place and lines keep their numbers. What stands beside slurm.conf (cgroup.conf, keys) is linked.
+
+    Returns ``{path: its copy}``.
+    """
+    parsed = {file: parse(text) for file, text in files.items()}
+    _reading_order(path, parsed)
+    parts = [file for file in parsed if file != path]
+    copies = {path: f"{place}/slurm.conf"} | {file: f"{place}/.{number}" for number, file in enumerate(parts)}
+    for neighbour in os.scandir(os.path.dirname(path) or "."):
+        if neighbour.name != "slurm.conf":
+            os.symlink(os.path.abspath(neighbour.path), f"{place}/{neighbour.name}")
+    for file, copy in copies.items():
+        lines = (_redirected(entry, copies) for entry in parsed[file])
+        with open(copy, "x", encoding="utf-8", errors="surrogateescape", newline="") as out:
+            out.writelines(lines)
+    return copies
+
+
+def _redirected(entry: Entry, copies: Mapping[str, str]) -> str:
+    """A line as its copy has it: an Include names the copy, in as many physical lines as it had."""
+    if entry["kind"] != "include":
+        return entry["text"]
+    return f"Include {copies[entry['target']]}" + "\\\n" * (entry["text"].count("\n") - 1) + "\n"
 
 
 def _render(entries: Iterable[Entry]) -> str:
@@ -433,13 +534,11 @@ def _replace(entry: Entry, wanted: Any) -> None:
     start, end = entry["span"]
     new = wanted
     if isinstance(wanted, list):
-        found = [item.strip() for item in entry["value"].split(",")]
-        kept = [item for item in found if not _NOTHING.fullmatch(item)]
-        added = [item for item in wanted if item.lower() not in map(str.lower, kept)]
-        new = ",".join(kept + added)
-        if kept == found:
+        found, items = _items(entry["value"]), _merged(entry["value"], wanted)
+        new = ",".join(items)
+        if items[: len(found)] == found:
             # Appended in place, so that the lines it may be joined from stay.
-            start, new = end, "," + ",".join(added)
+            start, new = end, "," + ",".join(items[len(found) :])
     new = _written(new, entry["quoted"])
     entry["text"] = entry["text"][:start] + new + entry["text"][end:]
 

@@ -144,6 +144,21 @@ def test_a_slurm_conf_that_cannot_be_asked(installed, monkeypatch, manage, funct
     assert finding.found == "slurm_pam:slurm: No slurm.conf here"
 
 
+def test_what_slurm_would_refuse_is_found_before_it_is_written(installed, monkeypatch):
+    tried = []
+
+    def refuses(path, files):
+        tried.append((path, files))
+        raise CommandExecutionError("scontrol does not accept it")
+
+    monkeypatch.setattr(slurm_conf, "test_config", refuses)
+    assert list(conf(*given(slurm={"manage": "enforce", "conf": "/x"}))) == []  # nothing is to be written
+    monkeypatch.setattr(slurm_conf, "plan", lambda wanted, path, tag: {"/x": "text"})
+    (finding,) = conf(*given(slurm={"manage": "enforce", "conf": "/x"}))
+    assert (finding.found, finding.kind) == ("slurm_pam:slurm: scontrol does not accept it", "problems")
+    assert tried == [("/x", {"/x": "text"})]
+
+
 ENFORCE = {
     "manage": "enforce",
     "settings": {"PrologFlags": ["Contain"], "TaskPlugin": ["task/cgroup"], "ProctrackType": None, "Other": "1"},
