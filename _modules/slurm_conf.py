@@ -45,6 +45,10 @@ _NOTHING = re.compile(r"(?:.*/)?none|\(null\)|", re.IGNORECASE)
 _IMPLIED = {"x11": {"contain", "alloc"}, "runinjob": {"contain", "alloc"}, "contain": {"alloc"}}
 # PrologFlags that no file may have beside each other (Slurm's src/common/read_config.c).
 _EXCLUDED = {"nohold": {"contain", "x11", "runinjob"}, "serial": {"runinjob"}}
+# What counts where nothing sets the key, and since which release.
+_DEFAULTS = {"proctracktype": ("proctrack/cgroup", (20, 11))}
+# From this release on a relative Include starts from slurm.conf's directory; before, from that of its own file.
+_ONE_DIRECTORY = (23, 2)
 
 # A local file comes first, then what slurmd keeps on nodes that get their configuration from slurmctld.
 _FETCHED = (
@@ -178,10 +182,34 @@ def _reading_order(
         order.append((path, entry))
         if entry["kind"] == "include":
             here = f"{path}:{entry['line']}"
-            target = os.path.join(os.path.dirname(path), _expand(entry["path"], order, here))
+            target = _expand(entry["path"], order, here)
+            target = os.path.join(_base(target, (*within, path)), target)
             entry["target"] = target
             order += _reading_order(target, files, here, (*within, path))
     return order
+
+
+def _base(target: str, within: Sequence[str]) -> str:
+    """The directory that a relative Include starts from; ``within`` is the way from slurm.conf to its file."""
+    main, own = os.path.dirname(within[0]), os.path.dirname(within[-1])
+    if main == own or os.path.isabs(target):
+        return own
+    release = _release()
+    return main if release and release >= _ONE_DIRECTORY else own
+
+
+def _release() -> tuple[int, ...] | None:
+    """The release of the installed Slurm, such as (22, 5); None if nothing tells. Asked only where it matters."""
+    slurmd = _child.which("slurmd")
+    found = re.search(r"(\d+)\.(\d+)", _child.ask(slurmd, "-V").stdout) if slurmd else None
+    return tuple(map(int, found.groups())) if found else None
+
+
+def _by_default(key: str) -> str | None:
+    """The value of a key that nothing sets, as far as it is known for the installed release."""
+    value, since = _DEFAULTS.get(key.lower(), (None, ()))
+    release = _release() if value else None
+    return value if release and release >= since else None
 
 
 def _expand(path: str, order: Sequence[tuple[str, Entry]], here: str) -> str:
@@ -245,7 +273,7 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
         As for :py:func:`config`.
 
     Returns a list of ``{key, wanted, found, source}``, empty if every setting is in effect. ``found`` is None if
-    nothing sets the key: Slurm's defaults differ between releases, so they do not count.
+    nothing sets the key. Of Slurm's defaults, ProctrackType's counts, which is proctrack/cgroup from 20.11 on.
 
     Raises SaltInvocationError for a key or value that slurm.conf cannot have.
 
@@ -264,7 +292,8 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
     findings = []
     for key, value in wanted.items():
         found = values.get(key.lower(), missing)
-        if not _holds(key, found["value"], value):
+        now = found["value"]
+        if not _holds(key, _by_default(key) if now is None else now, value):
             findings.append({"key": key, "wanted": value, "found": found["value"], "source": found["source"]})
     return findings
 
@@ -272,12 +301,20 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
 def _holds(key: str, found: str | None, wanted: Any) -> bool:
     if found is None:
         return False
-    if isinstance(wanted, list):
-        items = {item.strip().lower() for item in found.split(",")}
+    plugin = key.lower() == "taskplugin"
+    if isinstance(wanted, list) or plugin:
+        items = {_item(key, item) for item in _items(found)}
         if key.lower() == "prologflags":
             items = items.union(*(_IMPLIED.get(item, ()) for item in items))
-        return items.issuperset(item.lower() for item in wanted)
+        asked = {_item(key, item) for item in _items(wanted)}
+        return items.issuperset(asked) if isinstance(wanted, list) else items == asked
     return _normal(found) == _normal(wanted)
+
+
+def _item(key: str, word: str) -> str:
+    """An item of a list as it is compared. TaskPlugin's alone may do without ``task/`` (Slurm's task_plugin.c)."""
+    word = word.lower()
+    return word.removeprefix("task/") if key.lower() == "taskplugin" else word
 
 
 def _normal(value: str | int | bool) -> str | bool:
@@ -375,7 +412,7 @@ def plan(wanted: Mapping[str, Any], path: str | None = None, tag: str = "salt") 
     files = {file: _taken_back(entries, wanted, tag) for file, entries in files.items()}
     order = _reading_order(path, files)
     _refuse_contradictions(order, wanted)
-    _apply([entry for _, entry in order], files[path], wanted, tag)
+    _apply([entry for _, entry in order], files[path], wanted, tag, defaults=True)
     changed = {file: _render(entries) for file, entries in files.items() if _render(entries) != before[file]}
     if changed and (path in _FETCHED or "/conf-cache/" in os.path.realpath(path)):
         raise CommandExecutionError(f"{path} comes from slurmctld: change slurm.conf there")
@@ -386,7 +423,7 @@ def _refuse_contradictions(order: Sequence[tuple[str, Entry]], wanted: Mapping[s
     """Raise for PrologFlags that exclude each other once the wanted ones are among those found."""
     for value in (value for key, value in wanted.items() if key.lower() == "prologflags"):
         found = [(file, entry) for file, entry in order if entry.get("key", "").lower() == "prologflags"]
-        words = _merged(found[-1][1]["value"], value) if found else _items(value)
+        words = _merged("PrologFlags", found[-1][1]["value"], value) if found else _items(value)
         place = f" ({found[-1][0]}:{found[-1][1]['line']})" if found else ""
         for one in words:
             others = [word for word in words if word.lower() in _EXCLUDED.get(one.lower(), ())]
@@ -401,12 +438,13 @@ def _items(value: Any) -> list[str]:
     return list(value) if isinstance(value, list) else [item.strip() for item in str(value).split(",")]
 
 
-def _merged(found: str, wanted: Any) -> list[str]:
+def _merged(key: str, found: str, wanted: Any) -> list[str]:
     """The items of a value with the wanted ones among them; a wanted value that is no list takes its place."""
     if not isinstance(wanted, list):
         return _items(wanted)
     kept = [item for item in _items(found) if not _NOTHING.fullmatch(item)]
-    return kept + [item for item in wanted if item.lower() not in map(str.lower, kept)]
+    there = {_item(key, item) for item in kept}
+    return kept + [item for item in wanted if _item(key, item) not in there]
 
 
 def test_config(path: str | None = None, files: Mapping[str, str] | None = None, timeout: float = 10) -> bool | None:
@@ -444,7 +482,7 @@ def test_config(path: str | None = None, files: Mapping[str, str] | None = None,
     if said.returncode:
         words = "; ".join(said.stderr.split("\n")).strip("; ") or f"exit status {said.returncode}"
         for real, copy in copies.items():
-            words = words.replace(copy, real)
+            words = re.sub(rf"{re.escape(copy)}\b", lambda _, real=real: real, words)
         raise CommandExecutionError(f"scontrol does not accept {path} as it would be: {words}")
     return True
 
@@ -516,10 +554,17 @@ def _taken_back(entries: Sequence[Entry], wanted: Mapping[str, Any], tag: str) -
     return back[:-1]
 
 
-def _apply(order: Sequence[Entry], home: list[Entry], wanted: Mapping[str, Any], tag: str) -> None:
-    """Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``."""
+def _apply(
+    order: Sequence[Entry], home: list[Entry], wanted: Mapping[str, Any], tag: str, defaults: bool = False
+) -> None:
+    """
+    Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``, unless this
+    node's Slurm has it by default and ``defaults`` count.
+    """
     for key, value in wanted.items():
         entry = next((entry for entry in reversed(order) if entry.get("key", "").lower() == key.lower()), None)
+        if entry is None and defaults and _holds(key, _by_default(key), value):
+            continue
         if entry is None:
             line = f"{key}={_written(','.join(value) if isinstance(value, list) else value)}\n"
             home.insert(_place(home, key), {"text": f"# {tag} added: {key}\n{line}", "kind": "setting"})
@@ -534,7 +579,7 @@ def _replace(entry: Entry, wanted: Any) -> None:
     start, end = entry["span"]
     new = wanted
     if isinstance(wanted, list):
-        found, items = _items(entry["value"]), _merged(entry["value"], wanted)
+        found, items = _items(entry["value"]), _merged(entry["key"], entry["value"], wanted)
         new = ",".join(items)
         if items[: len(found)] == found:
             # Appended in place, so that the lines it may be joined from stay.
