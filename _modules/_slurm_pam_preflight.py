@@ -11,6 +11,7 @@ from typing import Any
 
 import _slurm_pam_admins
 import _slurm_pam_modules
+import _slurm_pam_node
 import _slurm_pam_packages
 import _slurm_pam_record
 import _slurm_pam_settings
@@ -34,6 +35,7 @@ LOOKS = (
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
     _slurm_pam_slurm.steps,
+    _slurm_pam_node.node,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.local_groups,
     _slurm_pam_sshd.sshd,
