@@ -222,7 +222,9 @@ def _expand(path: str, order: Sequence[tuple[str, Entry]], here: str) -> str:
     raise CommandExecutionError(f"{here}: Include {path} needs ClusterName above it")
 
 
-def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, Any]]:
+def config(
+    path: str | None = None, timeout: float = 5, unanswered: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
     """
     Return the configuration in effect: what ``scontrol show config`` says if slurmctld answers, else what the file
     says, as in :py:func:`effective`.
@@ -231,6 +233,8 @@ def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, A
         The slurm.conf, by default the one that :py:func:`find` names.
     timeout
         How many seconds slurmctld has to answer.
+    unanswered
+        A list that gets the reason if slurmctld did not answer, so that only the file is known; for callers in Python.
 
     Returns ``{key in lower case: {key, value, source}}``.
 
@@ -245,23 +249,29 @@ def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, A
     .. versionadded:: 1.0.0
     """
     path = find(path)
-    shown = _shown(path, timeout)
-    told = {key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()}
-    return told or effective(path)
+    try:
+        shown = _shown(path, timeout)
+    except CommandExecutionError as error:
+        if unanswered is not None:
+            unanswered.append(str(error))
+        return effective(path)
+    return {key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()}
 
 
 def _shown(path: str, timeout: float) -> dict[str, str]:
-    """What slurmctld says; nothing if it cannot be asked."""
-    scontrol = _child.which("scontrol")
-    if not scontrol:
-        return {}
+    """What slurmctld says. Raises CommandExecutionError if it cannot be asked or says nothing."""
+    scontrol = _child.which("scontrol") or "scontrol"
     said = _child.ask(scontrol, "show", "config", env={"SLURM_CONF": path}, timeout=timeout)
-    if said.returncode:
-        return {}
-    return dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", said.stdout, re.MULTILINE))
+    shown = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", said.stdout, re.MULTILINE))
+    if said.returncode or not shown:
+        reason = said.stderr.strip() or f"exit status {said.returncode}"
+        raise CommandExecutionError(f"scontrol show config: {reason.splitlines()[-1]}")
+    return shown
 
 
-def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5) -> list[dict[str, Any]]:
+def check(
+    wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5, unanswered: list[str] | None = None
+) -> list[dict[str, Any]]:
     """
     Return the settings that are not in effect.
 
@@ -269,7 +279,7 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
         ``{key: value}``. A list means that these must be among the key's values, anything else that the value is this
         one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. None leaves the
         key alone.
-    path, timeout
+    path, timeout, unanswered
         As for :py:func:`config`.
 
     Returns a list of ``{key, wanted, found, source}``, empty if every setting is in effect. ``found`` is None if
@@ -286,7 +296,7 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
     .. versionadded:: 1.0.0
     """
     wanted = _validated(wanted)
-    values = config(path, timeout)
+    values = config(path, timeout, unanswered)
     told = next((value["source"] for value in values.values() if "line" not in value), None)
     missing = {"value": None, "source": told or find(path)}
     findings = []

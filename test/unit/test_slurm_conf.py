@@ -345,7 +345,9 @@ def test_the_file_counts_where_slurmctld_does_not_answer(tree, scontrol, script)
     scontrol.write_text(f"#!/bin/sh\n{script}\n")
     path = str(tree / "slurm.conf")
     begin = time.monotonic()
-    assert slurm_conf.config(path, timeout=0.5) == slurm_conf.effective(path)
+    unanswered = []
+    assert slurm_conf.config(path, timeout=0.5, unanswered=unanswered) == slurm_conf.effective(path)
+    assert len(unanswered) == 1 and unanswered[0].startswith("scontrol show config: ")
     assert time.monotonic() - begin < 15
 
 

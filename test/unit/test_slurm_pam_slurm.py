@@ -95,7 +95,7 @@ def installed(monkeypatch):
     monkeypatch.setattr(_child, "which", lambda program: f"/usr/sbin/{program}")
     asked, lacking = [], []
 
-    def check(wanted, path, timeout):
+    def check(wanted, path, timeout, unanswered):
         asked.append((wanted, path, timeout))
         return lacking
 
@@ -122,6 +122,13 @@ def test_slurm_conf_lacks_something(installed, lacking, told):
     (finding,) = conf(*given(slurm={**CHECK, "conf": "/x/slurm.conf"}))
     assert asked == [({"PrologFlags": ["Contain"], "UsePAM": "1"}, "/x/slurm.conf", 2)]
     assert (finding.found, finding.kind) == (told, "problems")
+
+
+@pytest.mark.parametrize("manage", ["check", "enforce"])
+def test_a_slurmctld_that_does_not_answer_is_told_and_stops_nothing(installed, monkeypatch, manage):
+    monkeypatch.setattr(slurm_conf, "check", lambda wanted, path, timeout, unanswered: unanswered.append("why") or [])
+    (finding,) = conf(*given(slurm={"manage": manage}))
+    assert (finding.found, finding.kind) == ("slurmctld did not say what it runs with (why)", "warnings")
 
 
 def test_slurm_is_still_to_come_or_nobody_wants_to_know(installed, monkeypatch):
