@@ -22,6 +22,8 @@ def modules(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     yield from (_not_there(module) for module, path in paths.items() if path is None and module != to_come)
     yield from _unusable(filter(None, paths.values()))
     yield from _version_unasked()
+    if settings["module"] == "pam_slurm_adopt":
+        yield from of_a_doubtful_release(slurm_version())
 
 
 def unusable(wanted: Mapping[str, Any]) -> list[str]:
@@ -90,7 +92,7 @@ def _unusable(paths: Iterable[str]) -> Iterator[Finding]:
 
 
 # Each release's number of the library (META in Slurm's sources); others are not compared.
-_RELEASES = ("20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11")
+_RELEASES = ("20.11", "21.08", "22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11", "26.05")
 _LIBSLURM = {release: number for number, release in enumerate(_RELEASES, 36)}
 
 
@@ -102,6 +104,43 @@ def of_another_release(path: str, libslurm: int, slurmd: str | None) -> Iterator
             f"{path} uses libslurm {libslurm}, but slurmd is {slurmd}, whose libslurm is {expected}",
             "It may not understand the step daemons of this slurmd, and turn away users with a job",
             "Install the package with Slurm's PAM modules in the version of slurmd",
+        )
+
+
+# From which version to before which one pam_slurm_adopt is known to fail, and how (the code of each tag).
+_FAULTS = (
+    ((23, 11, 0), (23, 11, 4), "the login of a user with two jobs on this node ends in a fatal error; no option helps"),
+    ((23, 11, 0), (23, 11, 5), "with AuthType=auth/slurm it does not work"),
+    ((22, 5, 0), (22, 5, 7), "with cgroup v2 it does not work"),
+    ((25, 11, 0), (25, 11, 1), "with namespace/linux it does not work"),
+    (
+        (25, 11, 0),
+        (26, 6, 0),
+        "where the namespaces of a job cannot be joined, the session is let in outside of them, in spite of "
+        "action_adopt_failure=deny",
+    ),
+)
+
+
+def of_a_doubtful_release(version: str | None) -> Iterator[Finding]:
+    """A release whose pam_slurm_adopt is known to fail somewhere, or of which nothing is known."""
+    if version is None:
+        return
+    numbers = tuple(map(int, version.split(".")))
+    faults = [how for first, mended, how in _FAULTS if first <= (*numbers, 0)[:3] < mended]
+    if faults:
+        yield Finding(
+            f"pam_slurm_adopt of Slurm {version} has known faults: {'; '.join(faults)}",
+            "Users with a job may be turned away, or be let in outside of it",
+            "Update Slurm, or see that none of it applies to this cluster",
+            "warnings",
+        )
+    if numbers[:2] > tuple(map(int, _RELEASES[-1].split("."))):
+        yield Finding(
+            f"Slurm {version} is newer than this formula knows, whose newest is {_RELEASES[-1]}",
+            "What its pam_slurm_adopt does differently is not known here",
+            "Look for a newer version of the formula, and try this one on a single node first",
+            "warnings",
         )
 
 

@@ -13,6 +13,7 @@ import _slurm_pam_admins
 import _slurm_pam_before
 import _slurm_pam_files
 import _slurm_pam_modules
+import _slurm_pam_node
 import _slurm_pam_packages
 import _slurm_pam_paths
 import _slurm_pam_places
@@ -44,6 +45,7 @@ LOOKS = (
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
     _slurm_pam_steps.steps,
+    _slurm_pam_node.node,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,

@@ -22,7 +22,9 @@ def conf(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
         return
     try:
         if conf["manage"] == "enforce":
-            slurm_conf.plan(conf["settings"], conf["path"], conf["tag"])
+            planned = slurm_conf.plan(conf["settings"], conf["path"], conf["tag"])
+            if planned:
+                slurm_conf.test_config(conf["path"], planned)
             yield from _not_in_force(settings, conf)
         else:
             yield from _lacking(conf)
@@ -35,13 +37,24 @@ def conf(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
 
 
 def _lacking(conf: Mapping[str, Any]) -> Iterator[Finding]:
-    for setting in slurm_conf.check(conf["settings"], conf["path"], _PATIENCE):
+    unanswered: list[str] = []
+    for setting in slurm_conf.check(conf["settings"], conf["path"], _PATIENCE, unanswered):
         yield Finding(
             _lack(setting),
             "Without it there is nothing to put a session into",
             "Change slurm.conf on the whole cluster and restart slurmctld and every slurmd, or set "
             "slurm_pam:slurm:manage: enforce",
         )
+    yield from map(_file_alone, unanswered)
+
+
+def _file_alone(reason: str) -> Finding:
+    return Finding(
+        f"slurmctld did not say what it runs with ({reason})",
+        "slurm.conf was read instead; a cluster that was not restarted since it was changed may run without it",
+        "Apply again when slurmctld answers",
+        "warnings",
+    )
 
 
 def _lack(setting: Mapping[str, Any]) -> str:
@@ -60,7 +73,9 @@ def _not_in_force(settings: Mapping[str, Any], conf: Mapping[str, Any]) -> Itera
     if not closes_by_steps(settings):
         return
     needed = {key: value for key, value in conf["settings"].items() if key.lower() in _ADOPTION}
-    lacking = slurm_conf.check(needed, conf["path"], _PATIENCE)
+    unanswered: list[str] = []
+    lacking = slurm_conf.check(needed, conf["path"], _PATIENCE, unanswered)
+    yield from map(_file_alone, unanswered)
     told = "; ".join(_lack(setting) for setting in lacking if setting["source"] == "scontrol show config")
     if told:
         yield Finding(

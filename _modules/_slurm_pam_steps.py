@@ -144,12 +144,13 @@ def closes_by_steps(settings: Mapping[str, Any]) -> bool:
 
 def unless_closed(settings: Mapping[str, Any]) -> str:
     """On a node that is closed already, refusing would help nobody."""
-    return "warnings" if _is_closed(settings) else "problems"
+    return "warnings" if is_closed(settings) else "problems"
 
 
-def _is_closed(settings: Mapping[str, Any]) -> bool:
+def is_closed(settings: Mapping[str, Any]) -> bool:
+    """Whether the service's account stack asks Slurm's module."""
     try:
         rules = _pam_expand.expand(settings["pam"]["service"])["types"]["account"]
     except PamError:
         return False  # a problem then; what is wrong with the files, the look at them tells
-    return any(os.path.basename(rule["module"] or "") == f"{settings['module']}.so" for rule in rules)
+    return any(rule["name"] == f"{settings['module']}.so" for rule in rules)

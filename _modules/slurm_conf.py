@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,12 @@ _BOOLEANS = dict.fromkeys(("yes", "up", "true", "1"), True) | dict.fromkeys(("no
 _NOTHING = re.compile(r"(?:.*/)?none|\(null\)|", re.IGNORECASE)
 # PrologFlags that switch on others, by slurm.conf(5).
 _IMPLIED = {"x11": {"contain", "alloc"}, "runinjob": {"contain", "alloc"}, "contain": {"alloc"}}
+# PrologFlags that no file may have beside each other (Slurm's src/common/read_config.c).
+_EXCLUDED = {"nohold": {"contain", "x11", "runinjob"}, "serial": {"runinjob"}}
+# What counts where nothing sets the key, and since which release.
+_DEFAULTS = {"proctracktype": ("proctrack/cgroup", (20, 11))}
+# From this release on a relative Include starts from slurm.conf's directory; before, from that of its own file.
+_ONE_DIRECTORY = (23, 2)
 
 # A local file comes first, then what slurmd keeps on nodes that get their configuration from slurmctld.
 _FETCHED = (
@@ -175,9 +182,34 @@ def _reading_order(
         order.append((path, entry))
         if entry["kind"] == "include":
             here = f"{path}:{entry['line']}"
-            target = os.path.join(os.path.dirname(path), _expand(entry["path"], order, here))
+            target = _expand(entry["path"], order, here)
+            target = os.path.join(_base(target, (*within, path)), target)
+            entry["target"] = target
             order += _reading_order(target, files, here, (*within, path))
     return order
+
+
+def _base(target: str, within: Sequence[str]) -> str:
+    """The directory that a relative Include starts from; ``within`` is the way from slurm.conf to its file."""
+    main, own = os.path.dirname(within[0]), os.path.dirname(within[-1])
+    if main == own or os.path.isabs(target):
+        return own
+    release = _release()
+    return main if release and release >= _ONE_DIRECTORY else own
+
+
+def _release() -> tuple[int, ...] | None:
+    """The release of the installed Slurm, such as (22, 5); None if nothing tells. Asked only where it matters."""
+    slurmd = _child.which("slurmd")
+    found = re.search(r"(\d+)\.(\d+)", _child.ask(slurmd, "-V").stdout) if slurmd else None
+    return tuple(map(int, found.groups())) if found else None
+
+
+def _by_default(key: str) -> str | None:
+    """The value of a key that nothing sets, as far as it is known for the installed release."""
+    value, since = _DEFAULTS.get(key.lower(), (None, ()))
+    release = _release() if value else None
+    return value if release and release >= since else None
 
 
 def _expand(path: str, order: Sequence[tuple[str, Entry]], here: str) -> str:
@@ -190,7 +222,9 @@ def _expand(path: str, order: Sequence[tuple[str, Entry]], here: str) -> str:
     raise CommandExecutionError(f"{here}: Include {path} needs ClusterName above it")
 
 
-def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, Any]]:
+def config(
+    path: str | None = None, timeout: float = 5, unanswered: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
     """
     Return the configuration in effect: what ``scontrol show config`` says if slurmctld answers, else what the file
     says, as in :py:func:`effective`.
@@ -199,6 +233,8 @@ def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, A
         The slurm.conf, by default the one that :py:func:`find` names.
     timeout
         How many seconds slurmctld has to answer.
+    unanswered
+        A list that gets the reason if slurmctld did not answer, so that only the file is known; for callers in Python.
 
     Returns ``{key in lower case: {key, value, source}}``.
 
@@ -213,23 +249,29 @@ def config(path: str | None = None, timeout: float = 5) -> dict[str, dict[str, A
     .. versionadded:: 1.0.0
     """
     path = find(path)
-    shown = _shown(path, timeout)
-    told = {key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()}
-    return told or effective(path)
+    try:
+        shown = _shown(path, timeout)
+    except CommandExecutionError as error:
+        if unanswered is not None:
+            unanswered.append(str(error))
+        return effective(path)
+    return {key.lower(): {"key": key, "value": value, "source": "scontrol show config"} for key, value in shown.items()}
 
 
 def _shown(path: str, timeout: float) -> dict[str, str]:
-    """What slurmctld says; nothing if it cannot be asked."""
-    scontrol = _child.which("scontrol")
-    if not scontrol:
-        return {}
+    """What slurmctld says. Raises CommandExecutionError if it cannot be asked or says nothing."""
+    scontrol = _child.which("scontrol") or "scontrol"
     said = _child.ask(scontrol, "show", "config", env={"SLURM_CONF": path}, timeout=timeout)
-    if said.returncode:
-        return {}
-    return dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", said.stdout, re.MULTILINE))
+    shown = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", said.stdout, re.MULTILINE))
+    if said.returncode or not shown:
+        reason = said.stderr.strip() or f"exit status {said.returncode}"
+        raise CommandExecutionError(f"scontrol show config: {reason.splitlines()[-1]}")
+    return shown
 
 
-def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5) -> list[dict[str, Any]]:
+def check(
+    wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5, unanswered: list[str] | None = None
+) -> list[dict[str, Any]]:
     """
     Return the settings that are not in effect.
 
@@ -237,11 +279,11 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
         ``{key: value}``. A list means that these must be among the key's values, anything else that the value is this
         one, both without regard to case; yes, true and 1 are the same to Slurm, and so they are here. None leaves the
         key alone.
-    path, timeout
+    path, timeout, unanswered
         As for :py:func:`config`.
 
     Returns a list of ``{key, wanted, found, source}``, empty if every setting is in effect. ``found`` is None if
-    nothing sets the key: Slurm's defaults differ between releases, so they do not count.
+    nothing sets the key. Of Slurm's defaults, ProctrackType's counts, which is proctrack/cgroup from 20.11 on.
 
     Raises SaltInvocationError for a key or value that slurm.conf cannot have.
 
@@ -254,13 +296,14 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
     .. versionadded:: 1.0.0
     """
     wanted = _validated(wanted)
-    values = config(path, timeout)
+    values = config(path, timeout, unanswered)
     told = next((value["source"] for value in values.values() if "line" not in value), None)
     missing = {"value": None, "source": told or find(path)}
     findings = []
     for key, value in wanted.items():
         found = values.get(key.lower(), missing)
-        if not _holds(key, found["value"], value):
+        now = found["value"]
+        if not _holds(key, _by_default(key) if now is None else now, value):
             findings.append({"key": key, "wanted": value, "found": found["value"], "source": found["source"]})
     return findings
 
@@ -268,12 +311,20 @@ def check(wanted: Mapping[str, Any], path: str | None = None, timeout: float = 5
 def _holds(key: str, found: str | None, wanted: Any) -> bool:
     if found is None:
         return False
-    if isinstance(wanted, list):
-        items = {item.strip().lower() for item in found.split(",")}
+    plugin = key.lower() == "taskplugin"
+    if isinstance(wanted, list) or plugin:
+        items = {_item(key, item) for item in _items(found)}
         if key.lower() == "prologflags":
             items = items.union(*(_IMPLIED.get(item, ()) for item in items))
-        return items.issuperset(item.lower() for item in wanted)
+        asked = {_item(key, item) for item in _items(wanted)}
+        return items.issuperset(asked) if isinstance(wanted, list) else items == asked
     return _normal(found) == _normal(wanted)
+
+
+def _item(key: str, word: str) -> str:
+    """An item of a list as it is compared. TaskPlugin's alone may do without ``task/`` (Slurm's task_plugin.c)."""
+    word = word.lower()
+    return word.removeprefix("task/") if key.lower() == "taskplugin" else word
 
 
 def _normal(value: str | int | bool) -> str | bool:
@@ -347,7 +398,8 @@ def plan(wanted: Mapping[str, Any], path: str | None = None, tag: str = "salt") 
 
     Returns ``{path: text}``, empty if nothing is to be done.
 
-    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: it has to be changed there.
+    Raises CommandExecutionError on a node that gets its slurm.conf from slurmctld: it has to be changed there. Also if
+    a wanted item and one found in the list exclude each other.
 
     CLI Example:
 
@@ -368,12 +420,109 @@ def plan(wanted: Mapping[str, Any], path: str | None = None, tag: str = "salt") 
     _reading_order(path, files)
     before = {file: _render(entries) for file, entries in files.items()}
     files = {file: _taken_back(entries, wanted, tag) for file, entries in files.items()}
-    order = [entry for _, entry in _reading_order(path, files)]
-    _apply(order, files[path], wanted, tag)
+    order = _reading_order(path, files)
+    _refuse_contradictions(order, wanted)
+    _apply([entry for _, entry in order], files[path], wanted, tag, defaults=True)
     changed = {file: _render(entries) for file, entries in files.items() if _render(entries) != before[file]}
     if changed and (path in _FETCHED or "/conf-cache/" in os.path.realpath(path)):
         raise CommandExecutionError(f"{path} comes from slurmctld: change slurm.conf there")
     return changed
+
+
+def _refuse_contradictions(order: Sequence[tuple[str, Entry]], wanted: Mapping[str, Any]) -> None:
+    """Raise for PrologFlags that exclude each other once the wanted ones are among those found."""
+    for value in (value for key, value in wanted.items() if key.lower() == "prologflags"):
+        found = [(file, entry) for file, entry in order if entry.get("key", "").lower() == "prologflags"]
+        words = _merged("PrologFlags", found[-1][1]["value"], value) if found else _items(value)
+        place = f" ({found[-1][0]}:{found[-1][1]['line']})" if found else ""
+        for one in words:
+            others = [word for word in words if word.lower() in _EXCLUDED.get(one.lower(), ())]
+            if others:
+                raise CommandExecutionError(
+                    f"PrologFlags{place} would be {','.join(words)}, and {one} excludes {' and '.join(others)}: every "
+                    f"Slurm program ends with a fatal error on such a file. Take {one} out on the whole cluster first"
+                )
+
+
+def _items(value: Any) -> list[str]:
+    return list(value) if isinstance(value, list) else [item.strip() for item in str(value).split(",")]
+
+
+def _merged(key: str, found: str, wanted: Any) -> list[str]:
+    """The items of a value with the wanted ones among them; a wanted value that is no list takes its place."""
+    if not isinstance(wanted, list):
+        return _items(wanted)
+    kept = [item for item in _items(found) if not _NOTHING.fullmatch(item)]
+    there = {_item(key, item) for item in kept}
+    return kept + [item for item in wanted if _item(key, item) not in there]
+
+
+def test_config(path: str | None = None, files: Mapping[str, str] | None = None, timeout: float = 10) -> bool | None:
+    """
+    Return True if Slurm's own parser accepts slurm.conf and the files it includes; None if there is no scontrol to ask.
+
+    Nothing but scontrol's own start is asked: slurmctld is not. Every Slurm program, pam_slurm_adopt among them, reads
+    the file in the same way and ends with a fatal error on one it does not accept.
+
+    path
+        The slurm.conf, by default the one that :py:func:`find` names.
+    files
+        ``{path: text}`` to try in place of what these files have now, as :py:func:`plan` returns them.
+    timeout
+        How many seconds scontrol has.
+
+    Raises CommandExecutionError with Slurm's words if it does not accept the text, or cannot be asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_conf.test_config
+
+    .. versionadded:: 1.1.0
+    """
+    path = find(path)
+    scontrol = _child.which("scontrol")
+    if not scontrol:
+        return None
+    with tempfile.TemporaryDirectory(prefix="slurm_conf-") as place:
+        copies = _copied(path, files or {}, place)
+        # Of all that scontrol can be asked, this needs no slurmctld in any release.
+        said = _child.ask(scontrol, "show", "hostnames", "n1", env={"SLURM_CONF": copies[path]}, timeout=timeout)
+    if said.returncode:
+        words = "; ".join(said.stderr.split("\n")).strip("; ") or f"exit status {said.returncode}"
+        for real, copy in copies.items():
+            words = re.sub(rf"{re.escape(copy)}\b", lambda _, real=real: real, words)
+        raise CommandExecutionError(f"scontrol does not accept {path} as it would be: {words}")
+    return True
+
+
+def _copied(path: str, files: Mapping[str, str], place: str) -> dict[str, str]:
+    """
+    Write what is read of slurm.conf into a directory, each Include with the path of its copy, so that all resolve as in
+    the real place and lines keep their numbers. What stands beside slurm.conf (cgroup.conf, keys) is linked.
+
+    Returns ``{path: its copy}``.
+    """
+    parsed = {file: parse(text) for file, text in files.items()}
+    _reading_order(path, parsed)
+    parts = [file for file in parsed if file != path]
+    copies = {path: f"{place}/slurm.conf"} | {file: f"{place}/.{number}" for number, file in enumerate(parts)}
+    for neighbour in os.scandir(os.path.dirname(path) or "."):
+        if neighbour.name != "slurm.conf":
+            os.symlink(os.path.abspath(neighbour.path), f"{place}/{neighbour.name}")
+    for file, copy in copies.items():
+        lines = (_redirected(entry, copies) for entry in parsed[file])
+        with open(copy, "x", encoding="utf-8", errors="surrogateescape", newline="") as out:
+            out.writelines(lines)
+    return copies
+
+
+def _redirected(entry: Entry, copies: Mapping[str, str]) -> str:
+    """A line as its copy has it: an Include names the copy, in as many physical lines as it had."""
+    if entry["kind"] != "include":
+        return entry["text"]
+    return f"Include {copies[entry['target']]}" + "\\\n" * (entry["text"].count("\n") - 1) + "\n"
 
 
 def _render(entries: Iterable[Entry]) -> str:
@@ -415,10 +564,17 @@ def _taken_back(entries: Sequence[Entry], wanted: Mapping[str, Any], tag: str) -
     return back[:-1]
 
 
-def _apply(order: Sequence[Entry], home: list[Entry], wanted: Mapping[str, Any], tag: str) -> None:
-    """Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``."""
+def _apply(
+    order: Sequence[Entry], home: list[Entry], wanted: Mapping[str, Any], tag: str, defaults: bool = False
+) -> None:
+    """
+    Make ``wanted`` hold: in the entry that counts, the last of ``order``; else as a new entry in ``home``, unless this
+    node's Slurm has it by default and ``defaults`` count.
+    """
     for key, value in wanted.items():
         entry = next((entry for entry in reversed(order) if entry.get("key", "").lower() == key.lower()), None)
+        if entry is None and defaults and _holds(key, _by_default(key), value):
+            continue
         if entry is None:
             line = f"{key}={_written(','.join(value) if isinstance(value, list) else value)}\n"
             home.insert(_place(home, key), {"text": f"# {tag} added: {key}\n{line}", "kind": "setting"})
@@ -433,13 +589,11 @@ def _replace(entry: Entry, wanted: Any) -> None:
     start, end = entry["span"]
     new = wanted
     if isinstance(wanted, list):
-        found = [item.strip() for item in entry["value"].split(",")]
-        kept = [item for item in found if not _NOTHING.fullmatch(item)]
-        added = [item for item in wanted if item.lower() not in map(str.lower, kept)]
-        new = ",".join(kept + added)
-        if kept == found:
+        found, items = _items(entry["value"]), _merged(entry["key"], entry["value"], wanted)
+        new = ",".join(items)
+        if items[: len(found)] == found:
             # Appended in place, so that the lines it may be joined from stay.
-            start, new = end, "," + ",".join(added)
+            start, new = end, "," + ",".join(items[len(found) :])
     new = _written(new, entry["quoted"])
     entry["text"] = entry["text"][:start] + new + entry["text"][end:]
 

@@ -48,7 +48,7 @@ def checked(name: str, settings: Mapping[str, Any], path: str | None = None, tim
     try:
         findings = __salt__["slurm_conf.check"](settings, path, timeout)
     except (CommandExecutionError, SaltInvocationError) as error:
-        return ret | _unless_it_waits(error)
+        return ret | _unless_it_waits(error, path)
     if not findings:
         return ret | {"result": True, "comment": f"slurm.conf has what is needed: {', '.join(settings)}"}
     advice = "Change slurm.conf on the whole cluster, then restart slurmctld and every slurmd."
@@ -93,7 +93,7 @@ def managed(
             settings = {**settings, "UsePAM": use_pam}
         return ret | _written(settings, path, tag, f"slurm.conf has what is needed already: {', '.join(settings)}")
     except (CommandExecutionError, SaltInvocationError) as error:
-        return ret | _unless_it_waits(error)
+        return ret | _unless_it_waits(error, path)
 
 
 def absent(name: str, path: str | None = None, tag: str = "salt") -> dict[str, Any]:
@@ -137,16 +137,21 @@ def _planned(settings: Mapping[str, Any], path: str | None, tag: str) -> list[di
     files = __salt__["slurm_conf.plan"](settings, path, tag)
     places = {file: __salt__["file_transaction.follow"](file) for file in files}
     before = {file: __salt__["file_transaction.read"](place) for file, place in places.items()}
+    if settings and files:
+        __salt__["slurm_conf.test_config"](path, files)
     # What was read for the plan is what is there: a text to come has every byte of the one that was.
     if __salt__["slurm_conf.plan"](settings, path, tag) != files:
         raise CommandExecutionError("slurm.conf is just being changed. Nothing was changed here. Apply again")
     return [{"path": places[file], "before": before[file], "after": text} for file, text in files.items()]
 
 
-def _unless_it_waits(error: Exception) -> dict[str, Any]:
-    """Why the state fails. A node whose packages are still to come is nothing to fail a dry run for."""
+def _unless_it_waits(error: Exception, path: str | None) -> dict[str, Any]:
+    """Why the state fails. A node whose packages, and slurm.conf with them, are to come fails no dry run."""
     if __opts__["test"] and isinstance(error, CommandExecutionError) and not __salt__["cmd.which"]("slurmd"):
-        return {"result": None, "comment": f"Waits for Slurm to be installed: {error}"}
+        try:
+            __salt__["slurm_conf.find"](path)
+        except CommandExecutionError:
+            return {"result": None, "comment": f"Waits for Slurm to be installed: {error}"}
     return {"comment": str(error)}
 
 

@@ -199,6 +199,68 @@ def test_bad_settings_change_nothing(states, conf, slurmd, function, test_mode):
     assert conf.read_text() == BEFORE
 
 
+# Slurm's own parser
+
+
+LEAST = "ClusterName=c\nSlurmctldHost=localhost\nAuthType=auth/none\nNodeName=n1 CPUs=1\nPartitionName=p Nodes=n1\n"
+needs_scontrol = pytest.mark.skipif(not shutil.which("scontrol"), reason="no scontrol here")
+
+
+@needs_scontrol
+@pytest.mark.parametrize(
+    ("lines", "part", "settings", "says"),
+    [
+        ("PrologFlags=Alloc", "", SETTINGS, None),
+        ("", "PrologFlags=Serial\nTaskPlugin=affinity", SETTINGS, None),
+        ("PrologFlags=NoHold", "", SETTINGS, "slurm.conf:7) would be NoHold,Contain, and NoHold excludes Contain"),
+        ("", "PrologFlags=nohold,\\\nSerial", SETTINGS, "conf:1) would be nohold,Serial,Contain, and nohold excludes"),
+        ("PrologFlags=Alloc", "", {"PrologFlags": ["NoHold", "X11"]}, "NoHold excludes X11"),
+        ("", "", {"PrologFlags": "NoHold,Contain"}, "would be NoHold,Contain, and NoHold excludes Contain"),
+        # Nothing that this formula knows of itself.
+        ("Nonsense=1", "", SETTINGS, "unrecognized key: Nonsense"),
+        ("", "Nonsense=1", SETTINGS, "unrecognized key: Nonsense"),
+        ("", "", {"Nonsense": "1"}, "unrecognized key: Nonsense"),
+        ("", "", {"PrologFlags": ["Contain", "Bogus"]}, "Invalid PrologFlag: Bogus"),
+        ("", "", {"UsePAM": "perhaps"}, "UsePAM"),
+    ],
+)
+def test_nothing_that_slurm_refuses_is_written(states, tmp_path, lines, part, settings, says, test_mode):
+    (tmp_path / "sub").mkdir()
+    conf, included = tmp_path / "slurm.conf", tmp_path / "sub" / "part.conf"
+    conf.write_text(f"{LEAST}Include sub/part.conf\n{lines}\n")
+    included.write_text(part)
+    before = conf.read_text()
+    ret = states.slurm_conf.managed("needs", settings=settings, path=str(conf), test=test_mode)
+    assert ret.result is (False if says else None if test_mode else True), ret.comment
+    assert bool(ret.changes) is not bool(says)
+    assert (says or "") in ret.comment
+    if says or test_mode:
+        assert (conf.read_text(), included.read_text()) == (before, part)
+    else:
+        run = subprocess.run(["scontrol", "show", "hostnames", "n1"], env={**os.environ, "SLURM_CONF": str(conf)})
+        assert run.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".conf") == ["slurm.conf"]
+
+
+@needs_scontrol
+def test_slurms_words_name_the_real_file(modules, tmp_path):
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(f"{LEAST}Include {tmp_path}/a.conf\n")
+    (tmp_path / "a.conf").write_text("Include b.conf\n")
+    (tmp_path / "b.conf").write_text("NodeName=n2 Nonsense=1\n")
+    with pytest.raises(Exception, match=f"scontrol does not accept {conf} as it would be: .*Nonsense") as refused:
+        modules.slurm_conf.test_config(str(conf))
+    assert "/slurm_conf-" not in str(refused.value)
+    (tmp_path / "b.conf").write_text("UsePAM=1\n")
+    assert modules.slurm_conf.test_config(str(conf)) is True
+    with pytest.raises(Exception, match="unrecognized key: Other"):
+        modules.slurm_conf.test_config(str(conf), {f"{tmp_path}/b.conf": "Other=1\n"})
+
+
+def test_without_scontrol_there_is_nobody_to_ask(modules, conf, no_slurm):
+    assert modules.slurm_conf.test_config(str(conf)) is None
+
+
 MESSY = r"""clustername=TestC
 SlurmctldHost=localhost
 SlurmctldPort=17817

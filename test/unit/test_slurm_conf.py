@@ -131,6 +131,73 @@ def test_edit_a_list(before, after):
     assert unmarked(slurm_conf.edit(before, {"PrologFlags": ["Contain"]})) == after
 
 
+CGROUP = ["task/cgroup"]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted", "after"),
+    [
+        ("TaskPlugin=affinity,cgroup\n", CGROUP, "TaskPlugin=affinity,cgroup\n"),
+        ("TaskPlugin=cgroup\n", CGROUP, "TaskPlugin=cgroup\n"),
+        ("taskplugin=task/affinity,cgroup\n", CGROUP, "taskplugin=task/affinity,cgroup\n"),
+        ("TaskPlugin=task/cgroup,affinity\n", ["cgroup"], "TaskPlugin=task/cgroup,affinity\n"),
+        ("TaskPlugin=affinity\n", CGROUP, "TaskPlugin=affinity,task/cgroup\n"),
+        ("TaskPlugin=none\n", CGROUP, "TaskPlugin=task/cgroup\n"),
+        ("TaskPlugin=affinity,cgroup\n", "task/cgroup,task/affinity", "TaskPlugin=affinity,cgroup\n"),
+        ("TaskPlugin=affinity,cgroup\n", "task/cgroup", "TaskPlugin=task/cgroup\n"),
+        # No other key has its prefix left out.
+        ("ProctrackType=cgroup\n", "proctrack/cgroup", "ProctrackType=proctrack/cgroup\n"),
+    ],
+)
+def test_plugins_with_and_without_their_prefix(line, wanted, after):
+    key = "ProctrackType" if line.startswith("Proc") else "TaskPlugin"
+    assert unmarked(slurm_conf.edit(line, {key: wanted})) == after
+
+
+@pytest.fixture
+def slurmd(scontrol):
+    """What makes this a node with slurmd of a release."""
+
+    def write(release):
+        program = scontrol.parent / "slurmd"
+        program.write_text(f"#!/bin/sh\necho slurm-wlm {release}\n")
+        program.chmod(0o755)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("release", "holds"), [("20.02.7", False), ("20.11.0", True), ("22.05.8", True), ("24.11.5", True), (None, False)]
+)
+def test_proctrack_is_by_cgroup_where_nothing_sets_it(tmp_path, slurmd, release, holds):
+    if release:
+        slurmd(release)
+    conf = tmp_path / "slurm.conf"
+    conf.write_text("# none\n")
+    wanted = {"ProctrackType": "proctrack/cgroup"}
+    assert (slurm_conf.check(wanted, str(conf)) == []) is holds
+    assert (slurm_conf.plan(wanted, str(conf)) == {}) is holds
+    # What was written before stays.
+    text = slurm_conf.edit("# none\n", wanted)
+    conf.write_text(text)
+    assert slurm_conf.plan(wanted, str(conf)) == {}
+    conf.write_text("ProctrackType=proctrack/pgid\n")
+    assert len(slurm_conf.check(wanted, str(conf))) == 1
+
+
+@pytest.mark.parametrize(
+    ("release", "found"), [("20.11.9", "own"), ("22.05.8", "own"), ("23.02.0", "main"), ("24.11.5", "main")]
+)
+def test_a_nested_relative_include_is_read_as_the_installed_release_reads_it(tmp_path, slurmd, release, found):
+    slurmd(release)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "slurm.conf").write_text("Include sub/a.conf\n")
+    (tmp_path / "sub" / "a.conf").write_text("Include b.conf\n")
+    (tmp_path / "sub" / "b.conf").write_text("TaskProlog=own\n")
+    (tmp_path / "b.conf").write_text("TaskProlog=main\n")
+    assert slurm_conf.effective(str(tmp_path / "slurm.conf"))["taskprolog"]["value"] == found
+
+
 @pytest.mark.parametrize(
     "before, wanted, after",
     [
@@ -278,7 +345,9 @@ def test_the_file_counts_where_slurmctld_does_not_answer(tree, scontrol, script)
     scontrol.write_text(f"#!/bin/sh\n{script}\n")
     path = str(tree / "slurm.conf")
     begin = time.monotonic()
-    assert slurm_conf.config(path, timeout=0.5) == slurm_conf.effective(path)
+    unanswered = []
+    assert slurm_conf.config(path, timeout=0.5, unanswered=unanswered) == slurm_conf.effective(path)
+    assert len(unanswered) == 1 and unanswered[0].startswith("scontrol show config: ")
     assert time.monotonic() - begin < 15
 
 

@@ -8,7 +8,7 @@ from looks import given
 import _child
 import _pam_libpam
 import _slurm_pam_modules
-from _slurm_pam_modules import modules, of_another_release, slurm_version, unusable
+from _slurm_pam_modules import modules, of_a_doubtful_release, of_another_release, slurm_version, unusable
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,28 @@ def test_the_library_of_each_release(libslurm, slurmd, count):
     found = list(of_another_release("/lib/security/x.so", libslurm, slurmd))
     assert len(found) == count
     assert all(f"uses libslurm {libslurm}, but slurmd is {slurmd}, whose libslurm is" in each.found for each in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        *((version, []) for version in (None, "20.11.9", "22.05.8", "23.02.7", "23.11.5", "24.11.5", "25.05.3")),
+        ("22.05.6", ["cgroup v2"]),
+        ("23.11.0", ["two jobs on this node ends in a fatal error; no option helps; with AuthType=auth/slurm"]),
+        ("23.11.3", ["two jobs"]),
+        ("23.11.4", ["faults: with AuthType=auth/slurm"]),
+        ("25.11.0", ["namespace/linux"]),
+        ("25.11.2", ["faults: where the namespaces"]),
+        ("26.05.1", ["faults: where the namespaces"]),
+        ("26.11.0", ["Slurm 26.11.0 is newer than this formula knows, whose newest is 26.05"]),
+        ("26.11", ["is newer"]),
+    ],
+)
+def test_releases_that_are_known_to_fail_or_not_known(version, says):
+    found = list(of_a_doubtful_release(version))
+    assert len(found) == len(says)
+    for finding, words in zip(found, says):
+        assert words in finding.found and finding.kind == "warnings"
 
 
 # Where libpam looks for them

@@ -14,11 +14,11 @@ from _slurm_pam_slurm import conf
 
 def account(monkeypatch, *modules):
     """The modules of the service's account stack."""
-    rules = [{"module": module} for module in modules]
+    rules = [{"module": module, "name": module} for module in modules]
     monkeypatch.setattr(_pam_expand, "expand", lambda service: {"types": {"account": rules}})
 
 
-CLOSED = ("/lib/security/pam_slurm_adopt.so", None)
+CLOSED = ("pam_slurm_adopt.so", None)
 KINDS = [((), "problems"), (("pam_slurm.so", None), "problems"), (CLOSED, "warnings")]
 
 
@@ -35,7 +35,7 @@ def installed(monkeypatch):
     monkeypatch.setattr(_child, "which", lambda program: f"/usr/sbin/{program}")
     asked, lacking = [], []
 
-    def check(wanted, path, timeout):
+    def check(wanted, path, timeout, unanswered):
         asked.append((wanted, path, timeout))
         return lacking
 
@@ -64,6 +64,13 @@ def test_slurm_conf_lacks_something(installed, lacking, told):
     assert (finding.found, finding.kind) == (told, "problems")
 
 
+@pytest.mark.parametrize("manage", ["check", "enforce"])
+def test_a_slurmctld_that_does_not_answer_is_told_and_stops_nothing(installed, monkeypatch, manage):
+    monkeypatch.setattr(slurm_conf, "check", lambda wanted, path, timeout, unanswered: unanswered.append("why") or [])
+    (finding,) = conf(*given(slurm={"manage": manage}))
+    assert (finding.found, finding.kind) == ("slurmctld did not say what it runs with (why)", "warnings")
+
+
 def test_slurm_is_still_to_come_or_nobody_wants_to_know(installed, monkeypatch):
     installed[1].append(lack("PrologFlags", ["Contain"], None))
     assert list(conf(*given(slurm={"manage": "keep"}))) == []
@@ -82,6 +89,21 @@ def test_a_slurm_conf_that_cannot_be_asked(installed, monkeypatch, manage, funct
     monkeypatch.setattr(slurm_conf, function, fails)
     (finding,) = conf(*given(slurm={"manage": manage}))
     assert finding.found == "slurm_pam:slurm: No slurm.conf here"
+
+
+def test_what_slurm_would_refuse_is_found_before_it_is_written(installed, monkeypatch):
+    tried = []
+
+    def refuses(path, files):
+        tried.append((path, files))
+        raise CommandExecutionError("scontrol does not accept it")
+
+    monkeypatch.setattr(slurm_conf, "test_config", refuses)
+    assert list(conf(*given(slurm={"manage": "enforce", "conf": "/x"}))) == []  # nothing is to be written
+    monkeypatch.setattr(slurm_conf, "plan", lambda wanted, path, tag: {"/x": "text"})
+    (finding,) = conf(*given(slurm={"manage": "enforce", "conf": "/x"}))
+    assert (finding.found, finding.kind) == ("slurm_pam:slurm: scontrol does not accept it", "problems")
+    assert tried == [("/x", {"/x": "text"})]
 
 
 ENFORCE = {

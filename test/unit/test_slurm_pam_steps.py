@@ -16,14 +16,14 @@ from _slurm_pam_steps import steps
 
 def account(monkeypatch, *modules):
     """The modules of the service's account stack."""
-    rules = [{"module": module} for module in modules]
+    rules = [{"module": module, "name": module} for module in modules]
     monkeypatch.setattr(_pam_expand, "expand", lambda service: {"types": {"account": rules}})
 
 
 KINDS = [
     ((), "problems"),
     (("pam_slurm.so", None), "problems"),
-    (("/lib/security/pam_slurm_adopt.so", None), "warnings"),
+    (("pam_slurm_adopt.so", None), "warnings"),
 ]
 JOBS = [
     {"job": 7, "user": "alice", "extern": False},

@@ -1,0 +1,75 @@
+"""What this node is to Slurm: by which name slurmctld knows it, and whether jobs can come to it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import _child
+from _slurm_pam_ask import Unanswered, answer, reason
+from _slurm_pam_finding import Finding
+from _slurm_pam_steps import is_closed
+
+_PATIENCE = 2  # seconds for slurmctld; a node is closed without its answer as well
+
+
+def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """
+    A node that slurmctld knows by another name, or that is in no partition.
+
+    slurmctld is asked once, on the way to closing a node: ten thousand closed nodes leave it alone.
+    """
+    if _child.which("slurmd") is None or is_closed(settings):
+        return
+    host = socket.gethostname().partition(".")[0]
+    given = settings["pam_slurm_adopt"].get("nodename") if settings["module"] == "pam_slurm_adopt" else None
+    asked = given or host
+    try:
+        told = _told(asked)
+    except Unanswered as error:
+        yield Finding(
+            f"slurmctld did not say what it knows of this node ({error})",
+            "Whether jobs can come to it, and whether pam_slurm_adopt finds them by this name, is not known",
+            "Apply again when slurmctld answers, or look yourself: scontrol show node",
+            "warnings",
+        )
+        return
+    kind = "warnings" if settings["mode"] == "adopt" else "problems"
+    if told.get("NodeName") != asked:
+        yield Finding(
+            f"slurmctld knows no node {asked}, "
+            + ("which slurm_pam:pam_slurm_adopt:nodename names" if given else "the name of this host"),
+            "Slurm's PAM module looks for jobs by the NodeName, and would find nobody's",
+            "Set slurm_pam:pam_slurm_adopt:nodename to the NodeName that this node has in slurm.conf" + _hint(host),
+            kind,
+        )
+    elif "Partitions" not in told:
+        yield Finding(
+            f"The node {asked} is in no partition of Slurm",
+            "No job can come to it, as on a login node of a cluster without slurm.conf files: everyone who works here "
+            "without being an administrator would be turned away",
+            "Take it out of the formula's target, or put it into a partition",
+            kind,
+        )
+
+
+def _told(name: str) -> dict[str, str]:
+    """What slurmctld says of a node; nothing if it knows none of this name. Raises Unanswered if it does not say."""
+    said = _child.ask(_child.which("scontrol") or "scontrol", "show", "node", name, timeout=_PATIENCE)
+    if re.search(r"\bnot found$", f"{said.stdout}\n{said.stderr}", re.MULTILINE):
+        return {}
+    told = dict(re.findall(r"(?:^|\s)(NodeName|Partitions)=(\S+)", said.stdout))
+    if said.returncode or "NodeName" not in told:
+        raise Unanswered(f"{' '.join(said.args)}: {reason(said)}")
+    return told
+
+
+def _hint(host: str) -> str:
+    """The NodeName, if slurm.conf has this host as its NodeHostname; slurmctld is not asked for it."""
+    try:
+        names = answer(_child.which("scontrol") or "scontrol", "show", "aliases", host, timeout=_PATIENCE).split()
+    except Unanswered:
+        return ""
+    return f": {', '.join(names)}" if names else ""
