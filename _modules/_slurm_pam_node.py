@@ -28,6 +28,8 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     asked = given or host
     try:
         told = _told(asked)
+        if not told and not given and (name := _by_host(host)):
+            asked, told = name, _told(name)
     except Unanswered as error:
         yield Finding(
             f"slurmctld did not say what it knows of this node ({error})",
@@ -42,7 +44,7 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
             f"slurmctld knows no node {asked}, "
             + ("which slurm_pam:pam_slurm_adopt:nodename names" if given else "the name of this host"),
             "Slurm's PAM module looks for jobs by the NodeName, and would find nobody's",
-            "Set slurm_pam:pam_slurm_adopt:nodename to the NodeName that this node has in slurm.conf" + _hint(host),
+            "Set slurm_pam:pam_slurm_adopt:nodename to the NodeName that this node has in slurm.conf",
             kind,
         )
     elif "Partitions" not in told:
@@ -66,10 +68,10 @@ def _told(name: str) -> dict[str, str]:
     return told
 
 
-def _hint(host: str) -> str:
-    """The NodeName, if slurm.conf has this host as its NodeHostname; slurmctld is not asked for it."""
-    try:
-        names = answer(_child.which("scontrol") or "scontrol", "show", "aliases", host, timeout=_PATIENCE).split()
-    except Unanswered:
-        return ""
-    return f": {', '.join(names)}" if names else ""
+def _by_host(host: str) -> str | None:
+    """
+    The NodeName that has this host as its NodeHostname in slurm.conf, by which Slurm's PAM modules find it themselves
+    (src/common/stepd_api.c, _guess_nodename). slurmctld is not asked for it.
+    """
+    names = answer(_child.which("scontrol") or "scontrol", "show", "aliases", host, timeout=_PATIENCE).split()
+    return names[0] if names else None

@@ -47,13 +47,21 @@ def test_another_name_or_none(slurm, mode, kind):
     (finding,) = node(*given(mode=mode))
     assert (finding.kind, finding.found) == (kind, "slurmctld knows no node host1, the name of this host")
     assert finding.do.endswith("in slurm.conf")
-    nodes["aliases"] = "cn1\n"
-    (finding,) = node(*given(mode=mode))
-    assert finding.do.endswith("nodename to the NodeName that this node has in slurm.conf: cn1")
     nodes["cn1"] = (0, KNOWN.format("cn1", PARTITION), "")
     assert list(node(*given(mode=mode, pam_slurm_adopt={"nodename": "cn1"}))) == []
     (finding,) = node(*given(mode=mode, pam_slurm_adopt={"nodename": "cn2"}))
     assert finding.found == "slurmctld knows no node cn2, which slurm_pam:pam_slurm_adopt:nodename names"
+
+
+def test_a_node_that_slurm_conf_tells_by_its_host(slurm):
+    """As the PAM module does, which finds its jobs then."""
+    nodes, asked = slurm
+    nodes |= {"aliases": "cn1\n", "cn1": (0, KNOWN.format("cn1", PARTITION), "")}
+    assert list(node(*given())) == []
+    assert asked == [("show", "node", "host1"), ("show", "aliases", "host1"), ("show", "node", "cn1")]
+    nodes["cn1"] = (0, KNOWN.format("cn1", " "), "")
+    (finding,) = node(*given())
+    assert finding.found == "The node cn1 is in no partition of Slurm"
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("enforce", "problems"), ("adopt", "warnings")])
