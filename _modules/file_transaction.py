@@ -20,6 +20,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import sys
 import time
@@ -166,8 +167,8 @@ def obstacles(paths: Iterable[str]) -> dict[str, list[str]]:
         Absolute paths, of files, links, or what is not there yet. A link is what is written, not where it leads.
 
     Returns ``{"unsafe": [...], "unwritable": [...]}``, one text each: that others than root can write to it or to the
-    way to it, or that it is neither a file nor a link; and that its file system is read-only or another than its
-    directory's, or that it is immutable.
+    way to it, or that it is neither a file nor a link; and that its file system is read-only, that it is mounted by
+    itself, or that it is immutable.
 
     CLI Example:
 
@@ -204,10 +205,23 @@ def _check_writable(path: str) -> None:
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     there = os.path.isfile(path) and not os.path.islink(path)
-    if there and os.lstat(path).st_dev != os.lstat(directory).st_dev:
-        raise OSError(errno.EXDEV, "it is mounted by itself, and cannot be replaced")
+    if there and os.path.join(directory, os.path.basename(path)) in _mounts():
+        raise OSError(errno.EBUSY, "it is mounted by itself, and cannot be replaced")
     if any(map(_is_immutable, (directory, path) if there else (directory,))):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _mounts() -> set[str]:
+    """
+    Where something is mounted, by the names that this process has (proc(5), mountinfo). Devices do not tell: an overlay
+    has files and directories on two, and a bind mount may be of the same.
+    """
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            places = [line.split(" ")[4] for line in lines]
+    except OSError:
+        return set()
+    return {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place) for place in places}
 
 
 def _is_immutable(path: str) -> bool:

@@ -490,6 +490,21 @@ def mounted_by_itself(path):
     return ["umount", path]
 
 
+def mounted_upon_itself(path):
+    subprocess.run(["mount", "--bind", path, path], check=True)
+    return ["umount", path]
+
+
+def an_overlay(etc):
+    """Files and directories are of two devices there."""
+    upper, work = etc.parent / "upper", etc.parent / "work"
+    upper.mkdir()
+    work.mkdir()
+    options = f"lowerdir={etc / 'dir'},upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, etc / "dir"], check=True)
+    return ["umount", etc / "dir"]
+
+
 OBSTACLES = {
     "nothing": (lambda etc: None, None, None),
     "a user's file": (lambda etc: os.chown(etc / "dir/file", 1234, -1), "unsafe", "others than root can write"),
@@ -512,6 +527,12 @@ OBSTACLES = {
     "an immutable file": (lambda etc: immutable(etc / "dir/file"), "unwritable", "lsattr"),
     "an immutable directory": (lambda etc: immutable(etc / "dir"), "unwritable", "lsattr"),
     "a read-only mount": (lambda etc: bound_read_only(etc / "dir"), "unwritable", "Make its file system writable"),
+    "a file that is mounted upon itself": (
+        lambda etc: mounted_upon_itself(etc / "dir/file"),
+        "unwritable",
+        "mounted by itself",
+    ),
+    "an overlay": (an_overlay, None, None),
     "a file that is mounted": (lambda etc: mounted_by_itself(etc / "dir/file"), "unwritable", "mounted by itself"),
 }
 
