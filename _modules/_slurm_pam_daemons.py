@@ -48,19 +48,32 @@ def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
 
     Raises Unanswered if systemd does not say what it starts.
     """
-    seen = set()
+    seen, sshd = set(), settings["sshd"]
     for daemon in [*running(_processes.running()), *to_come()]:
-        if daemon[2:] not in seen and not _is_seen_to(daemon, settings["sshd"]):
+        # If the formula does not have it read its files again, it may not have done so.
+        seen_to = _is_usual(daemon, sshd["config"]) and (sshd["manage"] or daemon.process is None)
+        if daemon[2:] not in seen and not seen_to:
             yield daemon
         seen.add(daemon[2:])
 
 
-def _is_seen_to(daemon: Daemon, sshd: Mapping[str, Any]) -> bool:
-    """Whether it reads what the formula looks at, as a file; and, if it runs, has been told to read it again."""
-    usual = sshd_config.find(sshd["config"])
+def listening(settings: Mapping[str, Any]) -> list[Daemon]:
+    """
+    Those of them that run, each kind once, the usual one as such; only that one if none runs, as with a socket.
+
+    settings
+        The merged settings of the formula.
+    """
+    config, service = settings["sshd"]["config"], settings["pam"]["service"]
+    usual = Daemon("sshd", None, _child.which("sshd") or "sshd", service, config, ())
+    found = (usual if _is_usual(one, config) else one for one in running(_processes.running()))
+    return list({daemon[2:]: daemon for daemon in found}.values()) or [usual]
+
+
+def _is_usual(daemon: Daemon, config: str | None) -> bool:
+    usual = sshd_config.find(config)
     reads = daemon.config or sshd_config.find()
-    same = daemon.name == "sshd" and not daemon.options and os.path.realpath(reads) == os.path.realpath(usual)
-    return same and (sshd["manage"] or daemon.process is None)
+    return daemon.name == "sshd" and not daemon.options and os.path.realpath(reads) == os.path.realpath(usual)
 
 
 # Those that run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pwd
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import _pam_prove
 import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_crowding
+import _slurm_pam_daemons
 import _slurm_pam_jobs
 import _slurm_pam_login
 import _slurm_pam_wanted
@@ -21,6 +23,7 @@ from _pam_expand import Handler
 from _pam_words import cited, told, why
 from _slurm_pam_answers import Login, adopted, is_slurm, name
 from _slurm_pam_ask import Unanswered
+from _slurm_pam_daemons import Daemon
 
 
 def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,27 +45,40 @@ def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]
         return {**found, "permitted": False, "why": f"this node knows no user {user}"}
     if not _slurm_pam_accounts.addresses(origin):
         return {**found, "permitted": False, "why": f"this node knows no host {origin}"}
+    told = [_through(daemon, account, origin, settings) for daemon in _slurm_pam_daemons.listening(settings)]
+    # Whoever gets in through one of them is in; the usual one comes first if they say the same.
+    return {**found, **max(told, key=lambda one: _OPENNESS[one["permitted"]])}
+
+
+_OPENNESS = {False: 0, None: 1, True: 2}
+
+
+def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What comes of a login through one of the sshds that run."""
+    user = account.pw_name
     groups = _slurm_pam_accounts.groups_of(user)
-    sshd, rhost = _sshd_values(settings["sshd"]["config"], user, origin)
+    sshd, rhost = _sshd_values(daemon, user, origin)
     file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
     separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
     is_in = functools.partial(_slurm_pam_accounts.is_in, user)
     access = _slurm_pam_access.rule_for(file, user, is_in, origin, by_name, separator)
     jobs, unasked = _jobs(user)
     counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
-    found.update(access=access, jobs=counting)
+    found = {"access": access, "jobs": counting}
     # sshd's own rules come before PAM is asked.
     if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
         return {**found, "permitted": False, "why": refusal}
     if (asks := _slurm_pam_login.value(sshd, "usepam", "not known to it")) != "yes":
-        return {**found, "permitted": True, "why": f"sshd asks nothing of PAM: its UsePAM is {asks}"}
-    service = _slurm_pam_login.value(sshd, "pamservicename", settings["pam"]["service"])
+        return {**found, "permitted": True, "why": f"{daemon.who} asks nothing of PAM: its UsePAM is {asks}"}
+    service = _slurm_pam_login.value(sshd, "pamservicename", daemon.name)
     said = _pam_ask.answers(_rules(service), service, user, rhost)
     verdict = _verdict(service, Login(account, access, file, jobs, said, service))
     by = verdict["decided_by"] or {"rule": None}
     if unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
         verdict.update(permitted=None, why=f"This is not known. {unasked} If none of it is of {user}: {verdict['why']}")
     notes = [verdict["why"], *_beside(service, settings["pam"]["service"], origin, sshd)]
+    if daemon.process:
+        notes.append(f"This is said of {daemon.who}.")
     return {**found, **verdict, "why": " ".join(notes)}
 
 
@@ -88,11 +104,12 @@ def _beside(service: str, usual: str, origin: str, sshd: _slurm_pam_login.Values
         )
 
 
-def _sshd_values(config: str | None, user: str, origin: str) -> tuple[_slurm_pam_login.Values, str]:
-    """What sshd's configuration comes to for this login, and the host that sshd tells to PAM."""
-    connection = _slurm_pam_login.connection(user, origin, sshd_config.effective(config))
+def _sshd_values(daemon: Daemon, user: str, origin: str) -> tuple[_slurm_pam_login.Values, str]:
+    """What an sshd's configuration comes to for this login, and the host that it tells to PAM."""
+    asked = {"program": daemon.program, "options": daemon.options} if daemon.process else {}
+    connection = _slurm_pam_login.connection(user, origin, sshd_config.effective(daemon.config, **asked))
     host = next(word.partition("=")[2] for word in connection.split(",") if word.startswith("host="))
-    return sshd_config.effective(config, connection), host
+    return sshd_config.effective(daemon.config, connection, **asked), host
 
 
 # What the account stack decides

@@ -439,7 +439,11 @@ def _alone(written: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def effective(
-    config: str | None = None, connection: str | None = None, files: Files | None = None
+    config: str | None = None,
+    connection: str | None = None,
+    files: Files | None = None,
+    program: str | None = None,
+    options: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """
     Return the values that count, as ``sshd -T`` prints them.
@@ -451,6 +455,10 @@ def effective(
         ``Match all`` counts.
     files
         ``{path: text, or None for "not there"}``, laid over the real files.
+    program
+        The path of the sshd to ask; by default the one that is installed.
+    options
+        What it is told on its command line, each as for ``sshd -o``, which counts over the files.
 
     Returns ``{keyword in lower case: [value, ...]}``.
 
@@ -464,11 +472,12 @@ def effective(
 
     .. versionadded:: 1.0.0
     """
+    told = [word for option in options for word in ("-o", option)]
     if connection is None:
-        return _values(_asked(config, files, "-T", "-C", _spec({}), match=_unless([])))
+        return _values(_asked(config, files, *told, "-T", "-C", _spec({}), match=_unless([]), program=program))
     said = dict(part.split("=", 1) for part in connection.split(",") if "=" in part)
     flags = [part for part in connection.split(",") if part and "=" not in part]
-    return _values(_asked(config, files, "-T", "-C", ",".join([_spec(said), *flags])))
+    return _values(_asked(config, files, *told, "-T", "-C", ",".join([_spec(said), *flags]), program=program))
 
 
 def connections(
@@ -480,12 +489,8 @@ def connections(
 
     Nobody has to be found whom a Match line means: sshd is asked about a copy in which that line holds for all.
 
-    config, files
+    config, files, program, options
         As for :py:func:`effective`.
-    program
-        The path of the sshd to ask; by default the one that is installed.
-    options
-        What it is told on its command line, each as for ``sshd -o``, which counts over the files.
 
     Returns a list of ``{match, file, line, values}``, the first three None for the connections that no line means.
 

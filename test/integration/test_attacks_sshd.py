@@ -118,6 +118,7 @@ def test_a_second_sshd_that_asks_the_same_stack_is_closed_as_well(undone):
     # An attack on a node that is closed.
     options(node, "-o UsePAM=no", True)
     assert not node.salt("slurm_pam.audit")["holds"]
+    assert node.salt("slurm_pam.explain", "bob", "192.0.2.1")["permitted"] is True
     assert gets_in(node, "bob", 22)
     applied(node, "slurm_pam.clean")
 

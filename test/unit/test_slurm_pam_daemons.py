@@ -9,7 +9,7 @@ import _slurm_pam_daemons
 import sshd_config
 from _processes import Process
 from _slurm_pam_ask import Unanswered
-from _slurm_pam_daemons import Daemon, daemons, departing, proof, running, to_come
+from _slurm_pam_daemons import Daemon, daemons, departing, listening, proof, running, to_come
 
 SSHD = "/nonexistent/sbin/sshd"
 MAIN = "/nonexistent/ssh/sshd_config"
@@ -164,6 +164,17 @@ def test_the_usual_one_is_looked_at_elsewhere(monkeypatch, usual):
     having(monkeypatch, usual)
     assert list(departing(settings())) == list(daemons(settings(), {})) == []
     assert proof(settings())["holds"]
+
+
+def test_those_that_listen_now(monkeypatch):
+    """The usual one is asked as ever, and is taken to run if there is none, as with a socket."""
+    usual = USUAL._replace(process=None)
+    having(monkeypatch)
+    assert listening(settings()) == [usual]
+    having(monkeypatch, USUAL._replace(who="sshd (process 1)", process=process()), OTHERS[0], OTHERS[0])
+    assert listening(settings()) == [usual, OTHERS[0]]
+    having(monkeypatch, OTHERS[0])
+    assert listening(settings()) == [OTHERS[0]]
 
 
 @pytest.mark.parametrize("other", OTHERS)

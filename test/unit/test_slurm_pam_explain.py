@@ -13,11 +13,13 @@ import _pam_libpam
 import _pam_prove
 import _slurm_pam_access
 import _slurm_pam_accounts
+import _slurm_pam_daemons
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_wanted
 import sshd_config
 from _slurm_pam_ask import Unanswered
+from _slurm_pam_daemons import Daemon
 
 UIDS = {"root": 0, "admin": 1, "alice": 1000, "bob": 1001, "old": 1002, "former": 1003}
 SSHD = {"usepam": ["yes"], "usedns": ["no"], "port": ["22"]}
@@ -31,7 +33,7 @@ class Node:
         self.top, self.asked = top, []
         self.jobs = [{"job": 7, "user": "alice", "extern": True}, {"job": 8, "user": "old", "extern": True}]
         self.jobs.append({"job": 6, "user": "former", "extern": True})
-        self.values, self.silent, self.said = SSHD, 0, {}
+        self.values, self.silent, self.said, self.daemons = SSHD, 0, {}, []
         (top / "access.conf").write_text(ACCESS)
 
     def addresses(self, host):
@@ -39,9 +41,9 @@ class Node:
             raise CommandExecutionError("This node's resolver does not answer for login.test")
         return [ipaddress.ip_address(host)] if host[0].isdigit() else []
 
-    def effective(self, config, connection=None):
+    def effective(self, config, connection=None, program=None, options=()):
         self.asked.append(connection)
-        return self.values
+        return {**self.values, "usepam": ["no"]} if "UsePAM=no" in options else self.values
 
     def stack(self, *rules, **sections):
         """sshd's account stack; OURS, ROOT and SLURM stand for rules as the formula writes them."""
@@ -90,6 +92,8 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
     monkeypatch.setattr(_pam_ask, "_asked", node.modules)
     monkeypatch.setattr(sshd_config, "effective", node.effective)
+    usual = Daemon("sshd", None, "/usr/sbin/sshd", "sshd", None, ())
+    monkeypatch.setattr(_slurm_pam_daemons, "listening", lambda settings: [usual, *node.daemons])
     node.stack(*CLOSED)
     return node
 
@@ -374,3 +378,34 @@ def test_what_nobody_answers_is_no_answer(node, user, origin):
     node.silent = -1
     with pytest.raises(CommandExecutionError, match=r"not answer for (the user zoe$|login\.test)"):
         node.explain(user, origin)
+
+
+# Another sshd, or options of the one that runs
+
+
+def other(*options, name="sshd"):
+    return Daemon("sshd (process 812)", SimpleNamespace(pid=812), "/usr/sbin/sshd", name, None, options)
+
+
+def test_whoever_gets_in_through_another_sshd_is_in(node):
+    node.daemons = [other("UsePAM=no")]
+    found = node.explain("bob")
+    assert found["permitted"] is True
+    assert found["why"] == "sshd (process 812) asks nothing of PAM: its UsePAM is no"
+
+
+def test_another_sshd_by_its_name(node):
+    """Up to 9.7, it asks the PAM service of that name."""
+    node.values = {key: value for key, value in node.values.items() if key != "pamservicename"}
+    (node.top / "gate").write_text("account required pam_permit.so\n")
+    node.daemons = [other(name="gate")]
+    found = node.explain("bob")
+    assert found["permitted"] is True
+    assert found["decided_by"]["file"].endswith("/gate")
+    assert "This is said of sshd (process 812)." in found["why"]
+
+
+def test_another_sshd_that_leads_nowhere_else_is_not_named(node):
+    usual = node.explain("bob")
+    node.daemons = [other("Port=2222")]
+    assert node.explain("bob") == usual
