@@ -76,7 +76,9 @@ def test_every_face_is_asked():
 
 def test_every_room_is_the_new_one(generations):
     (rooms, version), (new_rooms, new_version) = upgrade(generations, renewing=True)
-    assert rooms.keys() == new_rooms.keys() == {path.stem for path in (REPO / "_modules").glob("_*.py")}
+    # _pam_asker is a program of its own, which a child runs.
+    every = {path.stem for path in (REPO / "_modules").glob("_*.py")} - {"_pam_asker"}
+    assert rooms.keys() == new_rooms.keys() == every
     assert set(rooms.values()) == {1}
     # It has to remember what it was, so it is the one that stays.
     assert {name for name, generation in new_rooms.items() if generation == 1} == {"_library"}
