@@ -53,7 +53,7 @@ def open_node(node):
     settings(node)
     node.salt("saltutil.sync_all")
     node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
-    node.write("/tmp/planter.py", PLANTER)
+    node.write("/usr/local/lib/planter.py", PLANTER)
     return node
 
 
@@ -181,22 +181,22 @@ def test_the_take_back_against_a_user_who_plants(open_node):
         assert not failed(results), failed(results)
         closed = open_node.read("/etc/pam.d/sshd")
         with changed(open_node, *SLURMS):
-            plants = "su -s /bin/sh slurm -c 'python3 /tmp/planter.py /etc/slurm 20'"
-            open_node.run(["sh", "-c", f"{plants} >/tmp/planted 2>&1 </dev/null &"])
+            plants = "su -s /bin/sh slurm -c 'python3 /usr/local/lib/planter.py /etc/slurm 20'"
+            open_node.run(["sh", "-c", f"{plants} >/root/planted 2>&1 </dev/null &"])
             time.sleep(1)
             for _ in range(5):
                 done = open_node.run(["/bin/sh", "/var/lib/slurm_pam/confirm/take-back"])
-                assert done.returncode in (0, 1)
+                assert done.rc in (0, 1)
                 assert f"{CONF} was left as it is" in done.stderr, done
             time.sleep(20)
-            assert int(open_node.read("/tmp/planted")) > 100
+            assert int(open_node.read("/root/planted")) > 100
             assert open_node.snapshot("/etc")["/etc/shadow"] == shadow
             assert open_node.read("/etc/pam.d/sshd") != closed
             assert not (open_node.root / SSHD[1:]).exists()
             open_node.run(["sh", "-c", "rm -rf /etc/slurm/.slurm*"])
         # Once it is root's again, the rest is brought back.
         done = open_node.run(["/bin/sh", "/var/lib/slurm_pam/confirm/take-back"])
-        assert done.returncode == 0, done
+        assert done.rc == 0, done
         assert "#TaskPlugin=" in open_node.read(CONF)
     finally:
         open_node.salt("slurm_pam_confirm.forget")
