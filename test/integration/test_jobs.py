@@ -134,7 +134,7 @@ def test_a_socket_of_somebody_elses_is_no_step(open_node, allocation):
     listen = f'{HOME}/bin/python3 -c "$0" /tmp/node_99.{EXTERN} >/dev/null 2>&1 &'
     open_node.run(["sh", "-c", listen, LISTEN], user="bob", check=True)
     open_node.until(lambda: open_node.run(["test", "-S", f"/tmp/node_99.{EXTERN}"]).ok, "the socket")
-    assert f"/tmp/node_99.{EXTERN}" in open_node.read("/proc/net/unix")
+    assert f"/tmp/node_99.{EXTERN}" in open_node.run(["cat", "/proc/net/unix"]).stdout
     assert jobs(open_node) == [(allocation, "alice", True)]
     open_node.run(["pkill", "-u", "bob"])
     open_node.run(["rm", f"/tmp/node_99.{EXTERN}"])
@@ -193,6 +193,7 @@ def test_a_user_stops_no_apply_by_ending_his_extern_step(open_node, batch):
 
 def test_whose_an_allocation_without_processes_is_while_slurm_is_down(open_node, allocation):
     """On a closed node: explain says what sshd does."""
+    applied(open_node)
     open_node.run(["systemctl", "stop", "slurmctld", "slurmd"], check=True)
     try:
         assert jobs(open_node) == [(allocation, "alice", True)]
