@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from salt.exceptions import CommandExecutionError
 
+import _file
 import _pam_libpam
 import _slurm_pam_accounts
 from _pam_errors import PamError
@@ -102,7 +103,7 @@ def rule_for(
     reads
         The pam_access that reads it; by default this node's.
 
-    Raises CommandExecutionError if it depends on a host whose addresses nobody tells.
+    Raises CommandExecutionError if it depends on a host whose addresses nobody tells, or the file cannot be read.
 
     Source: pam_access.c (login_access, list_match, from_match, network_netmask_match). Netgroups, ``user@host`` and
     ids (1.7.0) fit nobody here.
@@ -121,14 +122,16 @@ def rule_for(
 def _lines(file: str, reads: Release) -> Iterator[tuple[str, str, str]]:
     """The fields of each line that counts. One without a newline does not, nor does what fills the buffer."""
     try:
-        with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-            for line in lines:
-                for piece in [line] if reads.whole else _pieces(line):
-                    fields = re.match(r"(?!#):*([+-][^:\n]*):+([^:\n]+):([^\n]+)\n", piece)
-                    if fields and fields[3].rstrip():
-                        yield fields[1], fields[2], fields[3].rstrip()
+        text = _file.text(file)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise CommandExecutionError(f"{file} cannot be read: {error.strerror}") from error
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        for piece in [line] if reads.whole else _pieces(line):
+            fields = re.match(r"(?!#):*([+-][^:\n]*):+([^:\n]+):([^\n]+)\n", piece)
+            if fields and fields[3].rstrip():
+                yield fields[1], fields[2], fields[3].rstrip()
 
 
 def _pieces(line: str) -> Iterator[str]:

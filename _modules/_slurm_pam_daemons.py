@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _file
 import _processes
 import sshd_config
 from _slurm_pam_ask import Unanswered, answer
@@ -192,8 +193,7 @@ def _environment(unit: Mapping[str, list[str]]) -> dict[str, str]:
     for line in unit.get("EnvironmentFiles", []):
         path = line.rpartition(" (")[0]
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                content = file.read()
+            content = _file.text(path)
         except OSError:
             continue  # systemd fails then, or goes on without
         for key, text in re.findall(r"^[ \t]*(\w+)=(.*)$", content, re.MULTILINE):
@@ -265,9 +265,8 @@ def _unread(process: _processes.Process, config: str | None, values: Mapping[str
     since = process.started
     try:
         path = value(values, "pidfile", "none")
-        with open(path, encoding="ascii", errors="replace") as file:
-            if file.read(20).strip() == str(process.pid):
-                since = os.stat(path).st_mtime
+        if _file.text(path).strip() == str(process.pid):
+            since = os.stat(path).st_mtime
     except OSError:
         pass  # it writes none
     files = dict.fromkeys(line["file"] for line in sshd_config.read(config))

@@ -1,6 +1,7 @@
 """The access file, as pam_access reads it."""
 
 import ipaddress
+import os
 
 import pytest
 from looks import settings
@@ -165,3 +166,9 @@ def test_a_long_list_has_many_lines(count):
     found = list(lines("(admins)", origins))
     assert max(map(len, found)) < 8191 // 2
     assert [origin for line in found for origin in line.removeprefix("+:(admins):").rstrip().split(",")] == origins
+
+
+def test_a_file_that_is_none_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "access.conf")
+    with pytest.raises(CommandExecutionError, match="access.conf cannot be read: it is not a regular file"):
+        rule_for(str(tmp_path / "access.conf"), "root", lambda group: False, "192.0.2.1", False, None, Release())
