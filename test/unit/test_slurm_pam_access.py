@@ -170,5 +170,5 @@ def test_a_long_list_has_many_lines(count):
 
 def test_a_file_that_is_none_keeps_nobody_waiting(tmp_path):
     os.mkfifo(tmp_path / "access.conf")
-    with pytest.raises(CommandExecutionError, match="access.conf cannot be read: it is not a regular file"):
+    with pytest.raises(CommandExecutionError, match=r"access\.conf cannot be read: it is not a regular file"):
         rule_for(str(tmp_path / "access.conf"), "root", lambda group: False, "192.0.2.1", False, None, Release())
