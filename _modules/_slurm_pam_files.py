@@ -88,7 +88,7 @@ def _look(setting: str, path: str, kind: Kind) -> Iterator[Finding]:
         yield Finding(
             f"slurm_pam:{setting}: {path} is not {kind.name}: line {number}{shown} is none of its lines",
             "What else the file is for would break if lines of ours were written into it",
-            "Name another file, which may be one that is not there yet; or mend the line, if it is the right file",
+            "Name another file, which may be one that is not there yet; or fix the line, if it is the right file",
         )
 
 

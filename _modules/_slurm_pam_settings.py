@@ -269,7 +269,7 @@ def _has(layer: Any, path: tuple[str, ...]) -> bool:
 
 def misfits(given: Any) -> list[str]:
     """
-    What in the pillar is no setting, or not what that setting may be, one sentence each.
+    What in the pillar is not a setting, or not what that setting may be, one sentence each.
 
     given
         The pillar ``slurm_pam`` as it came, partitions included, whether this node is in them or not.
@@ -317,7 +317,7 @@ def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
             if key in schema:
                 yield from _misfits(f"{path}:{key}", value, schema[key])
             else:
-                yield f"{path}:{key} is no setting{_nearest(key, ', '.join(schema))}; there are {', '.join(schema)}"
+                yield f"{path}:{key} is not a setting{_nearest(key, ', '.join(schema))}; there are {', '.join(schema)}"
 
 
 def _nearest(found: Any, words: str) -> str:

@@ -35,7 +35,7 @@ _BUSY = (
     "The last apply is being taken back just now, which takes some seconds. Do this again when it has ended: "
     "systemctl status 'slurm_pam-take-back*' shows it"
 )
-_MEND = f"Mend what is in the way (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/take-back again on the node"
+_FIX = f"Fix what blocks it (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/take-back again on the node"
 _PROGRAM = """\
 #!/bin/sh
 # Written by slurm_pam before it changed this node; a timer runs it unless the change is confirmed. Brings every file in
@@ -192,7 +192,7 @@ def disarm() -> None:
         if taken_back() is not None:
             raise CommandExecutionError("Too late: the last apply was taken back. Apply again")
         if status()["state"] == "taking back failed":
-            raise CommandExecutionError(f"Too late: the last apply was to be taken back, and not all could be. {_MEND}")
+            raise CommandExecutionError(f"Too late: the last apply was to be taken back, and not all could be. {_FIX}")
         _remove()
 
 
@@ -214,7 +214,7 @@ def take_back() -> str:
     done = _child.ask("/bin/sh", os.path.join(DIRECTORY, "take-back"), timeout=300)
     if done.returncode != 0:
         reason = done.stderr.strip() or f"exit status {done.returncode}"
-        raise CommandExecutionError(f"Not all could be taken back: {reason}. {_MEND}")
+        raise CommandExecutionError(f"Not all could be taken back: {reason}. {_FIX}")
     _stop(*UNITS)
     return "This node is as it was before the last apply"
 

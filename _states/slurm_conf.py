@@ -25,7 +25,7 @@ def checked(name: str, settings: Mapping[str, Any], path: str | None = None, tim
     The settings are in effect; if they are not, the state fails. Nothing is ever changed.
 
     name
-        For the reader.
+        Not used; a label.
     settings
         ``{key: value}``: a list means that these must be among the key's values, anything else that the value is this
         one, both without regard to case.
@@ -67,7 +67,7 @@ def managed(
     stay, and so does every other byte; each edit is marked, so that :py:func:`absent` can take it back.
 
     name
-        For the reader.
+        Not used; a label.
     settings
         As for :py:func:`checked`.
     path
@@ -101,7 +101,7 @@ def absent(name: str, path: str | None = None, tag: str = "salt") -> dict[str, A
     What :py:func:`managed` brought about with this tag is taken back: edited lines are again what they were.
 
     name
-        For the reader.
+        Not used; a label.
     path, tag
         As for :py:func:`managed`.
 

@@ -4,7 +4,7 @@ What a Slurm compute node has to be, before and after it is closed to users with
 All of these states have the same form and take the same arguments; where one takes more, it says so.
 
 name
-    For the reader.
+    Not used; a label.
 settings
     The merged settings of the formula, as :py:func:`slurm_pam.settings <salt.modules.slurm_pam.settings>` gives them.
 
@@ -231,7 +231,7 @@ def _asks_service(path: str | None) -> str:
     except CommandExecutionError as error:
         return (
             f"Whether UsePAM is on could not be asked: {error}. If it is, no job would start without its PAM service. "
-            "Mend slurm.conf, and apply slurm_pam.clean again"
+            "Fix slurm.conf, and apply slurm_pam.clean again"
         )
     for finding in findings:
         if finding["found"] is not None:  # Slurm's own default is 0

@@ -31,7 +31,7 @@ def managed(
     file ahead of its first Include and Match. :py:func:`absent` can take both back to the byte.
 
     name
-        For the reader.
+        Not used; a label.
     options
         ``{keyword: value}``. A value is a string, a number, a boolean or a list of words; None leaves the keyword
         alone.
@@ -75,7 +75,7 @@ def absent(
     they were.
 
     name
-        For the reader.
+        Not used; a label.
     config, drop_in, tag
         As for :py:func:`managed`.
 

@@ -26,7 +26,7 @@ def masked(name: str, stop: bool = True, root: str | None = None) -> dict[str, A
     systemd-logind is masked, so that nothing starts it any more, and stopped.
 
     name
-        For the reader.
+        Not used; a label.
     stop
         False leaves a running systemd-logind running until the next boot.
     root

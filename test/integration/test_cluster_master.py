@@ -132,7 +132,7 @@ def test_partitions_by_pillar_targeting(cluster):
     [
         ({"gpu": {"settings": {"mode": "adopt"}}}, "slurm_pam:partitions:gpu:nodes is missing"),
         ({"gpu": partition(["gpu1"])}, "slurm_pam:partitions:gpu:nodes is ['gpu1']"),
-        ({"gpu": partition("gpu*", partitions={})}, "slurm_pam:partitions:gpu:settings:partitions is no setting"),
+        ({"gpu": partition("gpu*", partitions={})}, "slurm_pam:partitions:gpu:settings:partitions is not a setting"),
         (["gpu"], "slurm_pam:partitions is ['gpu']"),
         ({"gpu": "gpu*"}, "slurm_pam:partitions:gpu is 'gpu*'"),
         ({"gpu": {"nodes": "gpu*", "setting": {}}}, "did you mean settings?"),

@@ -9,10 +9,10 @@ def with_example(**settings):
 
 
 REFUSED = {
-    "unknown key": (with_example(moed="audit"), ["slurm_pam:moed is no setting", "did you mean mode?"]),
+    "unknown key": (with_example(moed="audit"), ["slurm_pam:moed is not a setting", "did you mean mode?"]),
     "unknown key deep down": (
         with_example(access={**EXAMPLE["access"], "roots": ["ALL"]}),
-        ["slurm_pam:access:roots is no setting", "did you mean root?"],
+        ["slurm_pam:access:roots is not a setting", "did you mean root?"],
     ),
     "wrong type": (with_example(access="everyone"), ["slurm_pam:access is 'everyone'", "mapping"]),
     "wrong type at the top": ({"slurm_pam": ["mode"]}, ["slurm_pam is ['mode']", "mapping"]),
