@@ -76,8 +76,8 @@ def _is_roots(path: str) -> bool:
 _HELLO, _REQUEST_STEP_UID = 0xFFFF, 20
 
 
-def _user(path: str, timeout: float) -> str:
-    """The user whose step it is. Raises OSError if its daemon does not answer."""
+def _user(path: str, timeout: float) -> str | int:
+    """The user whose step it is, a number if there is no name for it. Raises OSError if its daemon does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as daemon:
         daemon.settimeout(timeout)
         daemon.connect(path)
@@ -87,7 +87,7 @@ def _user(path: str, timeout: float) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        return uid
 
 
 def _exchange(daemon: socket.socket, number: int) -> bytes:

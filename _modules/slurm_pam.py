@@ -273,9 +273,13 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     PAM rule that decides (``file``, ``line``, ``rule``), and ``trace`` each PAM rule that is asked, as
     :py:func:`pam_verdict.decide <salt.modules.pam_verdict.decide>` gives it.
 
+    Each sshd that listens is looked at, and whoever gets in through one of them is in.
+
     sshd's own rules are asked of sshd, jobs of Slurm's step daemons, and other modules through libpam: pam_access,
     pam_unix and the like, where asking changes nothing. The rest is taken to succeed, and ``why`` names it and the
     reason. The login is taken to be one by key, from an origin that is not a node of one of the user's jobs.
+
+    Raises CommandExecutionError if this node's name services do not answer, or sshd refuses its configuration.
 
     Source: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), pam_acct_mgmt(3).
 

@@ -91,7 +91,7 @@ def test_jobs_and_whose_they_are(node):
     node.step(7, 0, 1004)
     node.step("9", f"{EXTERN}.1", 1004, name="node_x-2.example")  # of a heterogeneous job, on a node of that name
     node.step(10, EXTERN, 4000)
-    assert jobs() == [(7, "dora", False), (8, "alice", True), (9, "dora", True), (10, "4000", True)]
+    assert jobs() == [(7, "dora", False), (8, "alice", True), (9, "dora", True), (10, 4000, True)]
     # Every release of Slurm takes a later client's number, and 20 is REQUEST_STEP_UID to all of them.
     assert asked == [0xFFFF, 20]
 

@@ -62,7 +62,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"mode": "enforced"}, "slurm_pam:mode", "'enforced'", "did you mean enforce?"),
         ({"mode": ["audit"]}, "slurm_pam:mode", "['audit']", "audit, adopt, enforce"),
         ({"module": "pam_slurm_adapt"}, "slurm_pam:module", "'pam_slurm_adapt'", "did you mean pam_slurm_adopt?"),
-        ({"pam_slurm_adopt": {"action_nojobs": "deny"}}, "action_nojobs", "not a setting", "did you mean action_no_jobs?"),
+        ({"pam_slurm_adopt": {"action_nojobs": "deny"}}, "action_nojobs", "not a setting", "mean action_no_jobs?"),
         ({"pam_slurm_adopt": {"action_no_jobs": "allow"}}, "action_no_jobs", "'allow'", "ignore, deny"),
         ({"pam_slurm_adopt": {"log_level": "debug6"}}, "log_level", "'debug6'", "did you mean debug"),
         ({"pam_slurm_adopt": {"nodename": "a b"}}, "nodename", "'a b'", "one word"),
