@@ -19,6 +19,7 @@ NODE_PACKAGES = (
     "iproute2",
     "mmdebstrap",
     "openssh-client",
+    "pamtester",
     "python3",
     "rpm",
     "strace",
