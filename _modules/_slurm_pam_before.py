@@ -5,6 +5,7 @@ lasted, and the systemd managers of people who are gone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -84,16 +85,23 @@ def _is_there(process: Process) -> bool:
 
 
 def _tell(process: Process, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError), _held(process.pid) as handle:
+        if _is_there(process):
+            os.kill(process.pid, what) if handle is None else signal.pidfd_send_signal(handle, what)
+
+
+@contextlib.contextmanager
+def _held(pid: int) -> Iterator[int | None]:
+    """A handle, during which nobody else gets this number; None if the kernel (before 5.3) or this Python has none."""
     try:
-        handle = os.pidfd_open(process.pid)
+        handle = os.pidfd_open(pid)
     except ProcessLookupError:
+        raise
+    except (AttributeError, OSError):
+        yield None
         return
     try:
-        # Nobody else has its number as long as the handle is open.
-        if _is_there(process):
-            signal.pidfd_send_signal(handle, what)
-    except ProcessLookupError:
-        pass
+        yield handle
     finally:
         os.close(handle)
 
