@@ -3,13 +3,12 @@
 SLURM_PAM_FULL=1 tries every point.
 """
 
-import os
 from itertools import zip_longest
 
 from harness.ends import APPLY, CLEAN, Ends
+from harness.full import FULL
 from harness.injection import Run, spread
 
-FULL = os.environ.get("SLURM_PAM_FULL") == "1"
 SOME = 3
 
 

@@ -4,18 +4,18 @@ SLURM_PAM_FULL=1 goes to and fro 50 times.
 """
 
 import contextlib
-import os
 import time
 from collections import Counter
 
 import pytest
 import yaml
+from harness.full import FULL
 from harness.network import ADMIN_ORIGIN
 from harness.paths import REPO
 from harness.prober import asked, logins
 from harness.session import session
 
-TIMES = 50 if os.environ.get("SLURM_PAM_FULL") == "1" else 3
+TIMES = 50 if FULL else 3
 USERS = ("root", "admin", "alice", "bob")
 SUCCESS = 0
 ONE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from harness import host, releases
+from harness import full, host, releases
 from harness.shell import Failed
 
 import _slurm_pam_login
@@ -28,7 +28,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=releases.RELEASES)
+@pytest.fixture(scope="module", params=full.RELEASES)
 def machine(request, tmp_path_factory):
     with releases.Machine(request.param, tmp_path_factory.mktemp("machine")) as machine:
         yield machine

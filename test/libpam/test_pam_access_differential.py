@@ -5,7 +5,7 @@ import itertools
 import random
 
 import pytest
-from harness import host, releases
+from harness import full, host, releases
 
 import _slurm_pam_access
 import _slurm_pam_accounts
@@ -93,7 +93,7 @@ class Real:
         return found
 
 
-@pytest.fixture(scope="module", params=releases.RELEASES)
+@pytest.fixture(scope="module", params=full.RELEASES)
 def real(request, tmp_path_factory):
     with releases.Machine(request.param, tmp_path_factory.mktemp("machine")) as machine:
         yield Real(machine)

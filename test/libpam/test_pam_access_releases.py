@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml
-from harness import host, releases
+from harness import full, host, releases
 
 import _slurm_pam_access
 from _slurm_pam_settings import problems, without_nulls
@@ -43,7 +43,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=releases.RELEASES)
+@pytest.fixture(scope="module", params=full.RELEASES)
 def machine(request, tmp_path_factory):
     # Refusals are no reason to refuse whoever comes next.
     options = [] if request.param in ("bullseye", "bookworm") else ["-o", "PerSourcePenalties=no"]

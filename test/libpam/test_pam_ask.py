@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from harness import host, releases
+from harness import full, host, releases
 from harness.paths import REPO
 from harness.shell import run
 
@@ -69,7 +69,7 @@ def _words(text):
     return [word.strip("[]") for word in text.split()]
 
 
-@pytest.fixture(scope="module", params=releases.RELEASES)
+@pytest.fixture(scope="module", params=full.RELEASES)
 def machine(request, tmp_path_factory):
     options = [] if request.param in ("bullseye", "bookworm") else ["-o", "PerSourcePenalties=no"]
     options += ["-o", "MaxStartups=200"]

@@ -1,0 +1,9 @@
+"""What is tried each time, and what only with SLURM_PAM_FULL=1, since it takes long."""
+
+import os
+
+from harness import releases
+
+FULL = os.environ.get("SLURM_PAM_FULL") == "1"
+# Whose libpam, and whose sshd's logins, differ in what they are tried for.
+RELEASES = tuple(releases.RELEASES) if FULL else ("bullseye", "bookworm", "trixie")
