@@ -250,7 +250,11 @@ def _listening(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def _is_here(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether sshd can listen there; the kernel knows, and no port is taken."""
-    with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    try:
+        opened = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError:
+        return False  # a kernel without IPv6
+    with opened as probe:
         try:
             probe.bind((str(address), 0))
         except OSError:

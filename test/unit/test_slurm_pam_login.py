@@ -29,12 +29,16 @@ class Network:
     def __init__(self):
         self.names = {"node1.example.org": "192.0.2.1"}
         self.ways = {socket.AF_INET: "192.0.2.10", socket.AF_INET6: "fd00::10"}
+        self.families = {socket.AF_INET, socket.AF_INET6}
 
     def addresses(self, host):
         known = ":" in host or host[0].isdigit() or host in self.names
         return [ipaddress.ip_address(self.names.get(host, host))] if known else []
 
     def socket(self, family, kind):
+        if family not in self.families:
+            raise OSError("Address family not supported by protocol")
+
         def connect(address):
             if family not in self.ways:
                 raise OSError("Network is unreachable")
@@ -322,6 +326,18 @@ EVERYWHERE4, EVERYWHERE6 = "0.0.0.0:22", "[::]:22"
 def test_addresses_to_which_there_is_no_way(home, network, listening, origins, reason):
     home("ann/.ssh/authorized_keys")
     assert no_way("ann", origins, having(listenaddress=listening, **KEYS)) == reason
+
+
+@pytest.mark.parametrize(
+    ("listening", "reason"),
+    [
+        ([EVERYWHERE4, EVERYWHERE6], None),
+        ([EVERYWHERE6], "sshd listens on :: alone, which is no address of this node"),
+    ],
+)
+def test_a_kernel_without_ipv6(home, network, listening, reason):
+    network.families = {socket.AF_INET}
+    assert no_way("ann", ["192.0.2.0/24"], having(listenaddress=listening, **KEYS)) == reason
 
 
 @pytest.mark.parametrize(
