@@ -336,6 +336,7 @@ def test_addresses_to_which_there_is_no_way(home, network, listening, origins, r
     ],
 )
 def test_a_kernel_without_ipv6(home, network, listening, reason):
+    home("ann/.ssh/authorized_keys")
     network.families = {socket.AF_INET}
     assert no_way("ann", ["192.0.2.0/24"], having(listenaddress=listening, **KEYS)) == reason
 
