@@ -42,18 +42,16 @@ class Daemon(NamedTuple):
 
 def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
     """
-    Each sshd that runs, or that a unit starts, and does not simply read the configuration that the formula sees to.
+    Each sshd that runs, or that a unit starts, and does not simply read the configuration that the formula looks at.
 
     settings
         The merged settings of the formula.
 
     Raises Unanswered if systemd does not say what it starts.
     """
-    seen, sshd = set(), settings["sshd"]
+    seen = set()
     for daemon in [*running(_processes.running()), *to_come()]:
-        # If the formula does not have it read its files again, it may not have done so.
-        seen_to = _is_usual(daemon, sshd["config"]) and (sshd["manage"] or daemon.process is None)
-        if daemon[2:] not in seen and not seen_to:
+        if daemon[2:] not in seen and not _is_usual(daemon, settings["sshd"]["config"]):
             yield daemon
         seen.add(daemon[2:])
 

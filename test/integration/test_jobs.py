@@ -89,8 +89,9 @@ def jobs(node):
 
 
 def preflight(node):
+    """What is told of jobs. On a busy machine slurmctld may not answer in the time that a preflight gives it."""
     found = node.salt("slurm_pam.preflight")
-    return found["problems"], [told for told in found["warnings"] if not told.startswith("slurmctld runs on this node")]
+    return found["problems"], [told for told in found["warnings"] if not told.startswith("slurmctld ")]
 
 
 @contextlib.contextmanager

@@ -226,8 +226,7 @@ def test_one_that_cannot_be_asked_is_no_proof(monkeypatch):
     ("started", "pid_file", "found"),
     [(0.0, None, True), (4e9, None, False), (0.0, "812", False), (0.0, "813", True), (0.0, "none", True)],
 )
-@pytest.mark.parametrize("config", [None, "other"])
-def test_one_that_has_not_read_its_configuration_again(monkeypatch, tmp_path, started, pid_file, found, config):
+def test_one_that_has_not_read_its_configuration_again(monkeypatch, tmp_path, started, pid_file, found):
     """A reload writes the PID file; with a file of somebody else's, or none, its start counts."""
     file, written = tmp_path / "config", tmp_path / "pid"
     file.touch()
@@ -235,10 +234,10 @@ def test_one_that_has_not_read_its_configuration_again(monkeypatch, tmp_path, st
         written.write_text(f"{pid_file}\n")
     values = {"usepam": ["yes"], "pidfile": ["none" if pid_file == "none" else str(written)]}
     kind = {"match": None, "file": None, "line": None, "values": values}
-    one = USUAL._replace(config=config, process=process()._replace(started=started))
+    one = USUAL._replace(config="other", process=process()._replace(started=started))
     having(monkeypatch, one, kinds=lambda *asked: [kind])
     monkeypatch.setattr(sshd_config, "read", lambda config: [{"file": str(file)}] * 2)
-    told = list(daemons(settings(sshd={"manage": False}), {}))
+    told = list(daemons(settings(), {}))
     assert [finding.found for finding in told] == [f"sshd has not read {file} since it was changed"] * found
 
 
