@@ -121,10 +121,15 @@ def test_jobs_without_an_extern_step(open_node, slurmctld):
 
 
 def test_a_slurmctld_that_hangs(open_node):
-    """The file says what it does not, and nothing waits for it without end."""
+    """The file says what it does not, which is told, and nothing waits for it without end."""
     open_node.run(["systemctl", "kill", "--kill-whom=main", "--signal=STOP", "slurmctld"], check=True)
     try:
-        assert findings(open_node) == ([], [])
+        problems, warnings = findings(open_node)
+        assert problems == []
+        assert [told.partition(" (")[0] for told in warnings] == [
+            "slurmctld did not say what it runs with",
+            "slurmctld did not say what it knows of this node",
+        ]
     finally:
         open_node.run(["systemctl", "kill", "--kill-whom=main", "--signal=CONT", "slurmctld"], check=True)
 
