@@ -63,20 +63,22 @@ def rule_of(handler: Mapping[str, Any]) -> Rule:
     return handler["module"], tuple(handler["args"])
 
 
-def answers(rules: Iterable[Rule], service: str, user: str, rhost: str, mounting: bool = False) -> dict[Rule, Said]:
+def answers(
+    handlers: Iterable[Mapping[str, Any]], service: str, user: str, rhost: str, mounting: bool = False
+) -> dict[Rule, Said]:
     """
-    What each rule's module answers about the account of a user who has logged in to sshd with a key.
+    What each rule's module answers about the account of a user who has logged in to sshd with a key. A module that is
+    none of libpam's own is not known by its name.
 
-    rules
-        Modules and their arguments.
+    handlers
+        Rules that ask a module, as _pam_expand has them.
     service, user, rhost
         As sshd tells them to PAM.
     mounting
         Ask as with libpam up to 1.3, which reads /etc/pam.d alone.
     """
     found, asking = {}, []
-    for rule in dict.fromkeys(rules):
-        name = os.path.basename(rule[0])
+    for rule, name in {rule_of(handler): handler["name"] for handler in handlers}.items():
         written = " ".join(map(_written, (rule[0], *rule[1])))
         if name not in SAFE:
             found[rule] = Said(None, UNSAFE.get(name, _UNKNOWN), tried=False)

@@ -115,10 +115,10 @@ def _sshd_values(daemon: Daemon, user: str, origin: str) -> tuple[_slurm_pam_log
 # What the account stack decides
 
 
-def _rules(service: str) -> list[_pam_ask.Rule]:
+def _rules(service: str) -> list[Handler]:
     """The rules of a service's account stack that ask a module; none if it cannot be started."""
     stack = _pam_dispatch.compile(service, calls=["acct_mgmt"]).stacks.get("acct_mgmt", ())
-    return [_pam_ask.rule_of(entry.rule) for entry in stack if entry.rule["kind"] == "module"]
+    return [entry.rule for entry in stack if entry.rule["kind"] == "module"]
 
 
 def _verdict(service: str, login: Login) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _origins(user: str) -> Iterator[str]:
 
 def _deciding(service: str, user: str, origin: str, rules: list[Handler], silent: dict[str, str]) -> str | None:
     """The rule that turns a user with a job away, if one of the judging does."""
-    said = _pam_ask.answers(map(_pam_ask.rule_of, rules), service, user, origin)
+    said = _pam_ask.answers(rules, service, user, origin)
     for rule in rules:
         asked = said[_pam_ask.rule_of(rule)]
         if name(rule) in _JUDGES and asked.code is None:

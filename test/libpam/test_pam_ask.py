@@ -65,6 +65,12 @@ def rule_of(text):
     return module, tuple(args)
 
 
+def handler(rule):
+    """As of a module of libpam's own."""
+    module, args = rule
+    return {"module": module, "name": os.path.basename(module), "args": args}
+
+
 def _words(text):
     return [word.strip("[]") for word in text.split()]
 
@@ -119,7 +125,7 @@ def inside(machine, monkeypatch):
 
 
 def asked(user, origin, mounting=False):
-    told = _pam_ask.answers(map(rule_of, RULES), "sshd", user, origin, mounting)
+    told = _pam_ask.answers([handler(rule_of(text)) for text in RULES], "sshd", user, origin, mounting)
     return {text: told[rule_of(text)] for text in RULES}
 
 
@@ -195,7 +201,7 @@ def test_a_module_that_does_not_answer_is_no_answer_and_others_are_asked(tmp_pat
     monkeypatch.setattr(_pam_ask, "_LIMIT", 1)
     code, why = MISBEHAVING[how]
     bad, good = patched(tmp_path, bytes.fromhex(code)), ("pam_deny.so", ())
-    told = _pam_ask.answers([bad, good], "sshd", "nobody", NEAR, mounting)
+    told = _pam_ask.answers([handler(bad), handler(good)], "sshd", "nobody", NEAR, mounting)
     assert told == {bad: _pam_ask.Said(None, why), good: _pam_ask.Said("auth_err")}
     assert not [name for name in os.listdir("/run") if name.startswith("pam_asker")]
 
@@ -204,7 +210,7 @@ def test_a_module_that_does_not_answer_is_no_answer_and_others_are_asked(tmp_pat
 def test_a_module_whose_answer_is_none(tmp_path):
     """libpam takes 99 for a refusal."""
     bad = patched(tmp_path, bytes.fromhex("b863000000c3"))
-    assert _pam_ask.answers([bad], "sshd", "nobody", NEAR)[bad].code not in ("success", "ignore")
+    assert _pam_ask.answers([handler(bad)], "sshd", "nobody", NEAR)[bad].code not in ("success", "ignore")
 
 
 def test_nothing_is_told_to_the_audit_trail(tmp_path):

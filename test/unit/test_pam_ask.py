@@ -26,8 +26,13 @@ def child(monkeypatch):
     return says
 
 
+def handler(module, *args, name=None):
+    """A rule of a module of libpam's own, unless it has another name."""
+    return {"module": module, "name": name or module.rpartition("/")[2], "args": args}
+
+
 def answers(*rules):
-    return _pam_ask.answers([(module, tuple(args)) for module, *args in rules], "sshd", "alice", "192.0.2.1")
+    return _pam_ask.answers([handler(*rule) for rule in rules], "sshd", "alice", "192.0.2.1")
 
 
 def test_only_modules_are_asked_of_which_it_is_known_that_it_changes_nothing(child):
@@ -40,6 +45,15 @@ def test_only_modules_are_asked_of_which_it_is_known_that_it_changes_nothing(chi
     (request,) = asked
     assert request["rules"] == ["[/lib/security/pam_access.so] [nodefgroup]"]
     assert (request["service"], request["user"], request["rhost"]) == ("sshd", "alice", "192.0.2.1")
+
+
+def test_a_module_of_a_known_name_elsewhere_is_not_asked(child):
+    """Whatever /opt/site/pam_deny.so does, it is not what libpam's own does."""
+    asked = child('{"code": 0}\n')
+    elsewhere = handler("/opt/site/pam_deny.so", name="/opt/site/pam_deny.so")
+    (said,) = _pam_ask.answers([elsewhere], "sshd", "alice", "192.0.2.1").values()
+    assert said == Said(None, "whether asking it changes anything is not known", tried=False)
+    assert asked == []
 
 
 def test_safe_and_unsafe_are_two():
