@@ -23,10 +23,13 @@ def running() -> Iterator[Process]:
     """Each process that is there while this is asked. One that ends meanwhile is left out."""
     booted = _booted()
     for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            yield _look(name, booted)
-        except (OSError, ValueError, TypeError):
-            continue  # gone, or a thread of the kernel
+        if found := _look(name, booted):
+            yield found
+
+
+def look(pid: int) -> Process | None:
+    """The process of a number; None if there is none."""
+    return _look(str(pid), _booted())
 
 
 def cgroups(pid: int) -> str:
@@ -37,14 +40,17 @@ def cgroups(pid: int) -> str:
         return ""
 
 
-def _look(pid: str, booted: float) -> Process:
-    program = os.readlink(f"/proc/{pid}/exe")
-    arguments = _read(pid, "cmdline").rstrip("\0").split("\0")
-    # The name in parentheses may have anything in it.
-    fields = _read(pid, "stat").rpartition(")")[2].split()
-    # The owner of /proc/PID is root if the process changed its user.
-    uid = int(re.search(r"^Uid:\s+\d+\s+(\d+)", _read(pid, "status"), re.MULTILINE)[1])
-    started = booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+def _look(pid: str, booted: float) -> Process | None:
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+        arguments = _read(pid, "cmdline").rstrip("\0").split("\0")
+        # The name in parentheses may have anything in it.
+        fields = _read(pid, "stat").rpartition(")")[2].split()
+        # The owner of /proc/PID is root if the process changed its user.
+        uid = int(re.search(r"^Uid:\s+\d+\s+(\d+)", _read(pid, "status"), re.MULTILINE)[1])
+        started = booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, TypeError):
+        return None  # gone, or a thread of the kernel
     return Process(int(pid), int(fields[1]), uid, started, program.removesuffix(" (deleted)"), arguments)
 
 

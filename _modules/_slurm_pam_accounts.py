@@ -20,6 +20,9 @@ from salt.exceptions import CommandExecutionError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+# The first uid of people (UID_MIN of login.defs(5)); those below are the system's.
+PEOPLE = 1000
+
 
 def is_user(name: str) -> bool:
     return user(name) is not None

@@ -13,6 +13,7 @@ from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_access
 import _slurm_pam_accounts
+from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_finding import Finding
 
 _LOOKED_AT = 20  # members of a group
@@ -139,10 +140,6 @@ def _not_local(name: str, group: Mapping[str, Any]) -> Iterator[Finding]:
 # Administrators by accident
 
 
-# The first uid of people (UID_MIN of login.defs(5)); those below are the system's.
-_PEOPLE = 1000
-
-
 def by_accident(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """Who gets in without being named: pam_access goes by a group's id, and by a user's name in any letter case."""
     access = settings["access"]
@@ -163,13 +160,13 @@ def _beside_members(
     path, why = f"slurm_pam:access:groups:{name}", "pam_access goes by the group's id, so they get in without a job"
     unnamed = [user for user in everybody if user.pw_name not in named]
     primary = {user.pw_name: user.pw_uid for user in unnamed if user.pw_gid == known.gr_gid}
-    if people := sorted(user for user, uid in primary.items() if uid >= _PEOPLE):
+    if people := sorted(user for user, uid in primary.items() if uid >= PEOPLE):
         yield Finding(
             f"{path}: the group's id {known.gr_gid} is the primary group of {_some(people)}",
             why,
             f"Name another group, or have those who are to be administrators in {path}:members",
         )
-    others = {user: "by its primary group" for user, uid in primary.items() if uid < _PEOPLE}
+    others = {user: "by its primary group" for user, uid in primary.items() if uid < PEOPLE}
     # Whom a directory lists is the directory's business.
     others |= {user: "listed in the group" for user in known.gr_mem if local and user not in named}
     for group in _slurm_pam_accounts.by_the_same_id(known):
@@ -181,7 +178,7 @@ def _beside_members(
             f"Take them out (gpasswd --delete), or have them in {path}:members",
             "warnings",
         )
-    if local and known.gr_gid >= _PEOPLE and not _slurm_pam_accounts.lists_everybody():
+    if local and known.gr_gid >= PEOPLE and not _slurm_pam_accounts.lists_everybody():
         yield Finding(
             f"{path}: the group's id {known.gr_gid} is of the range of users' own groups, and the name services "
             "do not list whose primary group it is",

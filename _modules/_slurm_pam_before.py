@@ -19,6 +19,7 @@ from salt.exceptions import CommandExecutionError
 import _processes
 import _slurm_pam_accounts
 from _processes import Process
+from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_finding import Finding
 from _text import printable
 
@@ -81,7 +82,8 @@ def _until_none(processes: Iterable[Process], lasts: Callable[[Process], bool]) 
 
 def _is_there(process: Process) -> bool:
     """Whether it still is the same one, and not another that has its number."""
-    return any(other[:4] == process[:4] for other in _processes.running() if other.pid == process.pid)
+    now = _processes.look(process.pid)
+    return now is not None and now[:4] == process[:4]
 
 
 def _tell(process: Process, what: signal.Signals) -> None:
@@ -127,6 +129,10 @@ def _uid(user: str) -> int | None:
 # Sessions
 
 
+# Not where users can make cgroups of their own, by whatever name.
+_JOB = re.compile(r"^\d+:[^:]*:(?!/user\.slice/).*/job_\d+(?:/|$)", re.MULTILINE)
+
+
 def sessions(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """Sessions over SSH outside of every job, of people who are no administrators."""
     told = [f"{_name(one.uid)} (process {one.pid}, since {_when(one.started)})" for one in _outside(settings["access"])]
@@ -145,7 +151,7 @@ def _outside(access: Mapping[str, Any]) -> Iterator[Process]:
     connections = {process.pid for process in found if process.uid == 0}
     for process in found:
         if process.parent in connections and process.uid not in (0, _uid(_PRIVSEP)):
-            in_job = re.search(r"/job_\d+(/|$)", _processes.cgroups(process.pid), re.MULTILINE)
+            in_job = _JOB.search(_processes.cgroups(process.pid))
             if not in_job and _is_ordinary(process.uid, access, unknown=True):
                 yield process
 
@@ -165,10 +171,14 @@ def _is_ordinary(uid: int, access: Mapping[str, Any], unknown: bool) -> bool:
     """Whether somebody is no administrator; ``unknown`` is for those of whom the name services do not tell now."""
     try:
         name = pwd.getpwuid(uid).pw_name
-        groups = _slurm_pam_accounts.groups_of(name)
+        # Whoever is to be added to a group, an apply that has not come to it yet counts as well.
+        in_group = any(
+            name in entry.get("members", []) or _slurm_pam_accounts.is_in(name, group)
+            for group, entry in access["groups"].items()
+        )
     except (KeyError, CommandExecutionError):
         return unknown
-    return name not in access["users"] and access["groups"].keys().isdisjoint(groups)
+    return name not in access["users"] and not in_group
 
 
 # systemd's managers of users
@@ -176,8 +186,6 @@ def _is_ordinary(uid: int, access: Mapping[str, Any], unknown: bool) -> bool:
 
 _MANAGER = re.compile(r"/user-(\d+)\.slice/user@\1\.service(?:/|$)", re.MULTILINE)
 _SESSION = re.compile(r"/user-(\d+)\.slice/session-[^/]+\.scope(?:/|$)", re.MULTILINE)
-# From here on, the accounts are people's (login.defs(5), UID_MIN).
-_PEOPLE = 1000
 
 
 def managers(access: Mapping[str, Any]) -> list[str]:
@@ -195,6 +203,6 @@ def managers(access: Mapping[str, Any]) -> list[str]:
         groups = _processes.cgroups(process.pid)
         managed |= {int(uid) for uid in _MANAGER.findall(groups)}
         in_session |= {int(uid) for uid in _SESSION.findall(groups)}
-    people = sorted(uid for uid in managed - in_session if uid >= _PEOPLE)
+    people = sorted(uid for uid in managed - in_session if uid >= PEOPLE)
     # An administrator of a directory that does not answer keeps theirs.
     return [f"user@{uid}.service" for uid in people if _is_ordinary(uid, access, unknown=False)]

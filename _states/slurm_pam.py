@@ -391,7 +391,8 @@ def logind_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _managers_stopped(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Without logind, nothing else ends the systemd managers of people whose sessions have ended."""
-    units = __salt__["slurm_pam.idle_managers"](settings)
+    # One that runs in a container is not this node's systemd's.
+    units = [unit for unit in __salt__["slurm_pam.idle_managers"](settings) if __salt__["service.status"](unit)]
     if not units:
         return ret
     left = [] if __opts__["test"] else [unit for unit in units if not __salt__["service.stop"](unit)]

@@ -6,8 +6,9 @@ import _slurm_pam_before
 from _processes import Process
 from _slurm_pam_before import managers, sessions, told, waiting
 
-ACCESS = {"users": {"ann": {}}, "groups": {"admins": {}}}
-UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003, "lost": 4711}
+ACCESS = {"users": {"ann": {}}, "groups": {"admins": {"members": ["new"]}}}
+UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003, "new": 1004}
+UIDS["lost"] = 4711
 JOB = "1:name=systemd:/slurm/uid_1002/job_7/step_extern/task_0\n"
 USER = "1:name=systemd:/user.slice/user-{0}.slice/"
 
@@ -32,8 +33,8 @@ def node(monkeypatch):
     monkeypatch.setattr(_slurm_pam_before, "pwd", Accounts())
     monkeypatch.setattr(_slurm_pam_before._processes, "running", lambda: list(found))
     monkeypatch.setattr(_slurm_pam_before._processes, "cgroups", lambda pid: groups.get(pid, ""))
-    in_groups = {"chief": ["admins"]}
-    monkeypatch.setattr(_slurm_pam_before._slurm_pam_accounts, "groups_of", lambda name: in_groups.get(name, [name]))
+    in_groups = {("chief", "admins")}
+    monkeypatch.setattr(_slurm_pam_before._slurm_pam_accounts, "is_in", lambda *asked: asked in in_groups)
 
     def process(pid, user, parent=1, program="/usr/sbin/sshd", started=100.0, cgroups=""):
         found.append(Process(pid, parent, UIDS[user], started, program, []))
@@ -70,6 +71,7 @@ def test_sessions_outside_of_any_job(node):
     for pid, user, cgroups in [
         (20, "alice", USER.format(1001) + "session-3.scope\n"),
         (30, "bob", JOB),
+        (35, "new", ""),
         (40, "ann", USER.format(1000) + "session-4.scope\n"),
         (50, "chief", ""),
         (60, "root", ""),
@@ -81,6 +83,23 @@ def test_sessions_outside_of_any_job(node):
     (finding,) = sessions({"access": ACCESS}, {})
     assert finding.found.startswith("People are logged in outside of any job: alice (process 21, since 1970-01-01 0")
     assert (finding.kind, finding.found.count("process")) == ("warnings", 1)
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "in_job"),
+    [
+        (JOB, True),
+        ("0::/system.slice/node_slurmstepd.scope/job_7/step_extern/user/task_special\n", True),
+        ("4:memory:/slurm_node/uid_1002/job_7\n1:name=systemd:/user.slice/user-1002.slice/session-1.scope\n", True),
+        # What a user calls a cgroup of their own is no job.
+        ("0::/user.slice/user-1002.slice/user@1002.service/job_7/step_extern\n", False),
+        ("0::/system.slice/ssh.service\n", False),
+    ],
+)
+def test_what_is_a_jobs_cgroup(node, cgroups, in_job):
+    node(20, "root")
+    node(21, "bob", 20, cgroups=cgroups)
+    assert len(list(sessions({"access": ACCESS}, {}))) == (not in_job)
 
 
 def test_nobody_is_there(node):

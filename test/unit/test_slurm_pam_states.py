@@ -336,7 +336,9 @@ def test_nobody_is_ended_where_nothing_is_closed(states, mode, result):
 def test_managers_without_a_session_are_stopped(states, test, result, verb):
     stopped = []
     asked = {
-        "slurm_pam__idle_managers": lambda now: ["user@1001.service"],
+        "slurm_pam__idle_managers": lambda now: ["user@1001.service", "user@1002.service"],
+        # What is not this systemd's is left alone.
+        "service__status": lambda unit: unit == "user@1001.service",
         "service__stop": lambda unit: stopped.append(unit) or True,
     }
     ret = state(states, test, **asked).logind_managed("it", DEFAULTS)
@@ -347,6 +349,7 @@ def test_managers_without_a_session_are_stopped(states, test, result, verb):
 
 def test_a_manager_that_does_not_stop_fails_the_state(states):
     asked = {"slurm_pam__idle_managers": lambda now: ["user@1001.service"], "service__stop": lambda unit: False}
+    asked["service__status"] = lambda unit: True
     ret = state(states, **asked).logind_managed("it", DEFAULTS)
     assert (ret["result"], ret["changes"]) == (False, {})
     assert ret["comment"].endswith("user@1001.service could not be stopped. Look at systemctl status user@1001.service")
