@@ -33,6 +33,30 @@ def answer(*words: str, timeout: float = 30, env: Mapping[str, str] | None = Non
     return said.stdout
 
 
+def units(properties: str, *names: str) -> list[dict[str, list[str]]]:
+    """
+    What systemd knows of units: the texts of each property, since some have several lines. Nothing of one that prints
+    nothing, as in a chroot.
+
+    properties
+        Their names, with commas.
+    names
+        Units, or patterns of loaded ones.
+
+    Raises Unanswered if systemd does not answer.
+
+    Source: systemctl(1), show.
+    """
+    found = []
+    for block in answer("systemctl", "show", f"--property={properties}", *names).split("\n\n"):
+        unit: dict[str, list[str]] = {}
+        for key, equals, text in (line.partition("=") for line in block.splitlines()):
+            if equals:
+                unit.setdefault(key, []).append(text)
+        found += [unit] if unit else []
+    return found
+
+
 def reason(said: subprocess.CompletedProcess[str]) -> str:
     """Why a program failed: its last words, or else its exit status."""
     words = said.stderr.strip().splitlines()

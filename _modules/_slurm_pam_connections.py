@@ -91,12 +91,13 @@ def proof(config: str | None, service: str) -> dict[str, Any]:
         wrong = ". ".join(finding.found for finding in services(sshd_config.connections(config), service))
     except CommandExecutionError as error:
         wrong = str(error)
-    return {
-        "name": f"every login over SSH asks PAM for {service}",
-        "holds": not wrong,
-        "expect": "deny",
-        "counterexample": {"why": wrong} if wrong else None,
-    }
+    return as_proof(f"every login over SSH asks PAM for {service}", wrong)
+
+
+def as_proof(name: str, wrong: str) -> dict[str, Any]:
+    """What is wrong, or nothing, in the form of a proof that nobody slips by."""
+    counterexample = {"why": wrong} if wrong else None
+    return {"name": name, "holds": not wrong, "expect": "deny", "counterexample": counterexample}
 
 
 # Ways to log in

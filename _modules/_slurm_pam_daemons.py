@@ -19,8 +19,8 @@ import _child
 import _file
 import _processes
 import sshd_config
-from _slurm_pam_ask import Unanswered, answer
-from _slurm_pam_connections import services
+from _slurm_pam_ask import Unanswered, answer, units
+from _slurm_pam_connections import as_proof, services
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import value
 from _text import printable
@@ -87,8 +87,9 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
 
     Source: OpenSSH's sshd.c, which has ``name: arguments [listener] ...`` for its title, from 8.4 on.
     """
+    usual = _child.which("sshd")
     for process in processes:
-        if process.uid == 0 and _is_sshd(process.program):
+        if process.uid == 0 and _is_sshd(process.program, usual):
             told = " ".join(process.arguments)
             title = re.match(r"(\S+): (.*) \[listener\]", told, re.DOTALL)
             if title:
@@ -97,9 +98,8 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
                 yield _daemon(process, told, process.program, process.arguments)
 
 
-def _is_sshd(program: str) -> bool:
+def _is_sshd(program: str, usual: str | None) -> bool:
     """Whether it is one by its name, or the installed one by another name. Helpers (sshd-session) do not listen."""
-    usual = _child.which("sshd")
     name = os.path.basename(program)
     return name.endswith("sshd") or bool(usual and os.path.exists(program) and os.path.samefile(usual, program))
 
@@ -146,14 +146,15 @@ def to_come() -> Iterator[Daemon]:
 
     Source: systemctl(1), list-unit-files and show; systemd.exec(5), Environment; systemd.socket(5), Accept.
     """
-    units = _units(*_enabled(), "*.service", "*.socket")
+    usual = _child.which("sshd")
+    known = units(_PROPERTIES, *_enabled(), "*.service", "*.socket")
     # A socket that accepts by itself starts an instance for each connection.
-    instances = [f"{unit['Id'][0].removesuffix('.socket')}@.service" for unit in units if unit.get("Accept") == ["yes"]]
+    instances = [f"{unit['Id'][0].removesuffix('.socket')}@.service" for unit in known if unit.get("Accept") == ["yes"]]
     names = [name.replace("@.", "@slurm_pam.") for name in instances if "ssh" in name]
-    starting = [unit for unit in units if _starts(unit)] + (_units(*names) if names else [])
+    starting = [unit for unit in known if _starts(unit)] + (units(_PROPERTIES, *names) if names else [])
     for unit in starting:
         for command in map(_EXEC.search, unit.get("ExecStart", [])):
-            if command and _is_sshd(command["path"]):
+            if command and _is_sshd(command["path"], usual):
                 words = _expanded(command["words"].split(), _environment(unit))
                 yield _daemon(unit["Id"][0], " ".join(words), os.path.realpath(command["path"]), words)
 
@@ -164,19 +165,6 @@ def _enabled() -> list[str]:
     shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", *kinds)
     # A template is no unit.
     return [line.split()[0] for line in shown.splitlines() if "@." not in line.split()[0]]
-
-
-def _units(*names: str) -> list[dict[str, list[str]]]:
-    """What systemd knows of each unit that is loaded; a property may have several lines."""
-    units = []
-    for block in answer("systemctl", "show", f"--property={_PROPERTIES}", *names).split("\n\n"):
-        unit: dict[str, list[str]] = {}
-        for line in filter(None, block.splitlines()):
-            key, _, text = line.partition("=")
-            unit.setdefault(key, []).append(text)
-        if unit:
-            units.append(unit)
-    return units
 
 
 def _starts(unit: Mapping[str, list[str]]) -> bool:
@@ -284,9 +272,4 @@ def proof(settings: Mapping[str, Any]) -> dict[str, Any]:
         told = [finding.found for finding in daemons(settings, {})]
     except CommandExecutionError as error:
         told = [str(error)]
-    return {
-        "name": "every sshd of this node asks PAM as the one that is looked at",
-        "holds": not told,
-        "expect": "deny",
-        "counterexample": {"why": ". ".join(told)} if told else None,
-    }
+    return as_proof("every sshd of this node asks PAM as the one that is looked at", ". ".join(told))

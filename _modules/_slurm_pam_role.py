@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from _slurm_pam_ask import Unanswered, answer
+from _slurm_pam_ask import Unanswered, units
 from _slurm_pam_finding import Finding
 
 
@@ -42,7 +42,6 @@ def role(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
 
 def _units(*names: str) -> list[dict[str, str]]:
     """What systemd knows of each unit: ActiveState and UnitFileState. Raises Unanswered if it does not answer."""
-    shown = answer("systemctl", "show", "--property=ActiveState,UnitFileState", *names).split("\n\n")
-    units = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown]
+    shown = [{key: texts[0] for key, texts in unit.items()} for unit in units("ActiveState,UnitFileState", *names)]
     # In a chroot it prints nothing, and has not failed.
-    return (units + [{}] * len(names))[: len(names)]
+    return (shown + [{}] * len(names))[: len(names)]

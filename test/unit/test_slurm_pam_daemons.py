@@ -5,6 +5,7 @@ from looks import settings
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _slurm_pam_ask
 import _slurm_pam_daemons
 import sshd_config
 from _processes import Process
@@ -101,7 +102,8 @@ def systemd(monkeypatch, *units, **instances):
         assert "getty@.service" not in asked
         return "\n\n".join(units if "gate.service" in asked else [instances["instance"]])
 
-    monkeypatch.setattr(_slurm_pam_daemons, "answer", answer)
+    for room in (_slurm_pam_daemons, _slurm_pam_ask):
+        monkeypatch.setattr(room, "answer", answer)
 
 
 def test_a_command_line_with_variables(monkeypatch, tmp_path):
