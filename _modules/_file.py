@@ -51,6 +51,14 @@ def text(path: str, most: int = MOST, flags: int = 0) -> str:
     return read(path, most, flags).decode("utf-8", "surrogateescape")
 
 
+def everybody_reads(path: str) -> bool:
+    """Whether a file is no secret; one of which that cannot be told may be one."""
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except OSError:
+        return False
+
+
 def read_as(account: pwd.struct_passwd, path: str, most: int = MOST) -> bytes:
     """
     The same, opened as a user, so that a link of theirs leads to nothing that only root may read.

@@ -6,8 +6,8 @@ import functools
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from salt.exceptions import CommandExecutionError
 
@@ -55,6 +55,14 @@ def examine(path: str, _changed: int = 0) -> Release:
     with open(path, "rb") as file:
         binary = file.read()
     return Release(b"cannot resolve hostname" in binary, b"fgets" not in binary, b"127.0.0.1\0" in binary)
+
+
+def origins_of(access: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Where root and each administrator may come from, by the path of that setting in slurm_pam:access."""
+    found = {"root": access["root"]}
+    for kind in ("groups", "users"):
+        found |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
+    return found
 
 
 def compared_by_name(origins: Iterable[str]) -> list[str]:

@@ -41,10 +41,7 @@ def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
 
 def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
     """Origins of which this node does not know where they are."""
-    origins = {"root": access["root"]}
-    for kind in ("users", "groups"):
-        origins |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
-    for path, places in origins.items():
+    for path, places in _slurm_pam_access.origins_of(access).items():
         hosts = [place for place in places if _slurm_pam_access.is_name(place) and not place.startswith(".")]
         for host, doubt in ((host, _answered(_host_doubt, host)) for host in hosts):
             if doubt:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from salt.exceptions import CommandExecutionError
 
+import _file
 import _pam_grammar
 import _pam_libpam
 import _slurm_pam_wanted
@@ -84,7 +84,7 @@ def _look(setting: str, path: str, kind: Kind) -> Iterator[Finding]:
         return
     if told:
         number, line = told
-        shown = f" ({printable(line.strip())[:_SHOWN]})" if _everybody_reads(path) else ""
+        shown = f" ({printable(line.strip())[:_SHOWN]})" if _file.everybody_reads(path) else ""
         yield Finding(
             f"slurm_pam:{setting}: {path} is not {kind.name}: line {number}{shown} is none of its lines",
             "What else the file is for would break if lines of ours were written into it",
@@ -99,10 +99,6 @@ def _text(path: str) -> str:
         raise CommandExecutionError(f"{path} is larger than {_LARGEST} bytes")
     found = file_transaction.read(real)
     return found if isinstance(found, str) else ""
-
-
-def _everybody_reads(path: str) -> bool:
-    return bool(os.stat(path).st_mode & stat.S_IROTH)
 
 
 def _twice(named: list[tuple[str, str]]) -> Iterator[Finding]:

@@ -109,9 +109,7 @@ def _names(access: Mapping[str, Any], values: Values) -> Iterator[Finding]:
     """A name is compared with what sshd gives PAM as PAM_RHOST: the address, unless UseDNS is on."""
     if value(values, "usedns") != "no":
         return
-    who = {"root": access["root"]}
-    for kind in ("groups", "users"):
-        who |= {f"{kind}:{name}:origins": entry["origins"] for name, entry in access[kind].items()}
+    who = _slurm_pam_access.origins_of(access)
     compared = {path: _slurm_pam_access.compared_by_name(origins) for path, origins in who.items()}
     found = "; ".join(f"slurm_pam:access:{path} has {', '.join(names)}" for path, names in compared.items() if names)
     if not found:

@@ -300,18 +300,10 @@ def _difference(change: Change) -> dict[str, str]:
         "/dev/null" if before is None else path,
         "/dev/null" if after is None else path,
     )
-    if before is not None and not _everybody_reads(path):
+    if before is not None and not _file.everybody_reads(path):
         lines = _new_lines(lines, before)
     shown = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
     return {"diff": shown.encode("utf-8", "replace").decode()}
-
-
-def _everybody_reads(path: str) -> bool:
-    """Whether a file is no secret; one of which that cannot be told may be one."""
-    try:
-        return bool(os.stat(path).st_mode & stat.S_IROTH)
-    except OSError:
-        return False
 
 
 def _new_lines(lines: Iterable[str], before: str) -> Iterator[str]:

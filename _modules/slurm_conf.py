@@ -509,8 +509,9 @@ def _copied(path: str, files: Mapping[str, str], place: str) -> dict[str, str]:
     parts = [file for file in parsed if file != path]
     copies = {path: f"{place}/slurm.conf"} | {file: f"{place}/.{number}" for number, file in enumerate(parts)}
     for neighbour in os.scandir(os.path.dirname(path) or "."):
-        if neighbour.name != "slurm.conf":
-            os.symlink(os.path.abspath(neighbour.path), f"{place}/{neighbour.name}")
+        # Whoever can make files there may have one of any name.
+        if (link := f"{place}/{neighbour.name}") not in copies.values():
+            os.symlink(os.path.abspath(neighbour.path), link)
     for file, copy in copies.items():
         lines = (_redirected(entry, copies) for entry in parsed[file])
         with open(copy, "x", encoding="utf-8", errors="surrogateescape", newline="") as out:

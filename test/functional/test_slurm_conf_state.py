@@ -257,6 +257,18 @@ def test_slurms_words_name_the_real_file(modules, tmp_path):
         modules.slurm_conf.test_config(str(conf), {f"{tmp_path}/b.conf": "Other=1\n"})
 
 
+@needs_scontrol
+def test_whatever_stands_beside_slurm_conf_is_in_nobodys_way(modules, tmp_path):
+    """Where /etc/slurm is slurm's, slurm can put a file of any name there."""
+    conf = tmp_path / "slurm.conf"
+    conf.write_text(f"{LEAST}Include a.conf\n")
+    (tmp_path / "a.conf").write_text("UsePAM=1\n")
+    for number in range(3):
+        (tmp_path / f".{number}").symlink_to("/etc/shadow")
+    os.mkfifo(tmp_path / "topology.conf")
+    assert modules.slurm_conf.test_config(str(conf)) is True
+
+
 def test_without_scontrol_there_is_nobody_to_ask(modules, conf, no_slurm):
     assert modules.slurm_conf.test_config(str(conf)) is None
 
