@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import yaml
 
 from harness.node import Node
@@ -49,3 +52,13 @@ def changed(results: dict[str, dict]) -> list[str]:
 def etc(node: Node) -> dict[str, tuple]:
     """Every file below /etc that clean brings back."""
     return {path: what for path, what in node.snapshot("/etc").items() if not path.startswith(STAYS)}
+
+
+@contextlib.contextmanager
+def commands(node: Node, before: str, after: str) -> Iterator[None]:
+    """The node after a command line, and as it was in the end by another one."""
+    node.run(["sh", "-ec", before], check=True)
+    try:
+        yield
+    finally:
+        node.run(["sh", "-ec", after], check=True)

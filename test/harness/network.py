@@ -4,6 +4,9 @@ The outside speaks from two addresses: one of the administrators' network and on
 namespaces' own, so every run uses the same addresses and none is seen by another.
 """
 
+import subprocess
+from collections.abc import Sequence
+
 from harness.shell import run
 
 ADMIN_ORIGIN = "192.0.2.1"
@@ -60,3 +63,24 @@ def path(site: str, host: str) -> str:
 
 def _ip(inside: str, words: str) -> None:
     run(["ip", "-netns", inside, *words.split()])
+
+
+CONNECTING = """\
+import socket, time
+kept = []
+for _ in range({number}):
+    connection = socket.create_connection(("{here}", 22), source_address=("{origin}", 0))
+    {then}
+print(flush=True)
+time.sleep({seconds})
+"""
+
+
+def connecting(
+    inside: Sequence[str], here: str, origin: str, then: str, number: int = 30, seconds: int = 0
+) -> subprocess.Popen:
+    """A program that opens connections to an sshd and says nothing; it has, when this returns."""
+    program = CONNECTING.format(number=number, here=here, origin=origin, then=then, seconds=seconds)
+    started = subprocess.Popen([*inside, "python3", "-c", program], stdout=subprocess.PIPE, text=True)
+    started.stdout.readline()
+    return started

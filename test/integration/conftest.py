@@ -9,6 +9,7 @@ import os
 
 import pytest
 from harness import host
+from harness.formula import settings
 from harness.image import LAYOUTS
 from harness.node import Node
 from harness.salt_tree import SALTS
@@ -47,6 +48,15 @@ def node(machine, layout, salt):
     """One node for all tests of a module."""
     with Node.boot(layout, salt) as booted:
         yield booted
+
+
+@pytest.fixture(scope="module")
+def open_node(node):
+    """That node with the formula's modules and Slurm's package, and nothing of it in place."""
+    settings(node)
+    node.salt("saltutil.sync_all")
+    node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
+    return node
 
 
 @pytest.fixture

@@ -14,15 +14,6 @@ pytestmark = pytest.mark.parametrize("layout", ["debian13"], indirect=True)
 HERE6, ORIGIN6, NEAR6 = "2001:db8::10", "2001:db8::1", "2001:db8::2"
 ACCESS = {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24", "2001:db8::/64"], "members": ["admin"]}}}
 DROP_IN = "/etc/ssh/sshd_config.d/10-site.conf"
-CONNECT = """\
-import socket, time
-kept = []
-for _ in range({number}):
-    connection = socket.create_connection(("{here}", 22), source_address=("{origin}", 0))
-    {then}
-print(flush=True)
-time.sleep({seconds})
-"""
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +41,10 @@ def login(node, user, origin, key=None):
     return run(words, check=False, timeout=90, env=environment)
 
 
-def connecting(node, origin, then, number=30, seconds=0):
-    """A program that opens connections and says nothing."""
-    here = HERE6 if ":" in origin else node.address
-    program = CONNECT.format(number=number, here=here, origin=origin, then=then, seconds=seconds)
+def connecting(node, origin, then, **how):
+    """A program outside that opens connections."""
     inside = ["nsenter", f"--net={network.path(node.site.name, 'outside')}"]
-    started = subprocess.Popen([*inside, "python3", "-c", program], stdout=subprocess.PIPE, text=True)
-    started.stdout.readline()
-    return started
+    return network.connecting(inside, HERE6 if ":" in origin else node.address, origin, then, **how)
 
 
 @pytest.mark.parametrize("origin, near", [(network.ADMIN_ORIGIN, network.OTHER_ORIGIN), (ORIGIN6, NEAR6)])

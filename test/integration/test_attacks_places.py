@@ -1,32 +1,12 @@
 """Settings that name what they must not, and PAM files that are not what they seem: refused, and /etc as it was."""
 
-import contextlib
 import json
 
 import pytest
-from harness.formula import EXAMPLE, apply, changed, failed, settings
+from harness.formula import EXAMPLE, apply, changed, commands, failed, settings
 
 ADMINS = EXAMPLE["access"]
 ENFORCED = {"manage": "enforce"}
-
-
-@pytest.fixture(scope="module")
-def open_node(node):
-    """A node with the formula's modules and Slurm's package, and nothing of it in place."""
-    settings(node)
-    node.salt("saltutil.sync_all")
-    node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
-    return node
-
-
-@contextlib.contextmanager
-def commands(node, before, after):
-    """The node after a command, and as it was in the end."""
-    node.run(["sh", "-ec", before], check=True)
-    try:
-        yield
-    finally:
-        node.run(["sh", "-ec", after], check=True)
 
 
 def access(path):

@@ -1,12 +1,11 @@
 """Attacks on what runs as root on a node, by the user slurm and by a careless hand: each of them fails."""
 
-import contextlib
 import json
 import textwrap
 import time
 
 import pytest
-from harness.formula import apply, etc, failed, settings
+from harness.formula import apply, commands, etc, failed, settings
 
 CONF = "/etc/slurm/slurm.conf"
 SSHD = "/etc/ssh/sshd_config.d/00-slurm_pam.conf"
@@ -48,22 +47,10 @@ PLANTER = textwrap.dedent(
 
 
 @pytest.fixture(scope="module")
-def open_node(node):
-    """A node with the formula's modules, and nothing of it in place."""
-    settings(node)
-    node.salt("saltutil.sync_all")
-    node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
-    node.write("/usr/local/lib/planter.py", PLANTER)
-    return node
-
-
-@contextlib.contextmanager
-def changed(node, do, undo):
-    node.run(["sh", "-c", do], check=True)
-    try:
-        yield
-    finally:
-        node.run(["sh", "-c", undo], check=True)
+def open_node(open_node):
+    """The same, with a program that plants."""
+    open_node.write("/usr/local/lib/planter.py", PLANTER)
+    return open_node
 
 
 def timers(node):
@@ -139,7 +126,7 @@ def test_refused_before_anything_is_changed(open_node, case, confirm):
     settings(open_node, mode="adopt", confirm=confirm, **sections)
     if lacking:
         open_node.write(CONF, lacking)
-    with changed(open_node, do, undo):
+    with commands(open_node, do, undo):
         before = etc(open_node)
         results = apply(open_node)
         after = etc(open_node)
@@ -158,7 +145,7 @@ def test_arm_refuses_by_itself(open_node):
     original = open_node.read(CONF)
     open_node.write(CONF, original.replace("TaskPlugin=", "#TaskPlugin="))
     try:
-        with changed(open_node, *SLURMS):
+        with commands(open_node, *SLURMS):
             merged = json.dumps(open_node.salt("slurm_pam.settings"))
             done = open_node.run(["salt-call", "--local", "slurm_pam_confirm.arm", "600", merged])
         assert "others than root can write to /etc/slurm" in done.stdout + done.stderr, done
@@ -180,7 +167,7 @@ def test_the_take_back_against_a_user_who_plants(open_node):
         results = apply(open_node)
         assert not failed(results), failed(results)
         closed = open_node.read("/etc/pam.d/sshd")
-        with changed(open_node, *SLURMS):
+        with commands(open_node, *SLURMS):
             plants = "su -s /bin/sh slurm -c 'python3 /usr/local/lib/planter.py /etc/slurm 20'"
             open_node.run(["sh", "-c", f"{plants} >/root/planted 2>&1 </dev/null &"])
             time.sleep(1)
@@ -254,6 +241,6 @@ READ = {
 @pytest.mark.parametrize("case", READ)
 def test_what_cannot_be_read_is_a_finding(open_node, case):
     do, undo, told = READ[case]
-    with changed(open_node, do, undo):
+    with commands(open_node, do, undo):
         found = within_seconds(open_node, {"slurm": ENFORCE, "access": {"users": {"admin": {"origins": ["ALL"]}}}})
     assert [text for text in found if told in text], found

@@ -1,12 +1,11 @@
 """What goes wrong on a node is a failure that says what to do; files stay whole, and the next apply is fine."""
 
-import contextlib
 import json
 from pathlib import Path
 
 import pytest
 from harness.ends import APPLY, CLEAN, Ends
-from harness.formula import settings
+from harness.formula import commands, settings
 from harness.injection import Run
 
 
@@ -33,15 +32,6 @@ def failures(results):
     return [result["comment"] for result in failed if "requisite failed" not in result["comment"]]
 
 
-@contextlib.contextmanager
-def faulty(node, make, mend):
-    node.run(["sh", "-ec", make], check=True)
-    try:
-        yield
-    finally:
-        node.run(["sh", "-ec", mend], check=True)
-
-
 def refused(ends, *told):
     comments = failures(ends.node.salt("state.apply", APPLY))
     assert any(all(words in comment for words in told) for comment in comments), comments
@@ -65,7 +55,7 @@ WHOLE = "umount {directory} /var/small; rmdir /var/small"
 )
 def test_a_full_disk(ends, directory, free):
     node = ends.node
-    with faulty(node, SMALL.format(directory=directory, free=free), WHOLE.format(directory=directory)):
+    with commands(node, SMALL.format(directory=directory, free=free), WHOLE.format(directory=directory)):
         filler = f"{directory}/filler"
         ends.at[APPLY][filler] = ends.at[CLEAN][filler] = node.snapshot(directory)[filler]
         refused(ends, directory, "No space left on device", "Everything is as it was", "Make room", "apply again")
@@ -76,10 +66,10 @@ def test_a_full_disk(ends, directory, free):
 
 
 def test_a_read_only_etc(ends):
-    with faulty(ends.node, "mount --bind /etc /etc; mount -o remount,bind,ro /etc", "umount /etc"):
+    with commands(ends.node, "mount --bind /etc /etc; mount -o remount,bind,ro /etc", "umount /etc"):
         refused(ends, "/etc/security", "Read-only file system", "Make its file system writable", "apply again")
     ends.complete(APPLY)
-    with faulty(ends.node, "mount --bind /etc /etc; mount -o remount,bind,ro /etc", "umount /etc"):
+    with commands(ends.node, "mount --bind /etc /etc; mount -o remount,bind,ro /etc", "umount /etc"):
         comments = failures(ends.node.salt("state.apply", CLEAN))
         assert any("/etc/pam.d" in comment and "Read-only file system" in comment for comment in comments), comments
         ends.look()
@@ -90,10 +80,10 @@ def test_a_read_only_etc(ends):
 def test_an_immutable_file(ends, path):
     """Both when it is to be written and when it is to be taken back."""
     if path in ends.at[CLEAN]:
-        with faulty(ends.node, f"chattr +i {path}", f"chattr -i {path}"):
+        with commands(ends.node, f"chattr +i {path}", f"chattr -i {path}"):
             refused(ends, path, "Operation not permitted", "Everything is as it was", "lsattr", "apply again")
     ends.complete(APPLY)
-    with faulty(ends.node, f"chattr +i {path}", f"chattr -i {path}"):
+    with commands(ends.node, f"chattr +i {path}", f"chattr -i {path}"):
         comments = failures(ends.node.salt("state.apply", CLEAN))
         assert any(path in comment and "lsattr" in comment for comment in comments), comments
         ends.look()

@@ -25,15 +25,6 @@ def changed(node, files, *services):
         node.run(["systemctl", "restart", *services]) if services else None
 
 
-@pytest.fixture(scope="module")
-def open_node(node):
-    """A node with the formula's modules and Slurm's package, and nothing of it in place."""
-    settings(node)
-    node.salt("saltutil.sync_all")
-    node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
-    return node
-
-
 def findings(node, **changes):
     """The problems and warnings of this node, but that the controller runs on it."""
     settings(node, **changes)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import yaml
-from harness import host, releases
+from harness import host, network, releases
 from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_crowding
@@ -290,25 +290,11 @@ def test_lists_as_logins_see_them(machine):
 # What one user can use up
 
 
-TRY = """\
-import socket, time
-kept = []
-for _ in range({number}):
-    connection = socket.create_connection(("{here}", 22), source_address=("{origin}", 0))
-    {then}
-print(flush=True)
-time.sleep({seconds})
-"""
-
-
-def connecting(machine, origin, then, number=30, seconds=1):
-    """A program that opens connections and says nothing."""
+def connecting(machine, origin, then, **how):
+    """A program outside that opens connections."""
+    inside = ["nsenter", f"--net=/proc/{machine.pid}/ns/net"]
     here = machine.HERE6 if ":" in origin else machine.HERE
-    program = TRY.format(number=number, here=here, origin=origin, then=then, seconds=seconds)
-    words = ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "python3", "-c", program]
-    started = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    started.stdout.readline()
-    return started
+    return network.connecting(inside, here, origin, then, **{"seconds": 1, **how})
 
 
 def hammer(machine, origin):
