@@ -15,6 +15,7 @@ import _slurm_pam_access
 import _slurm_pam_accounts
 from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_finding import Finding
+from _text import some
 
 _LOOKED_AT = 20  # members of a group
 _NO_USER = "this node knows no such user"
@@ -159,7 +160,7 @@ def _beside_members(
     primary = {user.pw_name: user.pw_uid for user in unnamed if user.pw_gid == known.gr_gid}
     if people := sorted(user for user, uid in primary.items() if uid >= PEOPLE):
         yield Finding(
-            f"{path}: the group's id {known.gr_gid} is the primary group of {_some(people)}",
+            f"{path}: the group's id {known.gr_gid} is the primary group of {some(people)}",
             why,
             f"Name another group, or have those who are to be administrators in {path}:members",
         )
@@ -170,7 +171,7 @@ def _beside_members(
         others |= {user: f"in {group.gr_name}, of the same id" for user in group.gr_mem if user not in named}
     if others:
         yield Finding(
-            f"{path} lets others than its members in: {_some([f'{user} ({how})' for user, how in others.items()])}",
+            f"{path} lets others than its members in: {some([f'{user} ({how})' for user, how in others.items()])}",
             f"{why}; the formula takes nobody out of a group",
             f"Take them out (gpasswd --delete), or have them in {path}:members",
             "warnings",
@@ -190,16 +191,11 @@ def _letter_case(users: Mapping[str, Any], named: set[str], everybody: list[pwd.
     for name in users:
         if alike := [other for other in unnamed if other.lower() == name.lower()]:
             yield Finding(
-                f"slurm_pam:access:users:{name} means {_some(alike)} as well",
+                f"slurm_pam:access:users:{name} means {some(alike)} as well",
                 "pam_access does not tell letter case",
                 "Have a group of administrators instead (slurm_pam:access:groups)",
                 "warnings",
             )
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _LOOKED_AT
-    return ", ".join(names[:_LOOKED_AT]) + (f" and {more} more" if more > 0 else "")
 
 
 # Who must not be locked out

@@ -21,7 +21,7 @@ import _slurm_pam_accounts
 from _processes import Process
 from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_finding import Finding
-from _text import printable
+from _text import printable, some
 
 # The user that sshd's child is until a login is through (SSH_PRIVSEP_USER in OpenSSH's configure.ac)
 _PRIVSEP = "sshd"
@@ -64,18 +64,22 @@ def end(connections: Iterable[Process]) -> list[Process]:
     connections
         As :py:func:`waiting` has them.
     """
-    left = _until_none(connections, lambda one: one.pid in {other.pid for other in waiting()})
+    left = _lasting(connections, lambda: {one.pid for one in waiting()})
     for one in left:
         _tell(one, signal.SIGTERM)
-    for one in _until_none(left, _is_there):
-        _tell(one, signal.SIGKILL)
+    for stubborn in _lasting(left, lambda: {one.pid for one in left if _is_there(one)}):
+        _tell(stubborn, signal.SIGKILL)
     return left
 
 
-def _until_none(processes: Iterable[Process], lasts: Callable[[Process], bool]) -> list[Process]:
-    """Those that last, after as much patience as there is."""
+def _lasting(processes: Iterable[Process], there: Callable[[], set[int]]) -> list[Process]:
+    """Those that last, after as much patience as there is. They may be many, so one look is for all of them."""
     left, until = list(processes), time.monotonic() + _PATIENCE
-    while (left := list(filter(lasts, left))) and time.monotonic() < until:
+    while left:
+        now = there()
+        left = [one for one in left if one.pid in now]
+        if time.monotonic() > until:
+            break
         time.sleep(_STEP)
     return left
 
@@ -138,7 +142,7 @@ def sessions(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator
     told = [f"{_name(one.uid)} (process {one.pid}, since {_when(one.started)})" for one in _outside(settings["access"])]
     if told:
         yield Finding(
-            f"People are logged in outside of any job: {', '.join(told)}",
+            f"People are logged in outside of any job: {some(told)}",
             "Their sessions stay as they are, and one that is an SSH master (ssh -M) gives them new shells for as long "
             "as it lasts, with a job or without",
             "Ask them to log out, or end these processes",

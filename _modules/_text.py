@@ -6,3 +6,12 @@ from __future__ import annotations
 def printable(text: str) -> str:
     """The text with an escape for each character that a terminal would take for a command."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+_SHOWN = 20
+
+
+def some(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -344,6 +344,10 @@ def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return _asked_anew(ret, settings) if ret["result"] is not False else ret
 
 
+# Any user can have as many as sshd lets wait.
+_SHOWN = 20
+
+
 def _asked_anew(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """No connection that is not logged in yet is let in by the PAM files of before."""
     if settings["mode"] != "enforce":
@@ -354,7 +358,9 @@ def _asked_anew(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, A
         ended, verb = __salt__["slurm_pam.end_waiting_logins"](settings), "were ended"
     if not ended:
         return ret
-    told = f"Connections to sshd that would be let in by the PAM files of before {verb}: {', '.join(ended)}"
+    more = f" and {len(ended) - _SHOWN} more" if len(ended) > _SHOWN else ""
+    shown = f"{', '.join(ended[:_SHOWN])}{more}"
+    told = f"Connections to sshd that would be let in by the PAM files of before {verb}: {shown}"
     return {
         **ret,
         "result": None if __opts__["test"] else ret["result"],

@@ -53,3 +53,13 @@ def test_one_that_is_through_meanwhile_is_left_alone(sleeper, handles, monkeypat
     monkeypatch.setattr(_slurm_pam_before, "waiting", lambda files=None: [])
     assert _slurm_pam_before.end([process(sleeper)]) == []
     assert sleeper.poll() is None
+
+
+def test_a_crowd_of_connections_costs_no_look_for_each(sleeper, monkeypatch):
+    looks, one = [], process(sleeper)
+    crowd = [one._replace(pid=one.pid + number, started=1.0) for number in range(500)]
+    monkeypatch.setattr(_slurm_pam_before, "waiting", lambda files=None: looks.append(1) or crowd)
+    monkeypatch.setattr(_slurm_pam_before, "_PATIENCE", 0.2)
+    assert _slurm_pam_before.end(crowd) == crowd
+    assert len(looks) < 10
+    assert sleeper.poll() is None

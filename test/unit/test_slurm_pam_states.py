@@ -312,6 +312,15 @@ def test_connections_of_before_are_ended(states, changes):
     )
 
 
+def test_a_crowd_of_them_is_counted(states):
+    said = {"name": "it", "result": True, "changes": {}, "comment": "said"}
+    states["pam_stack.managed"] = lambda name, **_: said
+    crowd = [f"process {number}, since then" for number in range(1000)]
+    ret = state(states, slurm_pam__end_waiting_logins=lambda now: crowd).stacks_managed("it", DEFAULTS)
+    assert ret["changes"] == {"connections to sshd": {"old": "1000 of before", "new": "ended"}}
+    assert ret["comment"].endswith("process 19, since then and 980 more")
+
+
 @pytest.mark.parametrize("changes", [{}, {"/etc/pam.d/sshd": "diff"}])
 def test_a_dry_run_tells_all_that_wait_if_files_would_be_written(states, changes):
     asked = []

@@ -18,3 +18,11 @@ import _text
 )
 def test_printable(text, shown):
     assert _text.printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "end"), [(0, ""), (1, "x0"), (20, "x18, x19"), (21, "x18, x19 and 1 more"), (900, "x19 and 880 more")]
+)
+def test_many_names(count, end):
+    shown = _text.some([f"x{number}" for number in range(count)])
+    assert shown.endswith(end) and shown.count("x") == min(count, 20)
