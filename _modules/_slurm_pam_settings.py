@@ -131,6 +131,13 @@ _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
 _WORD = _matching("one word", r"[^\s#\[\]]+")
 _TEXT = _matching("a text", r"(?s).*\S.*")
+_LONGEST = 2000
+_MESSAGE = Value(
+    f"a text of up to {_LONGEST} characters, with line breaks and no other control characters",
+    lambda found: isinstance(found, str)
+    and 0 < len(found.strip()) <= len(found) <= _LONGEST
+    and all(line.isprintable() for line in found.split("\n")),
+)
 _NUMBER = Value("a number from 0", lambda found: isinstance(found, int) and not isinstance(found, bool) and found >= 0)
 _WORDS = _list_of(_WORD, at_least=1)
 _SLURM_VALUE = Value("one word, or a list of words", lambda found: _WORD.fits(found) or _WORDS.fits(found))
@@ -196,6 +203,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "account_base": _one_of("substack", "copy"),
         "session_source": _NAME,
         "session_remove": _list_of(_MODULE),
+        "message": _or_null(_MESSAGE),
         "suffix": Value("'' or an ending such as -pc", lambda found: found == "" or _NAME.fits("x" + str(found))),
         "replace": _FLAG,
         "policy": _list_of(Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping))),
