@@ -207,7 +207,7 @@ def _pam(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "files": [
             *_file_and_link(_ACCOUNT, pam["suffix"], _account(settings)),
-            *_file_and_link(_SESSION, pam["suffix"], _session(pam)),
+            *_file_and_link(_SESSION, pam["suffix"], _session(settings)),
             {"path": f"{PAM_DIRECTORY}/{pam['service']}", "changes": retargeted},
         ],
         "policy": [*_policy(settings), *pam["policy"]],
@@ -252,15 +252,24 @@ def _same(rule: Rule) -> dict:
     return {"type": "account", "module": module, **({} if module in _SLURM_MODULES else {"args": args})}
 
 
-def _session(pam: Mapping[str, Any]) -> dict:
-    """The node's own rules, byte for byte, less the modules that would move a session out of its job."""
-    return {
-        "source": pam["session_source"],
-        "changes": [
-            {"remove": {"type": "session", "module": module}, "missing": "ok", "jumps": "shorten"}
-            for module in pam["session_remove"]
-        ],
-    }
+def _session(settings: Mapping[str, Any]) -> dict:
+    """
+    The node's own rules, byte for byte, less the modules that would move a session out of its job, or with the access
+    file in front of those that administrators keep.
+
+    Source: https://slurm.schedmd.com/pam_slurm_adopt.html (Administrative Access Configuration).
+    """
+    pam = settings["pam"]
+    ours = {"type": "session", "module": "pam_access.so", "args": [f"accessfile={settings['access']['file']}"]}
+    unless = f"session [success=ignore default=1] {_access_module(settings)}"
+    changes = []
+    for module in pam["session_remove"]:
+        line = {"type": "session", "module": module}
+        if module in pam["session_keep"]:
+            changes.append({"insert": unless, "before": line, "match": ours, "missing": "ok", "jumps": "lengthen"})
+        else:
+            changes.append({"remove": line, "missing": "ok", "jumps": "shorten"})
+    return {"source": pam["session_source"], "changes": changes}
 
 
 def _access_module(settings: Mapping[str, Any]) -> str:
@@ -402,14 +411,15 @@ def _policy(settings: Mapping[str, Any]) -> list[dict]:
     scenarios.append({"name": "a session opens", "service": service, "call": "open_session", "expect": "permit"})
     scenarios += [
         {
-            "name": f"no session reaches {module}",
+            "name": f"no session but an administrator's reaches {module}" if kept else f"no session reaches {module}",
             "service": service,
             "call": "open_session",
-            "given": {},
+            "given": outsider if kept else {},
             "expect": "unreached",
             "module": module,
         }
         for module in settings["pam"]["session_remove"]
+        for kept in [module in settings["pam"]["session_keep"]]
     ]
     return scenarios
 

@@ -14,7 +14,8 @@ ACCESS = {**EXAMPLE["access"], "root": ["192.0.2.0/24"]}
 def closed(node):
     """A node with all of this, as it was in the end."""
     before = etc(node)
-    settings(node, access=ACCESS, sshd=PASSWORDS, pam={"message": MESSAGE})
+    pam = {"message": MESSAGE, "session_keep": ["pam_systemd.so"]}
+    settings(node, access=ACCESS, sshd=PASSWORDS, pam=pam, logind="keep")
     applied(node)
     yield node
     applied(node, "slurm_pam.clean")
@@ -68,3 +69,21 @@ def test_nobody_else_is(closed):
         assert "salloc" not in visit.stdout + visit.stderr, (who, visit)
     # He is an administrator from where administrators come from.
     assert MESSAGE.splitlines()[0] in closed.ssh("admin", origin="198.51.100.1").stderr
+
+
+# What administrators keep
+
+
+def test_administrators_alone_have_a_session_of_loginds(closed):
+    look = "echo runtime=$XDG_RUNTIME_DIR; cat /proc/self/cgroup"
+    with job(closed, "alice"):
+        said = {user: closed.ssh(user, look).stdout for user in ("root", "admin", "alice")}
+    for user in ("root", "admin"):
+        assert f"/user.slice/user-{closed.uid(user)}.slice/session-" in said[user], said
+        assert f"runtime=/run/user/{closed.uid(user)}\n" in said[user], said
+    assert "runtime=\n" in said["alice"] and "/user.slice" not in said["alice"] and "/step_extern" in said["alice"], (
+        said
+    )
+    proven = {proof["name"]: proof["holds"] for proof in closed.salt("slurm_pam.prove")}
+    assert proven["no session but an administrator's reaches pam_systemd.so"], proven
+    assert all(proven.values()), proven

@@ -108,6 +108,78 @@ def test_a_copy_has_slurms_module_once():
     assert lines == ["account required pam_unix.so", f"account sufficient {ACCESS}", f"account required {ADOPT}"]
 
 
+# What administrators keep
+
+
+KEPT = {"session_keep": ["pam_systemd.so"]}
+ONLY_ADMINISTRATORS = f"session [success=ignore default=1] {ACCESS}"
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        (
+            [
+                "session required pam_unix.so",
+                "-session optional pam_systemd.so class=user",
+                "session optional pam_x.so",
+            ],
+            [
+                *("session required pam_unix.so", ONLY_ADMINISTRATORS),
+                *("-session optional pam_systemd.so class=user", "session optional pam_x.so"),
+            ],
+        ),
+        (
+            ["session [default=1] pam_x.so", "session optional pam_cgfs.so", "session optional pam_systemd.so"],
+            ["session [default=ignore] pam_x.so", ONLY_ADMINISTRATORS, "session optional pam_systemd.so"],
+        ),
+        (
+            [
+                "session [success=1 default=ignore] pam_x.so",
+                "session optional pam_systemd.so",
+                "session optional pam_y.so",
+            ],
+            [
+                *("session [success=2 default=ignore] pam_x.so", ONLY_ADMINISTRATORS),
+                *("session optional pam_systemd.so", "session optional pam_y.so"),
+            ],
+        ),
+        (
+            ["session required pam_access.so", "session optional pam_systemd.so"],
+            ["session required pam_access.so", ONLY_ADMINISTRATORS, "session optional pam_systemd.so"],
+        ),
+        (["session required pam_unix.so"], ["session required pam_unix.so"]),
+    ],
+    ids=["in its place", "a jump to it", "a jump over it", "beside the site's own rule", "where there is none"],
+)
+def test_administrators_alone_keep_a_module(text, after):
+    (file,) = (file for file in pam_files(pam=KEPT) if file["path"].endswith("slurm-common-session"))
+    edited = _pam_edit.edit("".join(f"{line}\n" for line in text), file["changes"], libpam=LIBPAM)
+    assert edited.splitlines() == after
+
+
+@pytest.mark.parametrize(
+    ("lines", "holds"),
+    [
+        ([ONLY_ADMINISTRATORS, "session optional pam_systemd.so"], True),
+        ([ONLY_ADMINISTRATORS, "session optional pam_x.so", "session optional pam_systemd.so"], False),
+        (
+            ["session [success=1 default=ignore] pam_x.so", ONLY_ADMINISTRATORS, "session optional pam_systemd.so"],
+            False,
+        ),
+        ([ONLY_ADMINISTRATORS.replace("=1]", "=ignore]"), "session optional pam_systemd.so"], False),
+        ([f"session sufficient {ACCESS}", "session optional pam_systemd.so"], False),
+        ([ONLY_ADMINISTRATORS, "session optional pam_systemd.so", "session optional /opt/pam_systemd.so"], False),
+    ],
+)
+def test_the_proof_has_that_nobody_else_comes_to_it(tmp_path, lines, holds):
+    (tmp_path / "sshd").write_text("".join(f"{line}\n" for line in ["session required pam_unix.so", *lines]))
+    policy = [one for one in wanted(settings(pam=KEPT))["pam"]["policy"] if "pam_systemd" in one["name"]]
+    (proof,) = _pam_prove.prove(policy, str(tmp_path), LIBPAM)
+    assert proof["name"] == "no session but an administrator's reaches pam_systemd.so"
+    assert proof["holds"] is holds
+
+
 # The message for those whom Slurm turns away
 
 
