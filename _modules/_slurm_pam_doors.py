@@ -47,9 +47,15 @@ _GREETER = "it shows the form to log in, as an account of the system's; nobody c
 
 _DISPLAY_MANAGERS = {
     "gdm-password gdm-fingerprint gdm-smartcard gdm-autologin gdm": Door(
-        "", "graphical login, GNOME", CONSOLE, units=("gdm.service", "gdm3.service"), programs=("gdm", "gdm3")
+        "",
+        "graphical login, GNOME",
+        CONSOLE,
+        units=("gdm.service", "gdm3.service"),
+        programs=("gdm", "gdm3", "gdm-session-worker"),
     ),
-    "sddm sddm-autologin": Door("", "graphical login, KDE", CONSOLE, units=("sddm.service",), programs=("sddm",)),
+    "sddm sddm-autologin": Door(
+        "", "graphical login, KDE", CONSOLE, units=("sddm.service",), programs=("sddm", "sddm-helper")
+    ),
     "lightdm lightdm-autologin": Door(
         "", "graphical login, LightDM", CONSOLE, units=("lightdm.service",), programs=("lightdm",)
     ),
@@ -96,10 +102,8 @@ _NO_WAY_IN = {
     "mate-screensaver xfce4-screensaver physlock": ("unlocks a session", _UNLOCKS),
     "passwd chfn chsh chpasswd newusers chage useradd userdel usermod groupadd groupdel groupmod groupmems shadow "
     "user_add user_del": ("changes accounts", _NOBODY_COMES_IN),
-    "cups": ("printing", _NOBODY_COMES_IN),
     "ppp": ("a network line", _NOBODY_COMES_IN),
     "other": ("services without a file of their own", "it is no service; close the one that falls to it"),
-    "slurm": ("Slurm's jobs, with UsePAM=1", "jobs themselves run by it"),
 }
 
 _DOORS = (
@@ -187,6 +191,16 @@ _DOORS = (
         units=("vsmagent.service", "vsmserver.service"),
         programs=("/opt/thinlinc/sbin/vsmagent",),
     ),
+    Door(
+        "slurm",
+        "Slurm's jobs, with UsePAM=1",
+        NETWORK,
+        units=("slurmd.service",),
+        programs=("slurmd", "slurmstepd"),
+        asks_password=False,
+        stays="jobs themselves run by it",
+    ),
+    Door("cups", "printing", NETWORK, shell=False, units=("cups.service", "cups.socket"), programs=("cupsd",)),
     Door("shellinabox", "a terminal in a browser", NETWORK, units=("shellinabox.service",), programs=("shellinaboxd",)),
     Door("webmin", "Webmin", NETWORK, units=("webmin.service",)),
     Door("usermin", "Usermin", NETWORK, units=("usermin.service",)),

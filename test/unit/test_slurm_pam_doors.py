@@ -3,10 +3,41 @@
 import re
 
 import pytest
+
 from _slurm_pam_doors import CONSOLE, INSIDE, KNOWN, LATER, NETWORK
 
-ISSUE = """cockpit login remote gdm-password sddm lightdm xdm xrdp-sesman crond cron atd systemd-user su su-l sudo sudo-i
-runuser runuser-l polkit-1 vsftpd samba rstudio jupyterhub vnc rsh rexec rlogin screen cups sshd""".split()
+ISSUE = [
+    "cockpit",
+    "login",
+    "remote",
+    "gdm-password",
+    "sddm",
+    "lightdm",
+    "xdm",
+    "xrdp-sesman",
+    "crond",
+    "cron",
+    "atd",
+    "systemd-user",
+    "su",
+    "su-l",
+    "sudo",
+    "sudo-i",
+    "runuser",
+    "runuser-l",
+    "polkit-1",
+    "vsftpd",
+    "samba",
+    "rstudio",
+    "jupyterhub",
+    "vnc",
+    "rsh",
+    "rexec",
+    "rlogin",
+    "screen",
+    "cups",
+    "sshd",
+]
 
 
 @pytest.mark.parametrize("service", ISSUE)
