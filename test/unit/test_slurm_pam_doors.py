@@ -6,38 +6,13 @@ import pytest
 
 from _slurm_pam_doors import CONSOLE, INSIDE, KNOWN, LATER, NETWORK
 
+# fmt: off
 ISSUE = [
-    "cockpit",
-    "login",
-    "remote",
-    "gdm-password",
-    "sddm",
-    "lightdm",
-    "xdm",
-    "xrdp-sesman",
-    "crond",
-    "cron",
-    "atd",
-    "systemd-user",
-    "su",
-    "su-l",
-    "sudo",
-    "sudo-i",
-    "runuser",
-    "runuser-l",
-    "polkit-1",
-    "vsftpd",
-    "samba",
-    "rstudio",
-    "jupyterhub",
-    "vnc",
-    "rsh",
-    "rexec",
-    "rlogin",
-    "screen",
-    "cups",
-    "sshd",
+    "cockpit", "login", "remote", "gdm-password", "sddm", "lightdm", "xdm", "xrdp-sesman", "crond", "cron", "atd",
+    "systemd-user", "su", "su-l", "sudo", "sudo-i", "runuser", "runuser-l", "polkit-1", "vsftpd", "samba", "rstudio",
+    "jupyterhub", "vnc", "rsh", "rexec", "rlogin", "screen", "cups", "sshd",
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize("service", ISSUE)
