@@ -75,9 +75,8 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
     findings: list[str] = []
     for seen in _services(findings).values():
         door = seen.door
-        if not seen.on or not door.shell or door.reach == INSIDE or door.service == settings["pam"]["service"]:
-            continue
-        if _setting(settings, door.service) != "report":
+        is_told = door.service != settings["pam"]["service"] and _setting(settings, door.service) == "report"
+        if not (is_told and seen.on and door.shell and door.reach != INSIDE) or door.stays:
             continue
         stranger = _whom(door, settings)["stranger"]
         if stranger["in"] is not False:
@@ -331,6 +330,7 @@ def _row(seen: _Seen, settings: Mapping[str, Any]) -> dict[str, Any]:
         "what": door.what,
         "reach": door.reach,
         "shell": door.shell,
+        "stays": door.stays,
         "there": list(map(printable, seen.there)),
         "on": list(map(printable, seen.on)),
         "listening": seen.listening,
@@ -434,9 +434,9 @@ _GETS = {True: "gets in", False: "out", None: "not known"}
 
 
 def table(told: Mapping[str, Any]) -> str:
-    """A report to be read: the ways in that are there, those that are on first, and what could not be asked."""
+    """A report to be read: the ways in, those that are on first, and what could not be asked."""
     head = ["service", "what", "reach", "on", "no job", "administrator", "setting", "decided by"]
-    rows = [head, *(_cells(row) for row in told["doors"] if row["on"] or row["reach"] != INSIDE)]
+    rows = [head, *(_cells(row) for row in told["doors"] if not row["stays"])]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([*lines, *(f"! {text}" for text in told["findings"])])

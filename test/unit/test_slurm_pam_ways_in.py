@@ -304,6 +304,9 @@ def test_what_is_not_warned_of(node):
     node.programs = ["su"]
     node.file("vsftpd", OPEN)
     node.unit("vsftpd.service")  # files alone
+    node.file("gdm-launch-environment", OPEN)
+    node.unit("gdm.service")  # the greeter's
+    node.file("gdm-password", "account required pam_deny.so\n")
     node.file("sshd", OPEN)
     node.unit("sshd.service")  # of which other looks tell
     assert not node.warnings()
