@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 # Settings that show a default are commented out, and so are explanations; these lines are settings.
 COMMENTED_OUT = re.compile(r"(?m)^( *)# ( *[\w.]+:(?: .*)?)$")
-SETTING = re.compile(r"( *)([\w.-]+):(?: .*)?")
+SETTING = re.compile(r"( *)([\w.-]+):( .*)?")
 COMMENT = re.compile(r"[ #]*# ?(.*)")
 
 
 class Explained(NamedTuple):
-    """The words above a setting, and the settings below it."""
+    """The words above a setting, the default that it shows where it is commented out, and the settings below it."""
 
     words: str
+    default: Any
     below: dict[str, Explained]
 
 
@@ -30,16 +33,17 @@ def explained(text: str) -> Explained:
     text
         The text of pillar.example.
     """
-    root = Explained("", {})
+    root = Explained("", None, {})
     above = [(-1, root)]
     words: list[str] = []
-    for line in in_force(text).splitlines():
+    for line, as_given in zip(in_force(text).splitlines(), text.splitlines()):
         if setting := SETTING.fullmatch(line):
             depth, name = len(setting[1]), setting[2]
             while above[-1][0] >= depth:
                 above.pop()
-            entry = above[-1][1].below[name] = Explained(_sentences(words), {})
-            above.append((depth, entry))
+            default = yaml.safe_load(setting[3] or "") if as_given != line else None
+            above[-1][1].below[name] = Explained(_sentences(words), default, {})
+            above.append((depth, above[-1][1].below[name]))
         comment = COMMENT.fullmatch(line)
         words = [*words, comment[1]] if comment and not setting else []
     return root
@@ -51,9 +55,6 @@ def _sentences(lines: list[str]) -> str:
     for line in lines:
         defined = re.fullmatch(r"(\S+) {2,}(\S.*)", line)
         line = f"{defined[1]}: {defined[2]}" if defined else line.strip()
-        text = line if not text else f"{text}{_join(text, bool(defined) or line[:1].isupper())}{line}"
+        ended = not defined or text[-1:] in (".", ":")
+        text = f"{text}{' ' if ended else '. '}{line}" if text else line
     return text
-
-
-def _join(text: str, begins: bool) -> str:
-    return ". " if begins and text[-1] not in ".:;," else " "

@@ -8,7 +8,7 @@ from typing import Any
 import _slurm_pam_settings as settings
 from explained import Explained
 
-NOTHING = Explained("", {})
+NOTHING = Explained("", None, {})
 
 
 def pillar_schema(defaults: Mapping[str, Any], explanations: Explained) -> dict[str, Any]:
@@ -22,12 +22,21 @@ def pillar_schema(defaults: Mapping[str, Any], explanations: Explained) -> dict[
     """
     seen: dict[int, str] = {}
     below = explanations.below["slurm_pam"]
+    # A partition's settings are those of all nodes once more, and explained there.
+    below.below["partitions"] = _of_partitions(below)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Pillar of the Salt formula slurm_pam {settings.VERSION}",
         "type": "object",
         "properties": {"slurm_pam": _schema(settings.SETTINGS, defaults, below, "#/properties/slurm_pam", seen)},
     }
+
+
+def _of_partitions(all_nodes: Explained) -> Explained:
+    partitions = all_nodes.below["partitions"]
+    entry = next(iter(partitions.below.values()))
+    of_one = entry._replace(below={**entry.below, "settings": entry.below["settings"]._replace(below=all_nodes.below)})
+    return partitions._replace(below={"any": of_one})
 
 
 def _schema(setting: Any, default: Any, explanation: Explained, pointer: str, seen: dict[int, str]) -> dict[str, Any]:
@@ -42,9 +51,10 @@ def _schema(setting: Any, default: Any, explanation: Explained, pointer: str, se
         return {**about, "$ref": seen[id(setting)]}
     seen[id(setting)] = pointer
     if isinstance(setting, settings.Named):
-        # The example has one entry, under a name that it has chosen.
+        # The example has one entry, under a name that it has chosen. Its lists are examples, what it switches is not.
         of_one = next(iter(explanation.below.values()), NOTHING)
-        entry = _schema(setting.entry, None, of_one, f"{pointer}/additionalProperties/anyOf/0", seen)
+        switches = {name: each.default for name, each in of_one.below.items() if isinstance(each.default, bool)}
+        entry = _schema(setting.entry, switches, of_one, f"{pointer}/additionalProperties/anyOf/0", seen)
         names = {"description": f"Allowed: {setting.name.allowed}", **setting.name.schema}
         may_be = {"anyOf": [entry, {"type": "null"}]}
         return {**about, "type": "object", "propertyNames": names, "additionalProperties": may_be}
@@ -61,13 +71,13 @@ def _schema(setting: Any, default: Any, explanation: Explained, pointer: str, se
 
 
 def values(setting: Any = settings.SETTINGS, path: str = "slurm_pam") -> Iterator[tuple[str, settings.Value]]:
-    """Every setting that is not a mapping, by its path; ``*`` stands for a name that the site chooses."""
+    """Every value by its path; ``*`` stands for what the site names, and ``*name`` for that name itself."""
     if isinstance(setting, settings.Required):
         setting = setting.value
     if isinstance(setting, settings.Value):
         yield path, setting
     elif isinstance(setting, settings.Named):
-        yield f"{path}:*", setting.name
+        yield f"{path}:*name", setting.name
         yield from values(setting.entry, f"{path}:*")
     else:
         for name, entry in setting.items():
