@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from _slurm_pam_target import is_target
 
 # Of the formula that these modules came with.
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 
 class Value(NamedTuple):

@@ -48,7 +48,7 @@ def checked(opts: Mapping[str, Any], target: str, rules: Rules) -> dict[str, Any
     warnings = doubts(rendered)
     return {
         "result": not problems,
-        "summary": f"{len(names)} nodes: {len(problems)} problems, {len(warnings)} warnings",
+        "summary": f"nodes: {len(names)}, problems: {len(problems)}, warnings: {len(warnings)}",
         "problems": problems,
         "warnings": warnings,
     }

@@ -80,7 +80,7 @@ def partition(nodes, **settings):
 def test_pillars_that_are_right(master):
     right = {**EXAMPLE, "partitions": {"gpu": partition("G@partition:gpu", mode="adopt")}}
     status, told = master.check(all=right)
-    assert told["summary"] == "3 nodes: 0 problems, 0 warnings"
+    assert told["summary"] == "nodes: 3, problems: 0, warnings: 0"
     assert told["result"] and told["problems"] == told["warnings"] == {}
     assert status == told["retcode"] == 0
 
