@@ -131,6 +131,26 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
 # Whether it stays
 
 
+def wrong_settings(given: Any, settings: Mapping[str, Any]) -> list[str]:
+    """
+    What is wrong with settings, one sentence each, without a look at this node; an empty list where nothing is.
+
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        What it was merged to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.wrong_settings '{mode: enforced}' '{}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_settings.problems(given, settings)
+
+
 def confirm() -> str:
     """
     The last apply stays: it was made with the setting ``confirm``, and the node no longer takes it back by itself.
