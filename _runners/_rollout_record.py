@@ -91,12 +91,16 @@ class Record:
     def _prepare(self) -> None:
         self._base.execute("PRAGMA journal_mode = WAL")
         self._base.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
+        if self._version() > _VERSION:
+            raise ValueError("a later release wrote it")
+        if self._version() == _VERSION:
+            return  # who only reads waits for nobody
         with self._at_once():
-            (version,) = self._base.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise ValueError("a later release wrote it")
-            for line in _TABLES if version < _VERSION else ():
+            for line in _TABLES if self._version() < _VERSION else ():
                 self._base.execute(line)
+
+    def _version(self) -> int:
+        return self._base.execute("PRAGMA user_version").fetchone()[0]
 
     def _take_over(self, path: str) -> None:
         """What 1.0.0 wrote down. It goes when it is here, so that a rollout of 1.0.0 after this one is seen as well."""
