@@ -87,7 +87,7 @@ def main() -> None:
             f"{os.getloadavg()[0]:.1f}.",
             "",
             "Minions answer at once; one in a hundred does not come through and is taken back. Batches of a tenth,",
-            "calls to 500 nodes at most. Memory is that of the process at its largest, with Python, Salt and these minions.",
+            "calls to 500 nodes at most. Memory is the process's at its largest, with Python, Salt and these minions.",
             "",
             "| nodes | CPU s | ms a node | wall s | MiB | calls | answers |",
             "|---|---|---|---|---|---|---|",

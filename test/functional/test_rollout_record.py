@@ -88,7 +88,8 @@ def test_others_read_it_and_wish_while_it_is_written(tmp_path):
 
 def test_several_begin_it_at_once(tmp_path):
     (tmp_path / "rollout.json").write_text(json.dumps({"cn1": {"state": "failed", "reason": "no disk"}}))
-    children = [subprocess.Popen(words(tmp_path, 0), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(6)]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    children = [subprocess.Popen(words(tmp_path, 0), **pipes) for _ in range(6)]
     assert [child.communicate()[1] for child in children] == [b""] * 6
     assert {name: node.state for name, node in read(tmp_path).items()} == {"cn1": "failed"}
     assert not (tmp_path / "rollout.json").exists()
