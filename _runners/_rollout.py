@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import _node_answers as said
-import salt.utils.minions
+from _meant import meant, spelled_out
 from _rollout_order import Batch, Order, batches
 from _rollout_record import PAUSE, STATES, STOP, Record
-from _rollout_turn import Found, close, look, matching, silent
+from _rollout_turn import Found, close, look, silent
 from _rollout_watch import Watch
-from _waves import PATIENCE, Channel, Waves
+from _waves import Channel, Waves
 from salt.exceptions import SaltException
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class Rollout:
     ) -> None:
         self._order, self._channel, self._record, self._watch, self._fire = order, channel, record, watch, fire
         self._waves = Waves(channel, order.at_once, self._settle)
-        self._target = spelled_out(order.nodes, groups)
+        self._groups = groups
         self._partitions = {label: spelled_out(target, groups) for label, target in order.partitions.items()}
         self.names: list[str] = []
         self._sizes: Counter[str] = Counter()  # nodes that answer, by partition
@@ -48,55 +47,26 @@ class Rollout:
         order, record = self._order, self._record
         try:
             record.wish()
-            reachable, mute, unusable = self._meant(named, accepted)
-            if not reachable and not mute and not unusable:
+            nodes = meant(order.nodes, self._groups, named, accepted, self._channel, self._waves, order.at_once)
+            for name in nodes.gone:
+                self._watch.say(f"  {name:20} does not match {order.nodes} any more, and is left out")
+            if not nodes.reachable and not nodes.mute and not nodes.unusable:
                 return f"No accepted minion matches {order.nodes}. Nothing was done"
-            if order.canary not in (None, *reachable, *mute):
+            if order.canary not in (None, *nodes.reachable, *nodes.mute):
                 return f"The canary {order.canary} is not among the nodes {order.nodes}. Nothing was done"
-            self.names = sorted([*reachable, *mute, *map(said.shown, unusable)])
+            self.names = sorted([*nodes.reachable, *nodes.mute, *map(said.shown, nodes.unusable)])
             self._watch.expect(len(self.names))
             record.resume(self.names)
-            for name in unusable:
+            for name in nodes.unusable:
                 self._tell(said.shown(name), "refused", said.unusable(name))
-            for name in mute:
+            for name in nodes.mute:
                 self._tell(name, "unreachable", silent(record.nodes[name], "test.ping"))
-            ready = self._looked_at(reachable)
-            if stopped := self._stopped(bool(unusable)):
+            ready = self._looked_at(nodes.reachable)
+            if stopped := self._stopped(bool(nodes.unusable)):
                 return stopped
         except (SaltException, ValueError) as error:
             return f"Stopped before this run changed anything: {error}"
-        return self._closed(ready, reachable)
-
-    # Who is meant
-
-    def _meant(self, named: set[str], accepted: set[str] | None) -> tuple[list[str], list[str], list[str]]:
-        """The nodes that answer, those that do not, and minions whose names are none of a node. A name goes to Salt in
-        a list alone: as a part of a target it could mean others."""
-        answers: dict[str, bool | None] = {}
-        # The master's cache, which named them, may be old. If they are too many for one call, all are asked in waves.
-        few = accepted is None or len(named) <= self._order.at_once
-        asked = [name for name in sorted(named if few else accepted) if not said.unusable(name)]
-        self._waves.take({name: matching(self._target) for name in asked}, answers.__setitem__)
-        matches = {name for name, answer in answers.items() if answer}
-        leaves = {name for name, answer in answers.items() if answer is False}
-        for name in sorted(leaves & named):
-            self._watch.say(f"  {name:20} does not match {self._order.nodes} any more, and is left out")
-        target = self._order.nodes if few else strangers(self._target)
-        others = self._strangers(target, matches if few else set(), accepted) - leaves
-        unusable = {name for name in named | others if said.unusable(name)}
-        reachable = matches | others - unusable
-        mute = {name for name in named if name in answers} - reachable - leaves
-        return sorted(reachable), sorted(mute), sorted(unusable)
-
-    def _strangers(self, target: str, awaited: set[str], accepted: set[str] | None) -> set[str]:
-        """Those who say themselves that they are meant. Nobody waits for others than those who are awaited."""
-        channel, heard = self._channel, set()
-        sent = channel.send(target, "test.ping", (), {})
-        until = channel.now() + PATIENCE
-        while sent and channel.now() < until and not (awaited and awaited <= heard):
-            answers = [name for job, name, _ in channel.heard(1) if job == sent]
-            heard.update(name for name in answers if accepted is None or name in accepted)
-        return heard
+        return self._closed(ready, nodes.reachable)
 
     # How they stand
 
@@ -200,17 +170,3 @@ class Rollout:
     def _settle(self) -> None:
         self._record.settle()
         self._watch.move()
-
-
-def strangers(target: str) -> str:
-    """Those of a target that have no name of a node."""
-    return f"( {target} ) and not E@^{said.NAME}\\Z"
-
-
-def spelled_out(target: str, groups: Mapping[str, Any]) -> str:
-    """The target without node groups, which are the master's."""
-
-    def words(word: str) -> Iterable[str]:
-        return salt.utils.minions.nodegroup_comp(word[2:], groups) if word.startswith("N@") else [word]
-
-    return " ".join(itertools.chain(*map(words, target.split())))

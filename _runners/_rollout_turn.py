@@ -25,18 +25,6 @@ class Found(NamedTuple):
     partition: str | None = None
 
 
-# Whether it is meant
-
-
-def matching(target: str) -> Generator[Question, Reply, bool | None]:
-    """Whether its own matcher says that it is meant; None if it does not answer. Nonsense does not take a node out."""
-    for _ in range(2):  # it may have been too busy a moment ago
-        reply = yield Question("match.compound", (), {"tgt": target})
-        if reply.answer:
-            return reply.answer.value is not False
-    return None
-
-
 # How it stands
 
 

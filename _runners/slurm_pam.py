@@ -14,7 +14,7 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import _node_answers as said
@@ -115,8 +115,10 @@ def _carried_out(order: Order, named: set[str], accepted: set[str] | None, chann
         return _ended({name: record.nodes[name] for name in running.names}, summary)
 
 
-def _failing(probes: list[Mapping[str, str]]):
-    return lambda nodes, seconds: __salt__["slurm_pam_logins.failing"](nodes, probes, seconds)
+def _failing(probes: list[Mapping[str, str]]) -> Callable[[list[str], float], Mapping[str, str]]:
+    # Salt's loader is found by this thread alone, its function by those of the logins as well.
+    failing = __salt__["slurm_pam_logins.failing"]
+    return lambda nodes, seconds: failing(nodes, probes, seconds)
 
 
 def _client() -> Any:

@@ -155,7 +155,7 @@ def test_a_rollout_refuses_it_and_asks_exactly_those_whom_it_means(master, name,
 def test_of_too_many_for_one_call_those_are_asked_who_they_are_that_have_no_name_of_a_node(master):
     """Salt itself says who is meant by that target: on the master, and on each minion."""
     cluster = Cluster(master, [*NAMES, *UNUSABLE])
-    target = sys.modules["_rollout"].strangers("cn* or *")
+    target = sys.modules["_meant"].nameless("cn* or *")
     assert cluster.meant(target) == (sorted(UNUSABLE), sorted(UNUSABLE))
 
 
@@ -176,7 +176,7 @@ def test_a_rollout_over_names_of_nodes(master, tmp_path):
 )
 def test_node_groups_are_spelled_out_as_salt_does(master, groups, target, spelled_out):
     """The minions, which are asked by match.compound, do not know the master's."""
-    assert sys.modules["_rollout"].spelled_out(target, groups) == spelled_out
+    assert sys.modules["_meant"].spelled_out(target, groups) == spelled_out
     cluster = Cluster(master, NODES)
     cluster.opts["nodegroups"] = groups
     assert cluster.meant(target)[1] == cluster.meant(spelled_out or "nobody")[1]
