@@ -28,10 +28,14 @@ class Answer(NamedTuple):
 def line(text: str, length: int = _LENGTH) -> str:
     """The text in one line, with an escape for what a terminal takes for a command; cut where it is longer."""
     words = " ".join(text[: 2 * length].split())
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    shown = words if words.isprintable() else "".join(map(_escaped, words))
     if len(text) <= 2 * length and len(shown) <= length:
         return shown
     return f"{shown[:length]} ... ({len(text)} characters)"
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
 
 
 # Names

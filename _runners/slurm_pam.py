@@ -11,12 +11,16 @@ so that a node which does not come through its verification is taken back, by th
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import _evidence
+import _evidence_files
+import _evidence_page
 import _node_answers as said
 import _rollout_order
 import _rollout_record as records
@@ -28,6 +32,7 @@ from _rollout_order import Order
 from _rollout_record import STATES, Node, Record
 from _rollout_report import chosen, counted, table
 from _rollout_watch import Watch
+from salt.exceptions import SaltException
 
 # Roll out
 
@@ -91,13 +96,8 @@ def rollout(
     with records.alone(_directory()) as free:
         if not free:
             return _ended({}, "Another rollout is running on this master. Nothing was done")
-        with _client() as client:
-            accepted = set(client.gather_minions(r"[\s\S]", "pcre"))
-            named = accepted.intersection(client.gather_minions(order.nodes, "compound"))
-            # A master of masters does not know the minions below.
-            heard = None if client.opts.get("order_masters") else accepted
-            with contextlib.closing(Minions(client, _failing(order.probes))) as channel, _bus() as bus:
-                return _carried_out(order, named, heard, channel, lambda tag, data: bus.fire_event(data, tag))
+        with _reached(order.nodes, order.probes) as (named, accepted, channel), _bus() as bus:
+            return _carried_out(order, named, accepted, channel, lambda tag, data: bus.fire_event(data, tag))
 
 
 def _carried_out(order: Order, named: set[str], accepted: set[str] | None, channel: Any, fire: Any) -> dict[str, Any]:
@@ -121,8 +121,16 @@ def _failing(probes: list[Mapping[str, str]]) -> Callable[[list[str], float], Ma
     return lambda nodes, seconds: failing(nodes, probes, seconds)
 
 
-def _client() -> Any:
-    return salt.client.get_local_client(mopts=__opts__)
+@contextlib.contextmanager
+def _reached(target: str, probes: list[Mapping[str, str]]) -> Iterator[tuple[set[str], set[str] | None, Minions]]:
+    """The minions that the master's cache knows for a target, all that may be heard, and how they are reached."""
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        accepted = set(client.gather_minions(r"[\s\S]", "pcre"))
+        named = accepted.intersection(client.gather_minions(target, "compound"))
+        # A master of masters does not know the minions below.
+        heard = None if client.opts.get("order_masters") else accepted
+        with contextlib.closing(Minions(client, _failing(probes))) as channel:
+            yield named, heard, channel
 
 
 def _bus() -> Any:
@@ -260,6 +268,104 @@ def forget() -> str:
             return "A rollout is running, and nothing was forgotten; salt-run slurm_pam.stop ends it"
         records.forget(_directory())
     return "The next rollout begins with its canary"
+
+
+# What is true now
+
+
+def evidence(
+    nodes: str | None = None,
+    to: str | None = None,
+    earlier: str | None = None,
+    key: str | None = None,
+    at_once: int = _rollout_order.AT_ONCE,
+) -> dict[str, Any]:
+    """
+    What is true of the nodes now, as a page for people and as JSON: which are closed, since when, who gets in without a
+    job and from where, what is proven, what has drifted, who does not answer. Changes nothing on them.
+
+    nodes
+        Which ones, as a compound target.
+    to
+        Where the files go, ``.html`` and ``.json`` with this beginning; ``evidence`` in the master's cache directory if
+        it is not given. They are readable for root alone.
+    earlier
+        A JSON file of before: the page says what is otherwise since then. By default the one that is replaced.
+    key
+        A private key of SSH with which both files are signed; the signatures are beside them.
+    at_once
+        To how many nodes a call goes at most.
+
+    Returns ``{"result": bool, "summary": str, "files": [path]}``: whether all nodes have answered, keep what is
+    promised and are as their settings want them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run slurm_pam.evidence 'cn* or gpu*' to=/srv/evidence/today key=/root/.ssh/evidence
+
+    .. versionadded:: 1.1.0
+    """
+    order = Order(nodes or "", None, 1, {}, 1, [], 0, at_once)
+    if wrong := _rollout_order.misused(order):
+        return _evident(False, wrong)
+    with _reached(order.nodes, []) as (named, accepted, channel):
+        return _made(order, named, accepted, channel, to or os.path.join(_directory(), "evidence"), earlier, key)
+
+
+def _made(
+    order: Order,
+    named: set[str],
+    accepted: set[str] | None,
+    channel: Any,
+    to: str,
+    earlier: str | None,
+    key: str | None,
+) -> dict[str, Any]:
+    files = [f"{to}.json", f"{to}.html"]
+    try:
+        before = _evidence_files.read(earlier or files[0]) if earlier or os.path.exists(files[0]) else None
+        found = _evidence.gathered(order.nodes, __opts__.get("nodegroups", {}), named, accepted, channel, order.at_once)
+        _evidence_files.write(files[0], json.dumps(found, indent=1) + "\n")
+        _evidence_files.write(files[1], _evidence_page.written(found, before))
+        files += [_evidence_files.sign(path, key) for path in files] if key else []
+    except (SaltException, OSError, ValueError) as error:
+        return _evident(False, f"There is no new evidence: {error}")
+    counts = Counter(_evidence.states(found).values())
+    told = ", ".join(f"{counts[state]} {state}" for state in _evidence.STATES if counts[state])
+    well = bool(counts) and not any(counts[state] for state in ("open", "unknown", "drifted"))
+    return _evident(well, told or f"No accepted minion matches {order.nodes}", files)
+
+
+def evidence_signed(file: str, key: str) -> dict[str, Any]:
+    """
+    Whether a file is what was signed, to the last byte. Its signature is beside it.
+
+    file
+        One that :py:func:`evidence` wrote.
+    key
+        The public key of SSH.
+
+    Returns ``{"result": bool, "summary": str}``, with the words of ``ssh-keygen -Y verify``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run slurm_pam.evidence_signed /srv/evidence/today.html /root/.ssh/evidence.pub
+
+    .. versionadded:: 1.1.0
+    """
+    try:
+        return _evident(True, _evidence_files.verify(file, key))
+    except (OSError, ValueError) as error:
+        return _evident(False, f"{file} is not what was signed with this key: {error}")
+
+
+def _evident(result: bool, summary: str, files: list[str] | None = None) -> dict[str, Any]:
+    __context__["retcode"] = int(not result)
+    return {"result": result, "summary": said.line(summary, records.REASON), **({"files": files} if files else {})}
 
 
 # The plan

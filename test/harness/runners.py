@@ -128,7 +128,7 @@ class Minions:
     def answer(self, name: str, function: str) -> Answer | None:
         if function == "match.compound" and not self.matches(name):
             return Answer(True, False)
-        answer = self.answers[name].get(function, USUAL[function])
+        answer = self.answers[name].get(function, USUAL.get(function))
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
         if isinstance(answer, Exception):
