@@ -26,6 +26,7 @@ import _slurm_pam_audit
 import _slurm_pam_before
 import _slurm_pam_connections
 import _slurm_pam_daemons
+import _slurm_pam_evidence
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
@@ -251,6 +252,32 @@ def prove() -> list[dict]:
     proofs.append(_slurm_pam_daemons.proof(given))
     __context__["retcode"] = int(not all(proof["holds"] for proof in proofs))
     return proofs
+
+
+@_salts_errors
+def evidence() -> dict[str, Any]:
+    """
+    What is true of this node now, in few words, for a page about the whole cluster
+    (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
+
+    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
+    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
+    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
+    rules and where their answers lead.
+
+    Raises CommandExecutionError if one of these cannot be told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.evidence
+
+    .. versionadded:: 1.1.0
+    """
+    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    __context__["retcode"] = 0
+    return found
 
 
 # Who gets in
