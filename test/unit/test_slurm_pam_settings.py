@@ -92,6 +92,10 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"account_base": "include"}}, "slurm_pam:pam:account_base", "'include'", "substack, copy"),
         ({"pam": {"service": "../sshd"}}, "slurm_pam:pam:service", "'../sshd'", "file name"),
         ({"pam": {"session_remove": ["pam_systemd"]}}, "session_remove", "pam_systemd", "PAM module"),
+        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
+        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
+        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
+        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
@@ -271,3 +275,8 @@ def test_no_name_says_more_than_a_name(name):
     given = {"access": {"groups": {name: {"origins": ["ALL"], "local": False}}}}
     (problem,) = checks.problems(given, given)
     assert problem.startswith(f"slurm_pam:access:groups:{name}: ")
+
+
+def test_what_adopts_nothing_holds_nobody_to_anything():
+    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
+    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")
