@@ -12,6 +12,7 @@ from typing import Any
 import _slurm_pam_admins
 import _slurm_pam_ask
 import _slurm_pam_before
+import _slurm_pam_confinement
 import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_node
@@ -46,6 +47,7 @@ LOOKS = (
     _slurm_pam_packages.packages,
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
+    _slurm_pam_confinement.confinement,
     _slurm_pam_steps.steps,
     _slurm_pam_node.node,
     _slurm_pam_admins.administrators,

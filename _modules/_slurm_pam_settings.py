@@ -253,6 +253,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "replace": _FLAG,
         "policy": _list_of(_SCENARIO),
     },
+    "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
     "logind": _one_of("mask", "stop", "keep"),
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
@@ -397,6 +398,11 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
         yield (
             "slurm_pam:mode is 'adopt', but slurm_pam:module is 'pam_slurm', which adopts nothing; "
             "allowed with it is audit or enforce"
+        )
+    if settings.get("confine") and settings.get("module") == "pam_slurm":
+        yield (
+            f"slurm_pam:confine is {settings['confine']!r}, but slurm_pam:module is 'pam_slurm', which adopts nothing, "
+            "and holds no session to anything; allowed with it is []"
         )
     if settings.get("module") == "pam_slurm_adopt":
         yield from _adopts_nobody(settings)

@@ -24,6 +24,7 @@ import _pam_errors
 import _pam_prove
 import _slurm_pam_audit
 import _slurm_pam_before
+import _slurm_pam_confined
 import _slurm_pam_connections
 import _slurm_pam_daemons
 import _slurm_pam_evidence
@@ -39,7 +40,7 @@ import _slurm_pam_wanted
 import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
-__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml"}
+__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml", "confined": "yaml"}
 
 _salts_errors = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
 
@@ -303,6 +304,41 @@ def jobs() -> list[dict[str, Any]]:
     .. versionadded:: 1.0.0
     """
     return _slurm_pam_jobs.jobs()
+
+
+@_salts_errors
+def confined() -> dict[str, Any]:
+    """
+    Whether each session over SSH of this node is in its job, and held to what its job has: measured in /proc and the
+    cgroup tree, now, and not read from a configuration. Changes nothing.
+
+    Returns ``{"holds": bool, "sessions": [{"user", "pid", "job", "cgroup", "outside": [pid], "problems": [str],
+    ...}]}``: the sessions in a job, and those of users with a job here that are in none (``job`` is None). ``pid`` is
+    sshd's process of the session, ``outside`` are processes of it that are not in the job's cgroup, ``problems`` say
+    what is wrong and what to do.
+
+    A session in a job has ``cores``, ``memory``, ``swap``, ``devices`` and ``namespaces`` as well, each ``{"held":
+    bool, "found": str}``: whether it is held to what its job has, and to what, or why not; ``held`` is None if it could
+    not be asked. That a session is not held is a problem if ``slurm_pam:confine`` asks for it, and that it is in other
+    namespaces unless ``join_container`` is false. The exit status is as for :py:func:`audit`.
+
+    Administrators are let in past Slurm, and are outside with a job as well.
+
+    Raises CommandExecutionError if it cannot be asked what jobs there are.
+
+    Source: cgroups(7), namespaces(7), bpf(2).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough slurm_pam.confined
+
+    .. versionadded:: 1.1.0
+    """
+    told = _slurm_pam_confined.confined(_slurm_pam_settings.without_nulls(settings()))
+    __context__["retcode"] = int(not told["holds"])
+    return told
 
 
 @_salts_errors
