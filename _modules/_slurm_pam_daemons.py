@@ -135,6 +135,7 @@ def _told(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 _PROPERTIES = "Id,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles,Accept"
+_AT_BOOT = ("enabled", "enabled-runtime", "generated")
 _EXEC = re.compile(r"path=(?P<path>\S+) ; argv\[\]=(?P<words>.*?) ; \w+=")
 
 
@@ -161,10 +162,11 @@ def to_come() -> Iterator[Daemon]:
 
 def _enabled() -> list[str]:
     """Units that the next boot starts need not be loaded yet."""
-    kinds = ("--type=service,socket", "--state=enabled,enabled-runtime,generated")
-    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", *kinds)
+    # With --state or without names, systemd looks through its directories for more units, and for some of them twice.
+    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", "*.service", "*.socket")
+    rows = [line.split() for line in shown.splitlines()]
     # A template is no unit.
-    return [line.split()[0] for line in shown.splitlines() if "@." not in line.split()[0]]
+    return [name for name, state, *_ in rows if state in _AT_BOOT and "@." not in name]
 
 
 def _starts(unit: Mapping[str, list[str]]) -> bool:
