@@ -45,7 +45,8 @@ class Run:
         self.node, self.sls = node, sls
         words = ["state.apply", sls, *(f"{key}={value}" for key, value in keywords.items())]
         self.salt_call = ["salt-call", "--local", "--log-level=quiet", "--out=json", *words]
-        self._strace("-y", "-e", f"trace=execve,{','.join(CALLS.split())}")
+        # It stops only at these calls; where one is to be injected, strace has to see them all.
+        self._strace("--seccomp-bpf", "-y", "-e", f"trace=execve,{','.join(CALLS.split())}")
         seen = [match for match in map(LINE.match, node.read(TRACE).splitlines()) if match]
         # The first call of all is salt-call's own execve.
         calls = [(match, _paths(match["arguments"])) for match in seen[1:] if match["process"] == seen[0]["process"]]
@@ -96,8 +97,7 @@ class Run:
         self.node.run(self._traced(*options))
 
     def _traced(self, *options: str) -> list[str]:
-        # --seccomp-bpf stops it only at the calls that are traced, of which there are few.
-        return ["strace", "-f", "--seccomp-bpf", "-qq", "-o", TRACE, "-e", "signal=none", *options, *self.salt_call]
+        return ["strace", "-f", "-qq", "-o", TRACE, "-e", "signal=none", *options, *self.salt_call]
 
     def _past(self, point: Point) -> str:
         """The number of the process that has done this call; empty as long as none has."""
