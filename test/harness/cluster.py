@@ -166,6 +166,7 @@ class Master:
         self.write("/etc/hosts", self.read("/etc/hosts") + names)
         options = {
             "IdentityFile": f"{self.site.directory}/key",
+            "KexAlgorithms": network.KEX,
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
         }

@@ -236,6 +236,7 @@ class Node:
             "ConnectTimeout": "20",
             "IdentitiesOnly": "yes",
             "IdentityFile": f"{self.site.directory}/key",
+            "KexAlgorithms": network.KEX,
             "NumberOfPasswordPrompts": "1",
             "PreferredAuthentications": method,
             "StrictHostKeyChecking": "yes",
