@@ -369,11 +369,25 @@ def _of_a_stranger(service: str, ours: Callable[[Handler], bool], rule: Handler)
     """What a rule of ours answers to who has no job and is no administrator."""
     if not ours(rule):
         return None
-    if rule["name"] == "pam_slurm_adopt.so" and not acts_for(service, rule["args"]):
+    if rule["name"] != "pam_slurm_adopt.so":
+        return _REFUSALS
+    if not acts_for(service, rule["args"]):
         return ("ignore",)
-    if rule["name"] == "pam_slurm_adopt.so" and adopted([], rule["args"])[0] == "ignore":
-        return ("ignore", *_REFUSALS)
-    return _REFUSALS
+    usually = adopted([], rule["args"])[0]
+    return (*_REFUSALS, *((usually,) if usually == "ignore" else ()), *_if_broken(rule["args"]))
+
+
+_BROKEN = {"ignore": ("ignore",), "allow": ("success",), "deny": ()}
+
+
+def _if_broken(args: Iterable[str]) -> tuple[str, ...]:
+    """
+    What pam_slurm_adopt answers besides, if it finds no step daemons' sockets; values count by their beginning, in any
+    case, and an unknown one is the default (action_generic_failure in contribs/pam_slurm_adopt/pam_slurm_adopt.c).
+    """
+    told = [word.lower().partition("=")[2] for word in args if word.lower().startswith("action_generic_failure=")]
+    answers = [answer for value in told for name, answer in _BROKEN.items() if value.startswith(name)]
+    return answers[-1] if answers else _BROKEN["ignore"]
 
 
 def _of_an_administrator(ours: Callable[[Handler], bool], rule: Handler) -> tuple[str, ...] | None:
