@@ -201,6 +201,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "policy": _list_of(Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping))),
     },
     "logind": _one_of("mask", "stop", "keep"),
+    "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(
