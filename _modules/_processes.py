@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import itertools
 import os
 import re
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -17,7 +20,7 @@ class Process(NamedTuple):
     parent: int
     uid: int  # the effective one
     started: float  # seconds since 1970, to a hundredth
-    program: str  # the path of what it executes
+    program: str  # the path of what it executes; empty if its first thread has ended, and others go on
     arguments: list[str]  # or its title, as one of them, if it set one
     real: int = 0  # the uid that it had before a setuid program gave it another
     terminal: int = 0  # the device number of its controlling terminal; 0 if it has none
@@ -39,7 +42,12 @@ def look(pid: int) -> Process | None:
 def cgroups(pid: int) -> str:
     """The cgroups of a process, one line for each hierarchy; empty if it is gone. Source: cgroups(7)."""
     try:
-        return _read(str(pid), "cgroup")
+        found = _read(str(pid), "cgroup")
+        # On v1 a first thread that has ended is in none any more, though the others are.
+        if not re.search(r":/.", found):
+            others = (tid for tid in os.listdir(f"/proc/{pid}/task") if tid != str(pid))
+            found = next((_read(str(pid), "task", tid, "cgroup") for tid in others), found)
+        return found
     except OSError:
         return ""
 
@@ -83,9 +91,58 @@ def _held(pid: int) -> Iterator[int | None]:
         os.close(handle)
 
 
+def has_loaded(pid: int, library: str) -> bool:
+    """Whether a process has a library of this name in its memory; of one that is gone, False. Source: proc(5), maps."""
+    try:
+        return f"/{library}" in _read(str(pid), "maps")
+    except OSError:
+        return False
+
+
+def listening(pids: Iterable[int]) -> dict[int, list[str]]:
+    """
+    Where processes listen for TCP connections, as ADDRESS:PORT.
+
+    pids
+        Their numbers.
+
+    Source: proc_net_tcp(5), the state 0A; proc(5), fd.
+    """
+    sockets = dict(itertools.chain.from_iterable(map(_listeners, ("tcp", "tcp6"))))
+    return {pid: sorted(filter(None, map(sockets.get, _descriptors(pid)))) for pid in pids}
+
+
+def _listeners(table: str) -> Iterator[tuple[str, str]]:
+    """Each socket that listens: how a descriptor names it, and its address."""
+    try:
+        lines = _read("self", "net", table).splitlines()[1:]
+    except OSError:
+        return  # a kernel without IPv6
+    for fields in map(str.split, lines):
+        if fields[3] == "0A":
+            yield f"socket:[{fields[9]}]", _address(*fields[1].split(":"))
+
+
+def _address(digits: str, port: str) -> str:
+    """As the kernel writes it: words of 4 bytes, each in this machine's order."""
+    words = (int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8))
+    address = ipaddress.ip_address(b"".join(words))
+    return f"{f'[{address}]' if address.version == 6 else address}:{int(port, 16)}"
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    """Where the file descriptors of a process lead."""
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"/proc/{pid}/fd/{name}")
+    except OSError:
+        return
+
+
 def _look(pid: str, booted: float) -> Process | None:
     try:
-        program = os.readlink(f"/proc/{pid}/exe")
+        program = _program(pid)
         arguments = _read(pid, "cmdline").rstrip("\0").split("\0")
         # The name in parentheses may have anything in it.
         fields = _read(pid, "stat").rpartition(")")[2].split()
@@ -94,9 +151,17 @@ def _look(pid: str, booted: float) -> Process | None:
         real, uid = int(uids[1]), int(uids[2])
         started = booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, TypeError):
-        return None  # gone, or a thread of the kernel
-    program = program.removesuffix(" (deleted)")
+        return None  # gone
+    if not program and int(fields[17]) < 2:
+        return None  # ended, or a thread of the kernel
     return Process(int(pid), int(fields[1]), uid, started, program, arguments, real, int(fields[4]))
+
+
+def _program(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    except FileNotFoundError:
+        return ""
 
 
 def _booted() -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _slurm_pam_admins
+import _slurm_pam_ask
 import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_node
@@ -27,6 +28,7 @@ import _slurm_pam_steps
 import _slurm_pam_strays
 import _slurm_pam_turned_away
 import _slurm_pam_wanted
+import _slurm_pam_ways_in
 from _slurm_pam_finding import Finding
 
 
@@ -54,8 +56,10 @@ LOOKS = (
     _slurm_pam_strays.look,
     _slurm_pam_places.relied_on,
     _slurm_pam_session.removed,
+    _slurm_pam_session.kept,
     _slurm_pam_paths.paths,
     _slurm_pam_turned_away.turned_away,
+    _slurm_pam_ways_in.doors,
 )
 
 
@@ -69,12 +73,13 @@ def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
         Their manifest.
     """
     told: dict[str, list[str]] = {"problems": [], "warnings": []}
-    for look in LOOKS:
-        for finding in look(settings, wanted):
-            told[finding.kind].append(finding.text())
-        # What a file says that is something else is not for a finding, so nobody reads on in it.
-        if look is _slurm_pam_files.files and told["problems"]:
-            break
+    with _slurm_pam_ask.once():
+        for look in LOOKS:
+            for finding in look(settings, wanted):
+                told[finding.kind].append(finding.text())
+            # What a file says that is something else is not for a finding, so nobody reads on in it.
+            if look is _slurm_pam_files.files and told["problems"]:
+                break
     return told
 
 

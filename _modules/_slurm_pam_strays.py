@@ -168,7 +168,7 @@ class _Node:
             managed = of_user[2].startswith("user@")
             return _MANAGER if managed else by or "left behind by a session", reason
         if unit and not unit_way:
-            return f"{printable(unit[1])}", f"{printable(unit[1])} is the system's"
+            return printable(unit[1]), f"{printable(unit[1])} is the system's"
         return by or (f"left behind by {unit_way}" if unit_way else "unknown"), reason
 
     def _led_by(self, process: Process) -> tuple[str | None, str]:

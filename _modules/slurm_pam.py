@@ -37,9 +37,10 @@ import _slurm_pam_settings
 import _slurm_pam_strays
 import _slurm_pam_take_back
 import _slurm_pam_wanted
+import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
-__outputter__ = {"prove": "yaml", "explain": "yaml"}
+__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml"}
 
 _salts_errors = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
 
@@ -319,6 +320,63 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     return _slurm_pam_explain.login(user, origin, settings())
+
+
+@_salts_errors
+def doors() -> dict[str, Any]:
+    """
+    Every way onto this node, SSH or not: whether it is there and on, and whether a user without a job and an
+    administrator would get in by it, now. Changes nothing and logs nobody in.
+
+    Returns ``{"doors": [...], "findings": [text]}``: what could not be asked or is not known is a finding. Each door is
+    a PAM service:
+
+    ``service``, ``what``
+        its name, and what asks it in a word; ``not known`` where the formula's table does not have it
+    ``reach``
+        ``network``, ``console`` (at the machine or its management controller), ``later`` (what somebody left there runs
+        by itself) or ``inside`` (only by who is on the node already)
+    ``shell``
+        whether whoever gets in can run programs, and not only fetch files, say
+    ``stays``
+        why it is not closed by its account rules, if it is not: ``passwd`` lets nobody in
+    ``there``, ``on``, ``listening``
+        its units and programs; which of them run or are started by the next boot; and where they listen. Another sshd,
+        and a unit with this ``PAMName``, are told by ``on``.
+    ``setting``
+        ``close``, ``report`` or ``leave``
+    ``stranger``, ``administrator``
+        ``in`` is whether they get in, None if that could not be told; ``decided_by`` the PAM rule that decides
+        (``file``, ``line``, ``rule``), and ``why`` says it in words. The user without a job has a valid password, and
+        the worst case counts: rules that are not ours may answer anything. For an administrator they succeed.
+
+    Source: pam_verdict's evaluator; systemctl(1); proc(5); https://slurm.schedmd.com/pam_slurm_adopt.html (service=).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.doors
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ways_in.report(_slurm_pam_settings.without_nulls(settings()))
+
+
+@_salts_errors
+def show_doors() -> str:
+    """
+    What :py:func:`doors` says, as a table to be read: the ways in that are on come first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.show_doors
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ways_in.table(doors())
 
 
 # What the states ask
