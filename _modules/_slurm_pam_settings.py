@@ -255,6 +255,7 @@ _NODE_SETTINGS: dict[str, Any] = {
     },
     "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
     "logind": _one_of("mask", "stop", "keep"),
+    "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(

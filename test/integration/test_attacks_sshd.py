@@ -172,7 +172,7 @@ def test_sessions_of_before_are_named_and_managers_of_people_who_are_gone_are_st
         node.until(manages, "a manager of alice's")
         applied(node)
         (warning,) = [text for text in node.salt("slurm_pam.preflight")["warnings"] if "outside of any job" in text]
-        assert "alice (process" in warning and "admin" not in warning and "root (" not in warning
+        assert "alice (" in warning and "admin" not in warning and "root (" not in warning
         # Whoever has a session keeps the manager.
         assert manages()
     # Nobody ends it now, since logind does not run.

@@ -30,7 +30,7 @@ def test_the_example_shows_every_setting_with_its_default():
     everything = yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:(?: .*)?)$", r"\1\2", text))["slurm_pam"]
     assert checks.misfits(everything) == []
     assert set(everything) == set(DEFAULTS)
-    for section in ("packages", "slurm", "sshd", "pam", "clean"):
+    for section in ("packages", "slurm", "sshd", "pam", "strays", "clean"):
         assert everything[section] == DEFAULTS[section]
     assert set(everything["access"]) == set(DEFAULTS["access"])
     assert set(everything["pam_slurm_adopt"]) == set(checks.ADOPT_OPTIONS)
@@ -106,6 +106,11 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
         ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
+        ({"strays": "end"}, "slurm_pam:strays is", "'end'", "mapping"),
+        ({"strays": {"action": "kill"}}, "slurm_pam:strays:action", "'kill'", "report, end"),
+        ({"strays": {"grace": -1}}, "slurm_pam:strays:grace", "-1", "a number"),
+        ({"strays": {"grace": True}}, "slurm_pam:strays:grace", "True", "a number"),
+        ({"strays": {"grace": "5m"}}, "slurm_pam:strays:grace", "'5m'", "a number"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
         ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
