@@ -211,7 +211,8 @@ _NODE_SETTINGS: dict[str, Any] = {
         "replace": _FLAG,
         "policy": _list_of(Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping))),
     },
-    "logind": _one_of("mask", "stop", "keep"),
+    "logind": _or_null(_one_of("mask", "stop", "keep")),
+    "logind_kept_from": _NUMBER,
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(
