@@ -101,6 +101,10 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"message": "Get\r\na job"}}, "slurm_pam:pam:message", "Get\\r", "no other control characters"),
         ({"pam": {"message": "Get\u202e a job"}}, "slurm_pam:pam:message", "u202e", "no other control characters"),
         ({"pam": {"message": "x" * 2001}}, "slurm_pam:pam:message", "xxx", "a text of up to 2000"),
+        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
+        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
+        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
+        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
@@ -303,3 +307,8 @@ def test_no_name_says_more_than_a_name(name):
     given = {"access": {"groups": {name: {"origins": ["ALL"], "local": False}}}}
     (problem,) = checks.problems(given, given)
     assert problem.startswith(f"slurm_pam:access:groups:{name}: ")
+
+
+def test_what_adopts_nothing_holds_nobody_to_anything():
+    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
+    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")
