@@ -254,7 +254,8 @@ _NODE_SETTINGS: dict[str, Any] = {
         "policy": _list_of(_SCENARIO),
     },
     "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
-    "logind": _one_of("mask", "stop", "keep"),
+    "logind": _or_null(_one_of("mask", "stop", "keep")),
+    "logind_kept_from": _NUMBER,
     "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
