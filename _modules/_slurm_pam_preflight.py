@@ -56,6 +56,7 @@ LOOKS = (
     _slurm_pam_before.sessions,
     _slurm_pam_places.relied_on,
     _slurm_pam_session.removed,
+    _slurm_pam_session.kept,
     _slurm_pam_paths.paths,
     _slurm_pam_turned_away.turned_away,
     _slurm_pam_ways_in.doors,
