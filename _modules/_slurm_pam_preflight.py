@@ -95,7 +95,7 @@ def preflight(given: Any, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     wrong = _slurm_pam_settings.problems(given, settings, _slurm_pam_modules.slurm_version())
     if wrong:
         return {"problems": wrong, "warnings": []}
-    settings = _slurm_pam_settings.without_nulls(settings)
+    settings = _slurm_pam_record.continued(_slurm_pam_settings.without_nulls(settings))
     return findings(settings, _slurm_pam_wanted.wanted(settings))
 
 
