@@ -195,7 +195,7 @@ _DOORS = (
     Door(
         "slurm",
         "Slurm's jobs, with UsePAM=1",
-        NETWORK,
+        INSIDE,
         units=("slurmd.service",),
         programs=("slurmd", "slurmstepd"),
         asks_password=False,

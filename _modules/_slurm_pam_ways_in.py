@@ -75,9 +75,8 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
     findings: list[str] = []
     for seen in _services(findings).values():
         door = seen.door
-        if not seen.on or not door.shell or door.reach == INSIDE or door.service == settings["pam"]["service"]:
-            continue
-        if _setting(settings, door.service) != "report":
+        is_told = door.service != settings["pam"]["service"] and _setting(settings, door.service) == "report"
+        if not (is_told and seen.on and door.shell and door.reach != INSIDE) or door.stays:
             continue
         stranger = _whom(door, settings)["stranger"]
         if stranger["in"] is not False:
@@ -331,6 +330,7 @@ def _row(seen: _Seen, settings: Mapping[str, Any]) -> dict[str, Any]:
         "what": door.what,
         "reach": door.reach,
         "shell": door.shell,
+        "stays": door.stays,
         "there": list(map(printable, seen.there)),
         "on": list(map(printable, seen.on)),
         "listening": seen.listening,
@@ -369,11 +369,25 @@ def _of_a_stranger(service: str, ours: Callable[[Handler], bool], rule: Handler)
     """What a rule of ours answers to who has no job and is no administrator."""
     if not ours(rule):
         return None
-    if rule["name"] == "pam_slurm_adopt.so" and not acts_for(service, rule["args"]):
+    if rule["name"] != "pam_slurm_adopt.so":
+        return _REFUSALS
+    if not acts_for(service, rule["args"]):
         return ("ignore",)
-    if rule["name"] == "pam_slurm_adopt.so" and adopted([], rule["args"])[0] == "ignore":
-        return ("ignore", *_REFUSALS)
-    return _REFUSALS
+    usually = adopted([], rule["args"])[0]
+    return (*_REFUSALS, *((usually,) if usually == "ignore" else ()), *_if_broken(rule["args"]))
+
+
+_BROKEN = {"ignore": ("ignore",), "allow": ("success",), "deny": ()}
+
+
+def _if_broken(args: Iterable[str]) -> tuple[str, ...]:
+    """
+    What pam_slurm_adopt answers besides, if it finds no step daemons' sockets; values count by their beginning, in any
+    case, and an unknown one is the default (action_generic_failure in contribs/pam_slurm_adopt/pam_slurm_adopt.c).
+    """
+    told = [word.lower().partition("=")[2] for word in args if word.lower().startswith("action_generic_failure=")]
+    answers = [answer for value in told for name, answer in _BROKEN.items() if value.startswith(name)]
+    return answers[-1] if answers else _BROKEN["ignore"]
 
 
 def _of_an_administrator(ours: Callable[[Handler], bool], rule: Handler) -> tuple[str, ...] | None:
@@ -434,9 +448,9 @@ _GETS = {True: "gets in", False: "out", None: "not known"}
 
 
 def table(told: Mapping[str, Any]) -> str:
-    """A report to be read: the ways in that are there, those that are on first, and what could not be asked."""
+    """A report to be read: the ways in, those that are on first, and what could not be asked."""
     head = ["service", "what", "reach", "on", "no job", "administrator", "setting", "decided by"]
-    rows = [head, *(_cells(row) for row in told["doors"] if row["on"] or row["reach"] != INSIDE)]
+    rows = [head, *(_cells(row) for row in told["doors"] if not row["stays"])]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([*lines, *(f"! {text}" for text in told["findings"])])

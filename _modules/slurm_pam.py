@@ -311,6 +311,8 @@ def doors() -> dict[str, Any]:
         by itself) or ``inside`` (only by who is on the node already)
     ``shell``
         whether whoever gets in can run programs, and not only fetch files, say
+    ``stays``
+        why it is not closed by its account rules, if it is not: ``passwd`` lets nobody in
     ``there``, ``on``, ``listening``
         its units and programs; which of them run or are started by the next boot; and where they listen. Another sshd,
         and a unit with this ``PAMName``, are told by ``on``.

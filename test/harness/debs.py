@@ -1,4 +1,4 @@
-"""Debian packages for a node that is up: fetched once with what they need, kept, and unpacked by the node's own dpkg."""
+"""Debian packages for a node that is up: fetched once with what they need, and unpacked by the node's own dpkg."""
 
 from pathlib import Path
 
