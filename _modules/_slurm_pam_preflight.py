@@ -49,6 +49,7 @@ LOOKS = (
     _slurm_pam_steps.steps,
     _slurm_pam_node.node,
     _slurm_pam_admins.administrators,
+    _slurm_pam_admins.at_the_machine,
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,

@@ -421,8 +421,11 @@ def _taken_back(files: list[dict]) -> list[dict]:
     return [{**file, "absent": True} for file in reversed(files)]
 
 
+_GATE = "slurm-door-"
+
+
 def _gate_name(door: Door) -> str:
-    return f"slurm-door-{door.service}"
+    return _GATE + door.service
 
 
 def _past(settings: Mapping[str, Any], door: Door) -> list[str]:
@@ -433,6 +436,11 @@ def _past(settings: Mapping[str, Any], door: Door) -> list[str]:
 def _exempt(door: Door) -> str:
     """root always has the console. What runs by itself is the system's as well, and su leads to its accounts."""
     return f"pam_succeed_if.so quiet uid {'= 0' if door.reach == CONSOLE else f'< {_slurm_pam_accounts.people()}'}"
+
+
+def exempts(rule: Mapping[str, Any]) -> bool:
+    """Whether a rule of a stack is that of a gate which lets root and the system's accounts past."""
+    return rule["name"] == "pam_succeed_if.so" and os.path.basename(rule["file"]).startswith(_GATE)
 
 
 def _door_gate(settings: Mapping[str, Any], door: Door) -> list[Rule]:
