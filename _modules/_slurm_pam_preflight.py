@@ -52,6 +52,7 @@ LOOKS = (
     _slurm_pam_node.node,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.of_a_directory_alone,
+    _slurm_pam_admins.at_the_machine,
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
@@ -99,7 +100,7 @@ def preflight(given: Any, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     wrong = _slurm_pam_settings.problems(given, settings, _slurm_pam_modules.slurm_version())
     if wrong:
         return {"problems": wrong, "warnings": []}
-    settings = _slurm_pam_settings.without_nulls(settings)
+    settings = _slurm_pam_record.continued(_slurm_pam_settings.without_nulls(settings))
     return findings(settings, _slurm_pam_wanted.wanted(settings))
 
 

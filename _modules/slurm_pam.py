@@ -484,7 +484,8 @@ def version() -> str:
 
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
-    The manifest: everything that an apply of these settings puts on a node or changes there. Does not look at the node.
+    The manifest: everything that an apply of these settings puts on a node or changes there, doors included that it
+    opens again. Of the node it looks at what was applied before and, where a door needs it, at login.defs.
 
     settings
         The merged settings of the formula; this node's where none are given.
@@ -515,7 +516,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.wanted(settings or _rendered()["settings"])
+    return _slurm_pam_wanted.wanted(_slurm_pam_record.continued(settings or _rendered()["settings"]))
 
 
 def installation(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -565,7 +566,7 @@ def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.touched(settings or _rendered()["settings"])
+    return _slurm_pam_wanted.touched(_slurm_pam_record.continued(settings or _rendered()["settings"]))
 
 
 def record(settings: Mapping[str, Any]) -> str:

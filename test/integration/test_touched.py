@@ -21,6 +21,7 @@ CASES = {
     "adopt, slurm.conf": {"mode": "adopt", "slurm": SLURM},
     "pam_slurm, slurm.conf": {"module": "pam_slurm", "slurm": SLURM},
     "the guide's files": {"access": {**EXAMPLE["access"], "file": "/etc/security/access.conf"}, "pam": COPY},
+    "doors": {"doors": dict.fromkeys(("login", "su", "systemd-user"), "close")},
     "as little as can be": {"sshd": {"manage": False}, "logind": "keep", "packages": {"manage": False}},
 }
 # Where sshd_config includes no drop-ins, its single lines are edited.
