@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from harness import debs
-from harness.formula import applied, apply, settings
+from harness.formula import applied, apply, settings, sync
 from harness.node import Node
 from harness.session import session
 
@@ -24,7 +24,7 @@ def node(machine, request):
     layout, kind = request.param
     with Node.boot(layout, machine=kind) as booted:
         settings(booted, strays=END)
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         if kind == "container":
             debs.install(booted, "at", "cron")
         yield booted

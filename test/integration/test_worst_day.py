@@ -8,7 +8,7 @@ import re
 import subprocess
 
 import pytest
-from harness.formula import applied, apply, changed, etc, failed, pillar
+from harness.formula import applied, apply, changed, etc, failed, pillar, sync
 from harness.paths import REPO
 from harness.shell import run
 
@@ -65,7 +65,7 @@ def is_open(node):
 def test_clean_takes_back_what_the_old_release_applied(node, before, old):
     old()
     assert is_closed(node)
-    node.salt("saltutil.sync_all")
+    sync(node)
     applied(node, "slurm_pam.clean")
     assert etc(node) == before
     assert is_open(node)
