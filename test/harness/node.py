@@ -46,7 +46,7 @@ class Node:
         self.machine = MACHINES[self._state["machine"]](site, name, self.directory, self._state)
         self.address = site.addresses[name]
         self.root = self.machine.root
-        self.warm = Warm(self.command, f"{SALT_HOME}/bin")
+        self.warm = Warm(self.command, f"{SALT_HOME}/bin/python3.11")
 
     @property
     def init(self) -> int:
@@ -210,7 +210,7 @@ class Node:
 
         Salt forks from a process that has imported it. What is about Salt's own start takes ``salt_call``."""
         words = _words(function, arguments, keywords)
-        return _parsed(function, self.warm.call(words))
+        return _parsed(function, self.warm.call("salt-call", *words))
 
     def salt_call(self, function: str, *arguments: object, **keywords: object):
         """The same by the program salt-call."""

@@ -97,8 +97,8 @@ def _lasting(answer):
 def test_salt_that_forks_answers_as_salt_call_does(node, words):
     settings(node)
     sync(node)
-    words = ["--local", "--out=json", "--log-level=error", *words]
-    forked, started = node.warm.call(words), node.run(["salt-call", *words])
+    words = ["salt-call", "--local", "--out=json", "--log-level=error", *words]
+    forked, started = node.warm.call(*words), node.run(words)
     assert (forked.rc, forked.stderr) == (started.rc, started.stderr)
     if started.stdout:
         assert _lasting(json.loads(forked.stdout)) == _lasting(json.loads(started.stdout))
