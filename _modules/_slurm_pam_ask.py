@@ -98,7 +98,7 @@ def every_unit() -> list[dict[str, list[str]]]:
 
 def _enabled() -> list[str]:
     """Units that the next boot starts need not be loaded yet."""
-    # With --state or without names, systemd looks through its directories for more units, and for some of them twice.
+    # With --state, or without names, it costs systemd two to four times as much.
     shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", "*.service", "*.socket")
     rows = [line.split() for line in shown.splitlines()]
     # A template is no unit.
