@@ -59,11 +59,13 @@ class Node:
     @contextlib.contextmanager
     def boot(cls, layout: str = "sle15", salt: str = "3008", machine: str = "container") -> Iterator[Node]:
         """A site with one node, removed at the end, whatever happens."""
-        site = Site.create()
-        try:
-            yield cls.start(site, "node", layout, salt, machine=machine)
-        finally:
-            site.remove()
+        with contextlib.ExitStack() as then:
+            site = Site.create()
+            then.callback(site.remove)
+            node = cls.start(site, "node", layout, salt, machine=machine)
+            # On a machine of its own it would not see that the other end is gone.
+            then.callback(node.warm.end)
+            yield node
 
     @classmethod
     def start(
