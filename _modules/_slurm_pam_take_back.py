@@ -363,12 +363,21 @@ def _keep(settings: Mapping[str, Any], touched: list[str]) -> None:
 def _unit_commands(wanted: Mapping[str, Any]) -> Iterator[str]:
     """What systemctl has to do when the files are back."""
     if wanted["sshd"]:
-        yield f"reload-or-try-restart {wanted['units']['sshd']}"
+        unit = wanted["units"]["sshd"]
+        # A reload would leave it without the socket; stopped, it is started anew for the next login.
+        yield f"{'stop' if _is_started_by_socket(unit) else 'reload-or-try-restart'} {unit}"
     if wanted["slurm_conf"]["manage"] == "enforce":
         yield f"try-restart {wanted['units']['slurmd']}"
     if wanted["logind"] != "keep":
         units = _slurm_pam_wanted.LOGIND_UNITS
         yield from (f"start {unit}" for unit, state in zip(units, _states(*units)) if state == "active")
+
+
+def _is_started_by_socket(unit: str) -> bool:
+    """Whether systemd listens for a service (systemd.socket(5))."""
+    triggers = _child.ask("systemctl", "show", "--property=TriggeredBy", unit, timeout=_PATIENCE).stdout
+    sockets = [word for word in triggers.strip().partition("=")[2].split() if word.endswith(".socket")]
+    return bool(sockets) and "active" in _states(*sockets)
 
 
 def _remove() -> None:
