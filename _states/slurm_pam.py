@@ -23,6 +23,7 @@ take something back take back what was applied, whatever the settings say by the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -319,14 +320,42 @@ def sshd_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     sshd has read its configuration again: a reload and never a restart, so that open sessions stay. One that does not
-    run reads it when it starts.
+    run reads it when it starts. One that a socket started is stopped, and started anew for the next login: a reload
+    would leave it without the socket. Afterwards, sshd still takes logins.
 
     .. versionadded:: 1.0.0
     """
     unit = _wanted(settings)["units"]["sshd"]
     if not __salt__["service.status"](unit):
         return _ret(name, True, f"{unit} does not run, and reads its configuration when it starts")
-    return _told(name, unit, "service.reload", "reloaded")
+    socket = _listening_for(unit)
+    if socket:
+        ret = _told(name, unit, "service.stop", f"stopped, and started anew by {socket} for the next login")
+    else:
+        ret = _told(name, unit, "service.reload", "reloaded")
+    if ret["result"] and not _goes_on(socket or unit):
+        comment = (
+            f"{unit} was told to read its configuration, and {socket or unit} has ended since. Sessions stay, but "
+            f"nobody can log in. Start it, and look why it ended: systemctl start {socket or unit}; "
+            f"systemctl status {unit}"
+        )
+        return _ret(name, False, comment)
+    return ret
+
+
+# Seconds in which sshd that cannot go on has ended.
+_A_MOMENT = 1
+
+
+def _goes_on(unit: str) -> bool:
+    time.sleep(_A_MOMENT)
+    return __salt__["service.status"](unit)
+
+
+def _listening_for(unit: str) -> str:
+    """The socket that systemd listens on for a service, if there is one (systemd.socket(5))."""
+    sockets = str(__salt__["service.show"](unit).get("TriggeredBy") or "").split()
+    return next((one for one in sockets if one.endswith(".socket") and __salt__["service.status"](one)), "")
 
 
 # The PAM files

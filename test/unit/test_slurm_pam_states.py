@@ -48,9 +48,12 @@ def state(states=None, test=False, applied=None, **salt):
         "slurm_pam.waiting_logins": lambda now, every: [],
         "slurm_pam.end_waiting_logins": lambda now: [],
         "slurm_pam.idle_managers": lambda now: [],
+        "service.show": lambda unit: {},
         **{name.replace("__", "."): function for name, function in salt.items()},
     }
-    return load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
+    loaded = load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
+    loaded._A_MOMENT = 0
+    return loaded
 
 
 PAM = wanted(DEFAULTS)["pam"]
@@ -234,6 +237,49 @@ def test_a_service_is_told_once_and_a_dry_run_says_so(function, salts, unit, don
     assert ret["changes"] == {unit: {"old": "running", "new": done}}
     assert (ret["result"], told) == ((None, []) if test else (True, [unit]))
     assert ret["comment"] == f"{unit} {'would be' if test else 'is'} {done}"
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize(
+    ("triggers", "running", "told", "done"),
+    [
+        ("ssh.socket", {"sshd", "ssh.socket"}, "stop", "stopped, and started anew by ssh.socket for the next login"),
+        (
+            "ssh.path ssh.socket",
+            {"sshd", "ssh.socket"},
+            "stop",
+            "stopped, and started anew by ssh.socket for the next login",
+        ),
+        ("ssh.socket", {"sshd"}, "reload", "reloaded"),
+        ("ssh.path", {"sshd", "ssh.path"}, "reload", "reloaded"),
+        ("", {"sshd"}, "reload", "reloaded"),
+        (None, {"sshd"}, "reload", "reloaded"),
+    ],
+)
+def test_an_sshd_that_a_socket_started_is_stopped(triggers, running, told, done, test):
+    calls = []
+    functions = {
+        "service__status": lambda unit: unit in running,
+        "service__show": lambda unit: {} if triggers is None else {"TriggeredBy": triggers},
+        "service__stop": lambda unit: calls.append("stop") or True,
+        "service__reload": lambda unit: calls.append("reload") or True,
+    }
+    ret = state(test=test, **functions).sshd_reloaded("it", DEFAULTS)
+    assert ret["changes"] == {"sshd": {"old": "running", "new": done}}
+    assert (ret["result"], calls) == ((None, []) if test else (True, [told]))
+
+
+@pytest.mark.parametrize(("triggers", "ends"), [("", "sshd"), ("ssh.socket", "ssh.socket")])
+def test_an_sshd_that_has_ended_afterwards_fails_the_state(triggers, ends):
+    running = {"sshd", "ssh.socket"}
+    functions = {
+        "service__status": lambda unit: unit in running,
+        "service__show": lambda unit: {"TriggeredBy": triggers},
+        **dict.fromkeys(("service__stop", "service__reload"), lambda unit: running.discard(ends) or True),
+    }
+    ret = state(**functions).sshd_reloaded("it", DEFAULTS)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert f"and {ends} has ended since" in ret["comment"] and f"systemctl start {ends};" in ret["comment"]
 
 
 @pytest.mark.parametrize("answer", [False, CommandExecutionError("no such unit")])
