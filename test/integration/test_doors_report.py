@@ -12,13 +12,13 @@ from harness.salt_tree import HOME
 from harness.shell import run
 
 ADMINS = {"groups": {"hpc_admin_g": {"origins": ["ALL"], "members": ["admin"]}}}
-PAM = ("cockpit", "cron", "atd", "login", "door", "kiosk")
+PAM = ("cockpit", "cron", "atd", "login", "hpnsshd", "kiosk")
 
 # Its own program under a name of its own, as a fork has it: up to OpenSSH 9.7 that is the PAM service.
 SECOND = """\
 [Service]
-ExecStartPre=/bin/cp /usr/sbin/sshd /usr/local/sbin/door
-ExecStart=/usr/local/sbin/door -D -p 2222
+ExecStartPre=/bin/cp /usr/sbin/sshd /usr/local/sbin/hpnsshd
+ExecStart=/usr/local/sbin/hpnsshd -D -p 2222
 [Install]
 WantedBy=multi-user.target
 """
@@ -87,7 +87,7 @@ class Doors:
     def login(self, user):
         return self._python(LOGIN, user, said=self.password) == "True"
 
-    def door(self, user):
+    def hpnsshd(self, user):
         words, environment = self.node.ssh_command(user, "id -un")
         port = ["-p", "2222", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
         at = words.index("ssh") + 1
@@ -128,8 +128,8 @@ def doors(node):
     debs.install(node, "at", "cockpit-bridge", "cockpit-ws", "cron")
     node.write("/etc/systemd/system/second.service", SECOND)
     node.write("/etc/systemd/system/kiosk@.service", KIOSK)
-    for service in ("door", "kiosk"):
-        node.write(f"/etc/pam.d/{service}", node.read("/etc/pam.d/sshd" if service == "door" else "/etc/pam.d/cron"))
+    for service in ("hpnsshd", "kiosk"):
+        node.write(f"/etc/pam.d/{service}", node.read("/etc/pam.d/sshd" if service == "hpnsshd" else "/etc/pam.d/cron"))
     node.run(["systemctl", "daemon-reload"], check=True)
     settings(node, access=ADMINS)
     return Doors(node)
@@ -143,7 +143,7 @@ def test_what_is_said_is_what_one_gets(doors):
     before, findings = doors.said()
     assert not findings
     assert {name: before[name]["on"] for name in ("cockpit", "cron", "atd")} == {"cockpit": [], "cron": [], "atd": []}
-    assert "/usr/sbin/cron" in before["cron"]["there"] and "kiosk" not in before and "door" not in before
+    assert "/usr/sbin/cron" in before["cron"]["there"] and "kiosk" not in before and "hpnsshd" not in before
 
     # On: an apply closes sshd and tells of the others.
     node.run(["systemctl", "enable", "--now", "cockpit.socket", "cron", "atd"], check=True)
@@ -155,9 +155,9 @@ def test_what_is_said_is_what_one_gets(doors):
     node.run(["systemctl", "start", "kiosk@bob"], check=True)
     said, findings = doors.said()
     assert not findings
-    assert said["cockpit"]["listening"] == ["[::]:9090"] and said["door"]["reach"] == "network"
-    assert [said[name]["what"] for name in ("kiosk", "door")] == ["not known", "SSH"]
-    assert all(said[name]["on"] for name in ("cockpit", "cron", "atd", "door", "kiosk", "sshd"))
+    assert said["cockpit"]["listening"] == ["[::]:9090"] and said["hpnsshd"]["reach"] == "network"
+    assert [said[name]["what"] for name in ("kiosk", "hpnsshd")] == ["not known", "SSH"]
+    assert all(said[name]["on"] for name in ("cockpit", "cron", "atd", "hpnsshd", "kiosk", "sshd"))
     assert re.search("slurm-common-account:[0-9]+ .*pam_slurm_adopt.so", said["sshd"]["stranger"]["why"])
     compare(doors, said, {"sshd": False, **dict.fromkeys(PAM, True)})
 
