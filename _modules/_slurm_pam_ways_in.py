@@ -27,7 +27,7 @@ from _pam_grammar import RETURN_CODES
 from _pam_words import cited, why
 from _processes import Process
 from _slurm_pam_answers import acts_for, adopted
-from _slurm_pam_ask import Unanswered, every_unit, once
+from _slurm_pam_ask import Unanswered, every_process, every_unit, once
 from _slurm_pam_doors import INSIDE, KNOWN, NETWORK, Door
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import value
@@ -120,9 +120,10 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
     except Unanswered as error:
         units = []
         findings.append(f"What units start on this node could not be asked: {error}")
-    processes = [process for process in _processes.running() if _is_at_home(process)]
-    files, named = _files(), _by_name(processes)
-    found = {service: seen for service, door in KNOWN.items() if (seen := _look(door, units, named)).there or seen.on}
+    processes = [process for process in every_process() if _is_at_home(process)]
+    files, named, reached = _files(), _by_name(processes), _by_service(units)
+    looks = {service: _look(door, reached.get(service, []), named) for service, door in KNOWN.items()}
+    found = {service: seen for service, seen in looks.items() if seen.there or seen.on}
     for service in files & KNOWN.keys() - found.keys():
         found[service] = _Seen(KNOWN[service])
     for unit in units:
@@ -132,7 +133,7 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
                 found[service].on.append(who)
     for process in _asking(processes):
         _unknown(process, files, found, findings)
-    _listen(found, units, named)
+    _listen(found, reached, named)
     return _without_twins(found, files)
 
 
@@ -168,18 +169,29 @@ def _by_name(processes: Iterable[Process]) -> dict[str, list[Process]]:
     return found
 
 
+_NAMES = {name for door in KNOWN.values() for name in door.units}
+_UNITS = {name: [door.service for door in KNOWN.values() if name in door.units] for name in _NAMES}
+_PATTERNS = {re.compile(fnmatch.translate(name)): services for name, services in _UNITS.items() if "*" in name}
+
+
+def _by_service(units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    """The units of each service in the table."""
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        name = unit["Id"][0]
+        matching = (services for pattern, services in _PATTERNS.items() if pattern.match(name))
+        for service in itertools.chain(_UNITS.get(name, []), *matching):
+            found.setdefault(service, []).append(unit)
+    return found
+
+
 def _look(door: Door, units: Iterable[Unit], named: Mapping[str, list[Process]]) -> _Seen:
-    """What there is of a door: units and programs, and whether they are on."""
-    mine = [unit for unit in units if _is_one_of(unit["Id"][0], door.units)]
+    """What there is of a door: its units and programs, and whether they are on."""
     programs = [path for path in map(_path, door.programs) if path]
-    on = [f"{unit['Id'][0]} is {state}" for unit in mine if (state := _is_on(unit))]
+    on = [f"{unit['Id'][0]} is {state}" for unit in units if (state := _is_on(unit))]
     on += [f"{name} runs (process {named[name][0].pid})" for name in _basenames(door.programs) if name in named]
     on += [f"anybody starts {path}" for path in programs if door.setuid]
-    return _Seen(door, [*(unit["Id"][0] for unit in mine), *programs], on)
-
-
-def _is_one_of(unit: str, patterns: Iterable[str]) -> bool:
-    return any(unit == pattern or ("*" in pattern and fnmatch.fnmatchcase(unit, pattern)) for pattern in patterns)
+    return _Seen(door, [*(unit["Id"][0] for unit in units), *programs], on)
 
 
 def _is_on(unit: Unit) -> str | None:
@@ -262,7 +274,9 @@ def _unknown(process: Process, files: set[str], found: dict[str, _Seen], finding
 # Where they listen
 
 
-def _listen(found: Mapping[str, _Seen], units: Iterable[Unit], named: Mapping[str, list[Process]]) -> None:
+def _listen(
+    found: Mapping[str, _Seen], reached: Mapping[str, list[Unit]], named: Mapping[str, list[Process]]
+) -> None:
     """Add where the doors that are reached from elsewhere take connections."""
     network = [seen for seen in found.values() if seen.door.elsewhere and seen.on]
     running = [
@@ -271,7 +285,7 @@ def _listen(found: Mapping[str, _Seen], units: Iterable[Unit], named: Mapping[st
     ]
     places = _processes.listening({pid for _, pids in running for pid in pids})
     for seen, pids in running:
-        told = [_places(unit) for unit in units if _is_one_of(unit["Id"][0], seen.door.units)]
+        told = map(_places, reached.get(seen.door.service, []))
         seen.listening = list(dict.fromkeys(itertools.chain(*told, *map(places.get, pids))))
 
 
@@ -412,7 +426,7 @@ def _comes_to(
     if program.abort:
         return {"in": False, "why": program.abort["reason"], "decided_by": _place(program.abort)}
 
-    def choose(entry: _pam_dispatch.Entry, pass_: str) -> tuple[str, ...]:
+    def choose(entry: _pam_dispatch.Entry, pass_: str, others: tuple[str, ...] = others) -> tuple[str, ...]:
         always = entry.rule["always"].get(pass_)
         return answers(entry.rule) or ((always,) if always else others)
 
@@ -423,6 +437,9 @@ def _comes_to(
         gets_in = bool(ways) == wants_in
         if not gets_in:
             break
+    # Who is out although the others may answer anything is so where they succeed.
+    if wants_in and not gets_in:
+        found = ways = _pam_search.possible(program, call, lambda entry, pass_: choose(entry, pass_, ("success",)))
     code, way = min((ways or found).items(), key=lambda one: (one[0] not in ("success", "perm_denied"), len(one[1])))
     run = _pam_dispatch.Handle(program).call(call, lambda entry, pass_: way.get((pass_, entry.index), "abort"))
     step = _pam_prove.decider(run, ours, gets_in)

@@ -90,6 +90,8 @@ def node(tmp_path, monkeypatch):
         # The gate, told to act for this service, or for all.
         ("auth required pam_unix.so\n" + ALL, (False, 3), (True, 2)),
         ("auth required pam_unix.so\n" + ALL.replace("*", "cockpit"), (False, 3), (True, 2)),
+        # The line that keeps out is the gate's, also where others ahead of it might.
+        ("auth required pam_unix.so\naccount requisite pam_nologin.so\n" + ALL, (False, 4), (True, 3)),
         # The gate of sshd acts for sshd alone: here it ignores, and others let in.
         ("auth required pam_unix.so\n" + GATE, (True, 3), (True, 2)),
         # An end ahead of the gate leads past it.
