@@ -15,6 +15,7 @@ from salt.exceptions import CommandExecutionError
 
 import _child
 import _pam_dispatch
+import _pam_expand
 import _pam_libpam
 import _pam_prove
 import _pam_search
@@ -59,6 +60,7 @@ def report(settings: Mapping[str, Any]) -> dict[str, Any]:
     findings: list[str] = []
     with once():
         found = _services(findings)
+        found.update((service, _Seen(_door(service), [path])) for service, path in _others(found))
         for service, who in _sshds(settings, findings):
             _add(found, service, who)
     rows = [_row(seen, settings) for seen in found.values()]
@@ -134,7 +136,7 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
     for process in _asking(processes):
         _unknown(process, files, found, findings)
     _listen(found, reached, named)
-    return _without_twins(found, files)
+    return _without_twins(_asking_otherwise(found, files), files)
 
 
 def _is_at_home(process: Process) -> bool:
@@ -228,6 +230,18 @@ def _of_unit(unit: Unit) -> str | None:
     return unit.get("PAMName", [""])[0].rpartition("/")[2].lower() or None
 
 
+def _asking_otherwise(found: dict[str, _Seen], files: set[str]) -> dict[str, _Seen]:
+    """Those of which a program asks another service, as this one has no file: that one is reached as this one is."""
+    for service in [service for service, seen in found.items() if seen.door.otherwise and service not in files]:
+        seen = found.pop(service)
+        if seen.on:
+            other = found.setdefault(seen.door.otherwise, _Seen(_door(seen.door.otherwise)))
+            other.door = replace(other.door, what=f"{other.door.what}; {seen.door.what}", reach=seen.door.reach)
+            other.on += seen.on
+            other.listening += seen.listening
+    return found
+
+
 def _without_twins(found: dict[str, _Seen], files: set[str]) -> dict[str, _Seen]:
     """
     Less the services without a file whose programs ask another one that has: cron is crond elsewhere. One that is on,
@@ -269,6 +283,23 @@ def _unknown(process: Process, files: set[str], found: dict[str, _Seen], finding
         found.setdefault(service, _Seen(_door(service))).on.append(f"{who} has libpam loaded")
     if not services:
         findings.append(f"Which PAM service is asked by {who} is not known; it has libpam loaded")
+
+
+# What package managers and editors leave beside a file, and pam-config's files behind their links.
+_NO_SERVICE = re.compile(r"[.](rpm|dpkg-|pam-|bak|old|orig)|~$|-pc$")
+
+
+def _others(found: Mapping[str, _Seen]) -> Iterator[tuple[str, str]]:
+    """The services, with their files, of which nothing tells what asks them: those that no other file includes."""
+    paths = {name: _pam_libpam.locate(name) for name in sorted(_files()) if not _NO_SERVICE.search(name)}
+    included = set()
+    for path in filter(None, paths.values()):
+        try:
+            lines = _pam_expand.read(path)
+        except PamError:
+            continue  # what is wrong with it, its own row says
+        included |= {os.path.basename(line["target"]) for line in lines if line["kind"] == "include"}
+    yield from ((name, path) for name, path in paths.items() if path and name not in {*found, *included})
 
 
 # Where they listen
