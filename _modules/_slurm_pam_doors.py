@@ -26,6 +26,7 @@ class Door:
     asks_password: bool = True  # whether the service's auth stack comes before its account stack
     otherwise: str = ""  # the service that is asked where this one has no file
     stays: str = ""  # why it is not closed by its account rules, if it is not
+    adopts: bool = True  # whether what it starts can be moved into a job
 
     @property
     def elsewhere(self) -> bool:
@@ -240,6 +241,7 @@ _DOORS = (
         LATER,
         units=("user@*.service",),
         asks_password=False,
+        adopts=False,  # a systemd manager needs the cgroup that it was given
     ),
     *_ON_THE_NODE,
     *(

@@ -21,6 +21,7 @@ import _pam_prove
 import _pam_search
 import _processes
 import _slurm_pam_daemons
+import _slurm_pam_wanted
 import sshd_config
 from _pam_errors import PamError
 from _pam_expand import Handler
@@ -458,6 +459,8 @@ def _comes_to(
         return {"in": False, "why": program.abort["reason"], "decided_by": _place(program.abort)}
 
     def choose(entry: _pam_dispatch.Entry, pass_: str, others: tuple[str, ...] = others) -> tuple[str, ...]:
+        if _slurm_pam_wanted.exempts(entry.rule):
+            return _REFUSALS  # nobody here is of the system
         always = entry.rule["always"].get(pass_)
         return answers(entry.rule) or ((always,) if always else others)
 
