@@ -92,9 +92,10 @@ def _held(pid: int) -> Iterator[int | None]:
 
 
 def has_loaded(pid: int, library: str) -> bool:
-    """Whether a process has a library of this name in its memory; of one that is gone, False. Source: proc(5), maps."""
+    """Whether a process has a library whose file begins so in its memory. Source: proc(5), maps."""
     try:
-        return f"/{library}" in _read(str(pid), "maps")
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            return f"/{library}".encode() in file.read()
     except OSError:
         return False
 

@@ -19,7 +19,7 @@ import _child
 import _file
 import _processes
 import sshd_config
-from _slurm_pam_ask import Unanswered, every_unit, units
+from _slurm_pam_ask import Unanswered, every_process, every_unit, units
 from _slurm_pam_connections import as_proof, services
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import value
@@ -50,7 +50,7 @@ def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
     Raises Unanswered if systemd does not say what it starts.
     """
     seen = set()
-    for daemon in [*running(_processes.running()), *to_come()]:
+    for daemon in [*running(every_process()), *to_come()]:
         if daemon[2:] not in seen and not _is_usual(daemon, settings["sshd"]["config"]):
             yield daemon
         seen.add(daemon[2:])
