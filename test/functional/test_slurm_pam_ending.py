@@ -121,8 +121,9 @@ def test_what_was_spared_is_never_ended(started):
 # What systemd runs
 
 
-def test_it_runs_by_itself(monkeypatch):
-    """With what systemd gives it, and nothing of this process's."""
+def test_it_runs_by_itself(monkeypatch, tmp_path):
+    """With what systemd gives it, and nothing of this process's but where it finds Salt."""
+    monkeypatch.syspath_prepend(tmp_path)
     asked = []
     monkeypatch.setattr(_slurm_pam_ending, "answer", lambda *words: asked.append(words))
     monkeypatch.setattr(_slurm_pam_ending._child, "ask", lambda *words: None)
@@ -136,6 +137,7 @@ def test_it_runs_by_itself(monkeypatch):
     ((run, unit, description, path, *words),) = asked
     assert (run, unit) == ("systemd-run", "--unit=slurm_pam-strays") and description.startswith("--description=")
     env = [path.removeprefix("--setenv=")]
+    assert str(tmp_path) in env[0].removeprefix("PYTHONPATH=").split(":")
     done = subprocess.run(["env", "-i", *env, *words], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout == "This node is not closed any more: nothing is ended\n"
 
