@@ -10,7 +10,7 @@ import pwd
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import _processes
@@ -85,8 +85,21 @@ def _changed(path: str) -> float:
         return 0.0
 
 
+def logged_in(processes: Iterable[Process]) -> Iterator[Process]:
+    """Of these, sshd's process of each session, which runs as whoever is logged in; root's sessions are none."""
+    found = [process for process in processes if _is_sshd(process)]
+    connections = {process.pid for process in found if process.uid == 0}
+    for process in found:
+        if process.parent in connections and process.uid not in (0, _uid(_PRIVSEP)):
+            yield process
+
+
 def _sshd() -> list[Process]:
-    return [process for process in _processes.running() if os.path.basename(process.program) in _SSHD]
+    return list(filter(_is_sshd, _processes.running()))
+
+
+def _is_sshd(process: Process) -> bool:
+    return os.path.basename(process.program) in _SSHD
 
 
 def _uid(user: str) -> int | None:

@@ -24,8 +24,10 @@ import _pam_errors
 import _pam_prove
 import _slurm_pam_audit
 import _slurm_pam_before
+import _slurm_pam_confined
 import _slurm_pam_connections
 import _slurm_pam_daemons
+import _slurm_pam_evidence
 import _slurm_pam_ending
 import _slurm_pam_explain
 import _slurm_pam_jobs
@@ -40,7 +42,7 @@ import _slurm_pam_wanted
 import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
-__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml"}
+__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml", "confined": "yaml"}
 
 _salts_errors = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
 
@@ -87,6 +89,8 @@ def _layers(rendered: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("defaults.yaml", _data_file("defaults.yaml")),
         (f"platforms.yaml:{family}", _data_file("platforms.yaml").get(family, {})),
+        # map.jinja decides where nobody else has.
+        ("the release of systemd", {"logind": rendered["settings"]["logind"]}),
         ("pillar slurm_pam", given),
         *(
             (f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {}))
@@ -131,6 +135,26 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
 
 
 # Whether it stays
+
+
+def wrong_settings(given: Any, settings: Mapping[str, Any]) -> list[str]:
+    """
+    What is wrong with settings, one sentence each, without a look at this node; an empty list where nothing is.
+
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        What it was merged to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.wrong_settings '{mode: enforced}' '{}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_settings.problems(given, settings)
 
 
 def confirm() -> str:
@@ -235,6 +259,32 @@ def prove() -> list[dict]:
     return proofs
 
 
+@_salts_errors
+def evidence() -> dict[str, Any]:
+    """
+    What is true of this node now, in few words, for a page about the whole cluster
+    (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
+
+    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
+    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
+    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
+    rules and where their answers lead.
+
+    Raises CommandExecutionError if one of these cannot be told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.evidence
+
+    .. versionadded:: 1.1.0
+    """
+    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    __context__["retcode"] = 0
+    return found
+
+
 # Who gets in
 
 
@@ -283,6 +333,41 @@ def strays() -> list[dict[str, Any]]:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_strays.told(_slurm_pam_strays.strays(_slurm_pam_settings.without_nulls(settings())))
+
+
+@_salts_errors
+def confined() -> dict[str, Any]:
+    """
+    Whether each session over SSH of this node is in its job, and held to what its job has: measured in /proc and the
+    cgroup tree, now, and not read from a configuration. Changes nothing.
+
+    Returns ``{"holds": bool, "sessions": [{"user", "pid", "job", "cgroup", "outside": [pid], "problems": [str],
+    ...}]}``: the sessions in a job, and those of users with a job here that are in none (``job`` is None). ``pid`` is
+    sshd's process of the session, ``outside`` are processes of it that are not in the job's cgroup, ``problems`` say
+    what is wrong and what to do.
+
+    A session in a job has ``cores``, ``memory``, ``swap``, ``devices`` and ``namespaces`` as well, each ``{"held":
+    bool, "found": str}``: whether it is held to what its job has, and to what, or why not; ``held`` is None if it could
+    not be asked. That a session is not held is a problem if ``slurm_pam:confine`` asks for it, and that it is in other
+    namespaces unless ``join_container`` is false. The exit status is as for :py:func:`audit`.
+
+    Administrators are let in past Slurm, and are outside with a job as well.
+
+    Raises CommandExecutionError if it cannot be asked what jobs there are.
+
+    Source: cgroups(7), namespaces(7), bpf(2).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough slurm_pam.confined
+
+    .. versionadded:: 1.1.0
+    """
+    told = _slurm_pam_confined.confined(_slurm_pam_settings.without_nulls(settings()))
+    __context__["retcode"] = int(not told["holds"])
+    return told
 
 
 @_salts_errors
@@ -399,7 +484,8 @@ def version() -> str:
 
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
-    The manifest: everything that an apply of these settings puts on a node or changes there. Does not look at the node.
+    The manifest: everything that an apply of these settings puts on a node or changes there, doors included that it
+    opens again. Of the node it looks at what was applied before and, where a door needs it, at login.defs.
 
     settings
         The merged settings of the formula; this node's where none are given.
@@ -430,7 +516,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.wanted(settings or _rendered()["settings"])
+    return _slurm_pam_wanted.wanted(_slurm_pam_record.continued(settings or _rendered()["settings"]))
 
 
 def installation(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -480,7 +566,7 @@ def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.touched(settings or _rendered()["settings"])
+    return _slurm_pam_wanted.touched(_slurm_pam_record.continued(settings or _rendered()["settings"]))
 
 
 def record(settings: Mapping[str, Any]) -> str:

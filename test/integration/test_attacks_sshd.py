@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 
 import pytest
-from harness.formula import applied, apply, changed, failed, settings
+from harness.formula import applied, apply, changed, failed, settings, sync
 from harness.session import session
 from harness.shell import run
 
@@ -71,7 +71,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def synced(node):
-    node.salt("saltutil.sync_all")
+    sync(node)
 
 
 @pytest.fixture
