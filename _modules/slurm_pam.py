@@ -707,7 +707,7 @@ def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
         The merged settings of the formula.
 
     Returns ``{"users": {"alice": 3}, "waits": bool}``: how many processes each of them has, and whether people were
-    told by an earlier apply and the grace is not over yet.
+    told by an earlier apply and the grace is not over yet. ``users`` is empty where nobody is to be ended.
 
     CLI Example:
 
@@ -719,7 +719,7 @@ def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = _slurm_pam_settings.without_nulls(settings)
     if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
-        return {"users": {}, "waits": False}
+        return {"users": {}, "waits": _slurm_pam_ending.waits()}
     # Managers of people without a session are stopped before.
     idle = [] if settings["logind"] == "keep" else _slurm_pam_before.managers(settings["access"])
     users = _slurm_pam_strays.by_user(_slurm_pam_strays.to_end(settings, idle))
@@ -749,6 +749,23 @@ def end_strays(settings: Mapping[str, Any], users: list[str]) -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_ending.start(_slurm_pam_settings.without_nulls(settings), users)
+
+
+def spare_strays() -> None:
+    """
+    Whoever was told by :py:func:`end_strays`, and whose time is not over yet, keeps his processes.
+
+    Raises CommandExecutionError if systemd does not stop the unit.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.spare_strays
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_ending.stop()
 
 
 @_salts_errors

@@ -49,6 +49,7 @@ def state(states=None, test=False, applied=None, **salt):
         "slurm_pam.end_waiting_logins": lambda now: [],
         "slurm_pam.idle_managers": lambda now: [],
         "service.show": lambda unit: {},
+        "slurm_pam.strays_to_end": lambda now: {"users": {}, "waits": False},
         **{name.replace("__", "."): function for name, function in salt.items()},
     }
     loaded = load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
@@ -450,4 +451,18 @@ def test_strays_on_a_node_without_systemd():
     asked = {"slurm_pam__strays_to_end": lambda now: {"users": FOUND, "waits": False}, "slurm_pam__end_strays": fails}
     ret = state(None, **asked).strays_ended("it", END)
     assert (ret["result"], ret["changes"]) == (False, {})
-    assert "could not be ended: systemd-run: No such file" in ret["comment"]
+    assert ret["comment"].endswith("could not be settled: systemd-run: No such file or directory")
+
+
+@pytest.mark.parametrize(("test", "result", "verb"), [(False, True, "keep"), (True, None, "would keep")])
+@pytest.mark.parametrize("now", [DEFAULTS, settings(strays={"action": "end"}, mode="adopt")])
+def test_whoever_was_told_is_spared_where_the_settings_have_changed(now, test, result, verb):
+    done = []
+    asked = {
+        "slurm_pam__strays_to_end": lambda now: {"users": {}, "waits": True},
+        "slurm_pam__spare_strays": lambda: done.append("stopped"),
+    }
+    ret = state(None, test, **asked).strays_ended("it", now)
+    assert ret["changes"] == {"slurm_pam-strays": {"old": "ends processes when the time is over", "new": "stopped"}}
+    assert (ret["result"], done) == (result, [] if test else ["stopped"])
+    assert f"{verb} their processes" in ret["comment"]
