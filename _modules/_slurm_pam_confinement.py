@@ -63,7 +63,7 @@ _PARTS = (23, 11)
 def confinement(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """What sessions are not held to: an error where the settings ask for it, else a warning where it matters."""
     conf, asked = wanted["slurm_conf"], settings["confine"]
-    if settings["module"] != "pam_slurm_adopt" or (not asked and _is_yet_to_come(wanted)):
+    if settings["module"] != "pam_slurm_adopt" or (not asked and _is_told_elsewhere(wanted)):
         return
     try:
         slurm, cgroup, path = _read(conf)
@@ -93,9 +93,15 @@ def confinement(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Itera
         )
 
 
-def _is_yet_to_come(wanted: Mapping[str, Any]) -> bool:
-    """Whether this apply installs Slurm."""
-    return bool(wanted["packages"]["node"]) and _child.which("slurmd") is None
+def _is_told_elsewhere(wanted: Mapping[str, Any]) -> bool:
+    """Whether Slurm is yet to be installed, or the look at slurm.conf says that there is none."""
+    if wanted["packages"]["node"] and _child.which("slurmd") is None:
+        return True
+    try:
+        slurm_conf.find(wanted["slurm_conf"]["path"])
+    except CommandExecutionError:
+        return wanted["slurm_conf"]["manage"] != "keep"
+    return False
 
 
 def _read(conf: Mapping[str, Any]) -> tuple[Values, Values, str]:
