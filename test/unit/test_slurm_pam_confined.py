@@ -114,6 +114,20 @@ def test_a_process_of_a_session_that_left_the_job(node):
     assert row["outside"] == [103] and "has processes outside of the cgroup of its job 7: 103. " in problem
 
 
+# What the session's sshd and what its last process are held to, and the session then
+WORST = [(True, True, True), (True, False, False), (True, None, None), (None, False, False), (False, True, False)]
+
+
+@pytest.mark.parametrize(("first", "last", "session"), WORST)
+def test_a_session_is_held_as_its_freest_process_is(node, monkeypatch, first, last, session):
+    held = lambda kind, where, job: Held(last if where[""] == "/" else first, where[""])  # noqa: E731
+    monkeypatch.setattr(_slurm_pam_cgroups, "held", held)
+    node.job(7, "alice")
+    node.session(100, 1001, adopted(), shell="/")
+    (row,) = node.told()
+    assert row["cores"]["held"] is session
+
+
 @pytest.mark.parametrize("jobs", [(7,), (7, 8)])
 def test_a_session_outside_of_every_job_of_its_user(node, jobs):
     for number in jobs:
