@@ -160,7 +160,7 @@ def test_what_goes_wrong_on_a_node_is_taken_back_there(opened):
     """One apply fails, one node is not as it should be afterwards, and one cannot be taken back; a fourth is well."""
     wrapper, own = "/usr/local/bin/systemctl", 'exec /usr/bin/systemctl "$@"'
     confirm = "/var/lib/slurm_pam/confirm"
-    # slurm_pam.logind is the last that an apply does, and the first that needs this verb.
+    # slurm_pam.logind is the last that an apply changes, and the first that needs this verb.
     masking = 'case "$*" in *mask*systemd-logind*)'
     drift = "echo account required pam_permit.so >> /etc/pam.d/slurm-common-account-pc"
     broken = f"echo 'echo the disk is full >&2; exit 1' > {confirm}/take-back; exit 1"
