@@ -18,6 +18,7 @@ import _child
 import _slurm_pam_modules
 import slurm_conf
 from _slurm_pam_finding import Finding
+from _slurm_pam_settings import as_word
 
 # A key in lower case: key, value and source, as slurm_conf has it.
 Values = Mapping[str, Mapping[str, Any]]
@@ -91,6 +92,26 @@ def confinement(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Itera
             "Change it on the whole cluster and restart every slurmd; slurm_pam:confine makes sure of it",
             "warnings",
         )
+
+    yield from _namespaces(settings, slurm)
+
+
+def _namespaces(settings: Mapping[str, Any], slurm: Values) -> Iterator[Finding]:
+    """Source: slurm.conf(5), JobContainerType, and NamespaceType from 25.11 on; read_config.c in src/common."""
+    values = {key: _value(slurm, key) for key in ("NamespaceType", "JobContainerType")}
+    given = [key for key, value in values.items() if value and not re.search(r"(?:^|/)none$", value)]
+    if given and not joins(settings):
+        yield Finding(
+            f"{_told(slurm, given[0])}, and slurm_pam:pam_slurm_adopt:join_container is false",
+            "A session sees the node's own /tmp, and not its job's",
+            "Take join_container out, unless that is meant",
+            "warnings",
+        )
+
+
+def joins(settings: Mapping[str, Any]) -> bool:
+    """Whether a session is put into the namespaces of its job."""
+    return as_word(settings["pam_slurm_adopt"].get("join_container", True)) == "true"
 
 
 def _is_told_elsewhere(wanted: Mapping[str, Any]) -> bool:

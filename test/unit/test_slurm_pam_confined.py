@@ -58,9 +58,7 @@ def node(monkeypatch):
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
     monkeypatch.setattr(_slurm_pam_jobs, "name", lambda uid: NAMES.get(uid, uid))
     monkeypatch.setattr(_slurm_pam_before, "_uid", lambda user: 74)
-    monkeypatch.setattr(
-        _slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"]
-    )
+    monkeypatch.setattr(_slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"])
     monkeypatch.setattr(_slurm_pam_cgroups, "places", lambda pid: node.where.get(pid, {}))
     left = lambda where, job: [] if where[""].startswith(job.path + "/") else ["cgroup v2"]  # noqa: E731
     monkeypatch.setattr(_slurm_pam_cgroups, "left", left)
