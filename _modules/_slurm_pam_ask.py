@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -34,6 +35,11 @@ def answer(*words: str, timeout: float = 30, env: Mapping[str, str] | None = Non
     if said.returncode:
         raise Unanswered(f"{' '.join(words)}: {reason(said)}")
     return said.stdout
+
+
+def booted() -> bool:
+    """Whether systemd runs this system. It runs none that is an image in a build. Source: sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system") and not _processes.in_chroot()
 
 
 def units(properties: str, *names: str) -> list[dict[str, list[str]]]:

@@ -22,6 +22,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _pam_errors
 import _pam_prove
+import _slurm_pam_ask
 import _slurm_pam_audit
 import _slurm_pam_before
 import _slurm_pam_confined
@@ -480,6 +481,23 @@ def version() -> str:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_settings.VERSION
+
+
+def booted() -> bool:
+    """
+    Whether systemd runs this system. It runs none that is an image in a build, where no unit can be reloaded.
+
+    Source: sd_booted(3).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.booted
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ask.booted()
 
 
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:

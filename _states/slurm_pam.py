@@ -285,7 +285,8 @@ def slurmd_restarted(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     unit = _wanted(settings)["units"]["slurmd"]
-    if not (__salt__["service.status"](unit) or __salt__["service.enabled"](unit)):
+    runs = __salt__["service.status"](unit) or __salt__["service.enabled"](unit)
+    if not runs or not __salt__["slurm_pam.booted"]():
         return _ret(name, True, f"{unit} does not run, and is not started")
     return _told(name, unit, "service.restart", "restarted")
 
@@ -326,7 +327,7 @@ def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     unit = _wanted(settings)["units"]["sshd"]
-    if not __salt__["service.status"](unit):
+    if not __salt__["slurm_pam.booted"]() or not __salt__["service.status"](unit):
         return _ret(name, True, f"{unit} does not run, and reads its configuration when it starts")
     socket = _listening_for(unit)
     if socket:

@@ -43,6 +43,7 @@ def states():
 def state(states=None, test=False, applied=None, **salt):
     functions = {
         "slurm_pam.wanted": wanted,
+        "slurm_pam.booted": lambda: True,
         "slurm_pam.applied": lambda now: applied or now,
         "slurm_pam.unusable_modules": lambda now: [],
         "slurm_pam.waiting_logins": lambda now, every: [],
@@ -298,6 +299,14 @@ def test_a_service_that_does_not_do_it(answer):
 
 def test_a_service_that_does_not_run_is_not_started():
     functions = dict.fromkeys(("service__status", "service__enabled"), lambda unit: False)
+    assert state(**functions).sshd_reloaded("it", DEFAULTS)["comment"].startswith("sshd does not run")
+    assert state(**functions).slurmd_restarted("it", DEFAULTS)["comment"] == "slurmd does not run, and is not started"
+
+
+def test_nothing_is_reloaded_in_an_image():
+    """There systemctl tells whoever asks that all went well: it was ignored."""
+    functions = dict.fromkeys(("service__status", "service__enabled"), lambda unit: True)
+    functions["slurm_pam__booted"] = lambda: False
     assert state(**functions).sshd_reloaded("it", DEFAULTS)["comment"].startswith("sshd does not run")
     assert state(**functions).slurmd_restarted("it", DEFAULTS)["comment"] == "slurmd does not run, and is not started"
 
