@@ -37,7 +37,7 @@ def service(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     try:
         lines = [line for line in _pam_expand.read(path) if line["kind"] == "include"]
     except PamError as error:
-        yield Finding(str(error), "There Slurm's rules are to be named", "Look what is wrong with the file")
+        yield Finding(str(error), "There Slurm's rules are to be named", "Find out what is wrong with the file")
         return
     for names in (change["retarget"] for change in wanted["pam"]["files"][-1]["changes"]):
         kind, source = names["type"], names["from"]
