@@ -19,6 +19,7 @@ SAFE = {
     "pam_access.so": "it reads its file",
     "pam_debug.so": "it answers what its arguments say",
     "pam_deny.so": "its answer is always the same",
+    "pam_echo.so": "it shows a text",
     "pam_ldap.so": "it asks the directory",
     "pam_listfile.so": "it reads its file",
     "pam_localuser.so": "it reads /etc/passwd",

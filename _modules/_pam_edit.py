@@ -351,10 +351,13 @@ class _Editor:
         at: str | None = None,
         match: Selector | None = None,
         jumps: str | None = None,
+        missing: str | None = None,
     ) -> None:
         if [before, after, at].count(None) != 2 or at not in (None, "first", "last"):
             raise PamUsageError("insert needs one of before: SELECTOR, after: SELECTOR, at: first and at: last")
         entry, layout = self._given(line)
+        if missing == "ok" and not at and not self._all(before or after):
+            return
         here = self._present(entry, layout, match)
         types = {entry["type"]} if entry["type"] else set(TYPES)
         if at:
@@ -576,7 +579,7 @@ class _Editor:
 
 # Operation: the options it needs, and those it may have.
 _OPERATIONS = {
-    "insert": ((), ("before", "after", "at", "match", "jumps")),
+    "insert": ((), ("before", "after", "at", "match", "jumps", "missing")),
     "replace": (("with",), ()),
     "set_control": (("to",), ()),
     "set_args": (("to",), ()),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+import itertools
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -38,6 +42,55 @@ def cgroups(pid: int) -> str:
         return _read(str(pid), "cgroup")
     except OSError:
         return ""
+
+
+def has_loaded(pid: int, library: str) -> bool:
+    """Whether a process has a library of this name in its memory; of one that is gone, False. Source: proc(5), maps."""
+    try:
+        return f"/{library}" in _read(str(pid), "maps")
+    except OSError:
+        return False
+
+
+def listening(pids: Iterable[int]) -> dict[int, list[str]]:
+    """
+    Where processes listen for TCP connections, as ADDRESS:PORT.
+
+    pids
+        Their numbers.
+
+    Source: proc_net_tcp(5), the state 0A; proc(5), fd.
+    """
+    sockets = dict(itertools.chain.from_iterable(map(_listeners, ("tcp", "tcp6"))))
+    return {pid: sorted(filter(None, map(sockets.get, _descriptors(pid)))) for pid in pids}
+
+
+def _listeners(table: str) -> Iterator[tuple[str, str]]:
+    """Each socket that listens: how a descriptor names it, and its address."""
+    try:
+        lines = _read("self", "net", table).splitlines()[1:]
+    except OSError:
+        return  # a kernel without IPv6
+    for fields in map(str.split, lines):
+        if fields[3] == "0A":
+            yield f"socket:[{fields[9]}]", _address(*fields[1].split(":"))
+
+
+def _address(digits: str, port: str) -> str:
+    """As the kernel writes it: words of 4 bytes, each in this machine's order."""
+    words = (int(digits[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(digits), 8))
+    address = ipaddress.ip_address(b"".join(words))
+    return f"{f'[{address}]' if address.version == 6 else address}:{int(port, 16)}"
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    """Where the file descriptors of a process lead."""
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"/proc/{pid}/fd/{name}")
+    except OSError:
+        return
 
 
 def _look(pid: str, booted: float) -> Process | None:

@@ -84,6 +84,11 @@ def is_name(origin: str) -> bool:
 # Reading
 
 
+def rules(file: str) -> list[tuple[str, str, str]]:
+    """The fields of each line that counts to this node's pam_access, in order. Raises CommandExecutionError."""
+    return list(_lines(file, release()))
+
+
 def rule_for(
     file: str,
     user: str,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from salt.exceptions import CommandExecutionError
 
@@ -55,6 +56,50 @@ def units(properties: str, *names: str) -> list[dict[str, list[str]]]:
                 unit.setdefault(key, []).append(text)
         found += [unit] if unit else []
     return found
+
+
+# All that is asked of every unit, so that it is one question.
+_OF_EVERY_UNIT = (
+    "Id,LoadState,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles,Accept,PAMName,Listen"
+)
+_kept: dict[str, list[dict[str, list[str]]]] | None = None
+
+
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """While this lasts, systemd is asked once for every unit: what is asked of it belongs to one moment."""
+    global _kept
+    before, _kept = _kept, {} if _kept is None else _kept
+    try:
+        yield
+    finally:
+        _kept = before
+
+
+def every_unit() -> list[dict[str, list[str]]]:
+    """
+    What systemd knows of each service and socket that is loaded, or that the next boot starts.
+
+    Raises Unanswered if systemd does not answer.
+
+    Source: systemctl(1), list-unit-files and show.
+    """
+    if _kept is not None and "units" in _kept:
+        return _kept["units"]
+    shown = units(_OF_EVERY_UNIT, *_enabled(), "*.service", "*.socket")
+    # One that only another names is not there.
+    found = [unit for unit in shown if unit.get("LoadState") != ["not-found"]]
+    if _kept is not None:
+        _kept["units"] = found
+    return found
+
+
+def _enabled() -> list[str]:
+    """Units that the next boot starts need not be loaded yet."""
+    kinds = ("--type=service,socket", "--state=enabled,enabled-runtime,generated")
+    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", *kinds)
+    # A template is no unit.
+    return [line.split()[0] for line in shown.splitlines() if "@." not in line.split()[0]]
 
 
 def reason(said: subprocess.CompletedProcess[str]) -> str:

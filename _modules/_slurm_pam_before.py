@@ -120,7 +120,11 @@ def _changed(path: str) -> float:
 
 
 def _sshd() -> list[Process]:
-    return [process for process in _processes.running() if os.path.basename(process.program) in _SSHD]
+    return list(filter(_is_sshd, _processes.running()))
+
+
+def _is_sshd(process: Process) -> bool:
+    return os.path.basename(process.program) in _SSHD
 
 
 def _uid(user: str) -> int | None:
@@ -151,13 +155,19 @@ def sessions(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator
 
 
 def _outside(access: Mapping[str, Any]) -> Iterator[Process]:
-    found = _sshd()
+    for process in logged_in(_sshd()):
+        in_job = _JOB.search(_processes.cgroups(process.pid))
+        if not in_job and is_ordinary(process.uid, access, unknown=True):
+            yield process
+
+
+def logged_in(processes: Iterable[Process]) -> Iterator[Process]:
+    """Of these, sshd's process of each session, which runs as whoever is logged in; root's sessions are none."""
+    found = [process for process in processes if _is_sshd(process)]
     connections = {process.pid for process in found if process.uid == 0}
     for process in found:
         if process.parent in connections and process.uid not in (0, _uid(_PRIVSEP)):
-            in_job = _JOB.search(_processes.cgroups(process.pid))
-            if not in_job and _is_ordinary(process.uid, access, unknown=True):
-                yield process
+            yield process
 
 
 def _name(uid: int) -> str:
@@ -171,7 +181,7 @@ def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _is_ordinary(uid: int, access: Mapping[str, Any], unknown: bool) -> bool:
+def is_ordinary(uid: int, access: Mapping[str, Any], unknown: bool) -> bool:
     """Whether somebody is no administrator; ``unknown`` is for those of whom the name services do not tell now."""
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -209,4 +219,4 @@ def managers(access: Mapping[str, Any]) -> list[str]:
         in_session |= {int(uid) for uid in _SESSION.findall(groups)}
     people = sorted(uid for uid in managed - in_session if uid >= PEOPLE)
     # An administrator of a directory that does not answer keeps theirs.
-    return [f"user@{uid}.service" for uid in people if _is_ordinary(uid, access, unknown=False)]
+    return [f"user@{uid}.service" for uid in people if is_ordinary(uid, access, unknown=False)]

@@ -19,7 +19,7 @@ import _child
 import _file
 import _processes
 import sshd_config
-from _slurm_pam_ask import Unanswered, answer, units
+from _slurm_pam_ask import Unanswered, every_unit, units
 from _slurm_pam_connections import as_proof, services
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import value
@@ -134,7 +134,7 @@ def _told(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 # Those that systemd starts
 
 
-_PROPERTIES = "Id,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles,Accept"
+_PROPERTIES = "Id,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles"
 _EXEC = re.compile(r"path=(?P<path>\S+) ; argv\[\]=(?P<words>.*?) ; \w+=")
 
 
@@ -144,10 +144,10 @@ def to_come() -> Iterator[Daemon]:
 
     Raises Unanswered if systemd does not answer.
 
-    Source: systemctl(1), list-unit-files and show; systemd.exec(5), Environment; systemd.socket(5), Accept.
+    Source: systemd.exec(5), Environment; systemd.socket(5), Accept.
     """
     usual = _child.which("sshd")
-    known = units(_PROPERTIES, *_enabled(), "*.service", "*.socket")
+    known = every_unit()
     # A socket that accepts by itself starts an instance for each connection.
     instances = [f"{unit['Id'][0].removesuffix('.socket')}@.service" for unit in known if unit.get("Accept") == ["yes"]]
     names = [name.replace("@.", "@slurm_pam.") for name in instances if "ssh" in name]
@@ -157,14 +157,6 @@ def to_come() -> Iterator[Daemon]:
             if command and _is_sshd(command["path"], usual):
                 words = _expanded(command["words"].split(), _environment(unit))
                 yield _daemon(unit["Id"][0], " ".join(words), os.path.realpath(command["path"]), words)
-
-
-def _enabled() -> list[str]:
-    """Units that the next boot starts need not be loaded yet."""
-    kinds = ("--type=service,socket", "--state=enabled,enabled-runtime,generated")
-    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", *kinds)
-    # A template is no unit.
-    return [line.split()[0] for line in shown.splitlines() if "@." not in line.split()[0]]
 
 
 def _starts(unit: Mapping[str, list[str]]) -> bool:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _slurm_pam_admins
+import _slurm_pam_ask
 import _slurm_pam_before
+import _slurm_pam_confinement
 import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_node
@@ -27,6 +29,7 @@ import _slurm_pam_stacks
 import _slurm_pam_steps
 import _slurm_pam_turned_away
 import _slurm_pam_wanted
+import _slurm_pam_ways_in
 from _slurm_pam_finding import Finding
 
 
@@ -44,9 +47,11 @@ LOOKS = (
     _slurm_pam_packages.packages,
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
+    _slurm_pam_confinement.confinement,
     _slurm_pam_steps.steps,
     _slurm_pam_node.node,
     _slurm_pam_admins.administrators,
+    _slurm_pam_admins.of_a_directory_alone,
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
@@ -54,8 +59,10 @@ LOOKS = (
     _slurm_pam_before.sessions,
     _slurm_pam_places.relied_on,
     _slurm_pam_session.removed,
+    _slurm_pam_session.kept,
     _slurm_pam_paths.paths,
     _slurm_pam_turned_away.turned_away,
+    _slurm_pam_ways_in.doors,
 )
 
 
@@ -69,12 +76,13 @@ def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
         Their manifest.
     """
     told: dict[str, list[str]] = {"problems": [], "warnings": []}
-    for look in LOOKS:
-        for finding in look(settings, wanted):
-            told[finding.kind].append(finding.text())
-        # What a file says that is something else is not for a finding, so nobody reads on in it.
-        if look is _slurm_pam_files.files and told["problems"]:
-            break
+    with _slurm_pam_ask.once():
+        for look in LOOKS:
+            for finding in look(settings, wanted):
+                told[finding.kind].append(finding.text())
+            # What a file says that is something else is not for a finding, so nobody reads on in it.
+            if look is _slurm_pam_files.files and told["problems"]:
+                break
     return told
 
 

@@ -36,6 +36,8 @@ _DEEDS = {
     ("slurm", "use_pam"): (False, True),
     ("logind",): ("keep", "stop", "mask"),
 }
+# The one that was applied last, since the file itself does not say that it is ours.
+_MESSAGE = "pam", "message"
 _WAS_MASKED = "systemd-logind was masked"
 
 
@@ -74,7 +76,8 @@ def record(settings: Mapping[str, Any]) -> str:
         _key(way): max(before.get(_key(way), order[0]), _value(settings, way), key=order.index)
         for way, order in _DEEDS.items()
     }
-    return json.dumps({**before, **deeds}, indent=1, sort_keys=True) + "\n"
+    said = _value(settings, _MESSAGE) or message()
+    return json.dumps({**before, **deeds, **({_key(_MESSAGE): said} if said else {})}, indent=1, sort_keys=True) + "\n"
 
 
 def moved(settings: Mapping[str, Any]) -> list[str]:
@@ -106,9 +109,15 @@ def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
     for *sections, name in (*_PLACES, *_DEEDS):
         section = _value(settings, sections)
         section[name] = before.get(_key((*sections, name)), section[name])
+    settings["pam"]["message"] = message()
     if before.get(_WAS_MASKED):
         settings["logind"] = "keep"
     return settings
+
+
+def message() -> str | None:
+    """The text for whoever Slurm turns away that was applied last, by which the file with it is ours."""
+    return recorded().get(_key(_MESSAGE))
 
 
 def _is_masked() -> bool:

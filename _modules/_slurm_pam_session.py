@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import _pam_edit
+import _pam_expand
+import _pam_libpam
+from _pam_errors import PamError
 from _slurm_pam_finding import Finding
 
 # Modules that a session needs, and what is missing without them. A few are left out for a reason now and then.
@@ -24,6 +28,24 @@ _NEEDED = {
     "pam_winbind.so": ("winbind does not see a session begin and end", "warnings"),
     "pam_krb5.so": ("tickets are neither kept nor removed with the session", "warnings"),
 }
+
+
+def kept(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """What administrators are to keep, and nobody has."""
+    pam = settings["pam"]
+    path = _pam_libpam.locate(pam["session_source"]) if pam["session_keep"] else None
+    try:
+        lines = _pam_expand.read(path) if path else []
+    except PamError:
+        return  # the look at the stacks tells
+    for module in pam["session_keep"]:
+        if path and not _pam_edit.find(lines, type="session", module=module):
+            yield Finding(
+                f"{path} has no {module} that administrators could keep (slurm_pam:pam:session_keep)",
+                "Their sessions go without, as they do now",
+                "Put it there (pam-config, pam-auth-update, authselect), or take it out of the list",
+                "warnings",
+            )
 
 
 def removed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:

@@ -169,6 +169,17 @@ _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
 _WORD = _matching("one word", r"[^\s#\[\]]+")
 _TEXT = _matching("a text", r"[\s\S]*\S[\s\S]*")
+_LONGEST = 2000
+_MESSAGE = Value(
+    f"a text of up to {_LONGEST} characters, with line breaks and no other control characters",
+    lambda found: (
+        isinstance(found, str)
+        and 0 < len(found.strip()) <= len(found) <= _LONGEST
+        and all(line.isprintable() for line in found.split("\n"))
+    ),
+    # Which of the other characters can be printed, a pattern does not know.
+    {"type": "string", "maxLength": _LONGEST, "pattern": r"^(?=[\s\S]*\S)[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$"},
+)
 _INTEGER = Value("a number", lambda found: isinstance(found, int) and not isinstance(found, bool), {"type": "integer"})
 _NUMBER = Value(
     "a number from 0", lambda found: _INTEGER.fits(found) and found >= 0, {**_INTEGER.schema, "minimum": 0}
@@ -236,10 +247,13 @@ _NODE_SETTINGS: dict[str, Any] = {
         "account_base": _one_of("substack", "copy"),
         "session_source": _NAME,
         "session_remove": _list_of(_MODULE),
+        "session_keep": _list_of(_MODULE),
+        "message": _or_null(_MESSAGE),
         "suffix": _matching("'' or an ending such as -pc", r"[A-Za-z0-9_.-]*"),
         "replace": _FLAG,
         "policy": _list_of(_SCENARIO),
     },
+    "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
     "logind": _one_of("mask", "stop", "keep"),
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
@@ -379,10 +393,16 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
             if not who.get("origins"):
                 yield f"slurm_pam:access:{kind}:{name}:origins is missing; it has to be {_ORIGINS.allowed}"
     yield from _blanks(access)
+    yield from _kept_in_vain(settings)
     if settings.get("mode") == "adopt" and settings.get("module") == "pam_slurm":
         yield (
             "slurm_pam:mode is 'adopt', but slurm_pam:module is 'pam_slurm', which adopts nothing; "
             "allowed with it is audit or enforce"
+        )
+    if settings.get("confine") and settings.get("module") == "pam_slurm":
+        yield (
+            f"slurm_pam:confine is {settings['confine']!r}, but slurm_pam:module is 'pam_slurm', which adopts nothing, "
+            "and holds no session to anything; allowed with it is []"
         )
     if settings.get("module") == "pam_slurm_adopt":
         yield from _adopts_nobody(settings)
@@ -400,6 +420,23 @@ def _blanks(access: Mapping) -> Iterator[str]:
             yield (
                 f"slurm_pam:access:file is {_GLOBAL_ACCESS}, whose other lines mean nobody if words are separated by "
                 f"commas alone, as the group {name!r} needs it; allowed is a file of its own"
+            )
+
+
+def _kept_in_vain(settings: Mapping) -> Iterator[str]:
+    """Modules for the sessions of administrators that are not taken out, or would do nothing."""
+    pam, logind = settings.get("pam", {}), settings.get("logind")
+    for module in pam.get("session_keep", []):
+        removed = pam.get("session_remove", [])
+        if module not in removed:
+            yield (
+                f"slurm_pam:pam:session_keep names {module}, but slurm_pam:pam:session_remove does not, so that every "
+                f"session has it; allowed is {', '.join(removed) or 'nothing, since no module is taken out'}"
+            )
+        elif module.rpartition("/")[2] == "pam_systemd.so" and logind != "keep":
+            yield (
+                f"slurm_pam:pam:session_keep names {module}, which asks systemd-logind, but slurm_pam:logind is "
+                f"{logind!r}, so that nobody answers; allowed with it is slurm_pam:logind: keep"
             )
 
 

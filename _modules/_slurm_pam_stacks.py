@@ -11,6 +11,7 @@ import _pam_expand
 import _pam_libpam
 import _pam_plan
 import _pam_prove
+import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
 from _pam_errors import PamError, PamUsageError
@@ -20,7 +21,7 @@ from _slurm_pam_finding import Finding
 def stacks(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """They are proven if they can be made at all, and if it is understood what has to hold."""
     given = settings, wanted
-    yield from [*service(*given), *foreign(*given), *policy(*given)] or proof(*given)
+    yield from [*service(*given), *foreign(*given), *message(*given), *policy(*given)] or proof(*given)
 
 
 def service(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
@@ -63,6 +64,23 @@ def foreign(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
                     "What somebody put there would be lost",
                     "Move it away, or allow it to be replaced (slurm_pam:pam:replace: true)",
                 )
+
+
+def message(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Somebody else's file where the message is to be."""
+    told = wanted["message"]
+    if not told or settings["pam"]["replace"] or _slurm_pam_record.message():
+        return
+    try:
+        found = file_transaction.read(told["path"])
+    except CommandExecutionError as error:
+        found = str(error)
+    if found not in (None, told["text"]):
+        yield Finding(
+            f"{told['path']} is there already, and this formula did not write it",
+            "The text of slurm_pam:pam:message is to be there, and what somebody put there would be lost",
+            "Move it away, or allow it to be replaced (slurm_pam:pam:replace: true)",
+        )
 
 
 def _is_ours(file: Mapping[str, Any], marker: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import _child
 import _slurm_pam_access
@@ -24,6 +24,8 @@ PAM_DIRECTORY = "/etc/pam.d"
 # What a file has that is ours as a whole; others are edited.
 WHOLE = {"contents", "source", "link"}
 RECORD = "/var/lib/slurm_pam/places.json"
+# It is shown as it is, so it has no marker; the record says whether it is ours.
+MESSAGE = "/etc/security/slurm-message"
 # Those that the node has are masked, and have to run again when an apply is taken back.
 LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
 
@@ -44,6 +46,7 @@ def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
         "slurm_conf": _slurm_conf(settings["slurm"]),
         "sshd": _sshd(settings["sshd"]),
         "pam": _pam(settings),
+        "message": _message(settings["pam"]),
         "record": RECORD,
         # What is changed through a tool
         "packages": _packages(settings),
@@ -75,6 +78,8 @@ def touched(settings: Mapping[str, Any]) -> list[str]:
 def _touched(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield from map(_written, reversed(manifest["pam"]["files"]))
     yield from map(_written, manifest["access"]["files"])
+    if manifest["message"] or os.path.lexists(MESSAGE):
+        yield MESSAGE
     if manifest["logind"] == "mask":
         yield from (mask(unit) for unit in LOGIND_UNITS if _may_be_there(unit))
     if sshd := manifest["sshd"]:
@@ -181,6 +186,9 @@ def _sshd(sshd: Mapping[str, Any]) -> dict[str, Any] | None:
 _ACCOUNT = "slurm-common-account"
 _SESSION = "slurm-common-session"
 _ROOT_MODULE = "pam_succeed_if.so quiet uid != 0"
+_MESSAGE_MODULE = f"pam_echo.so file={MESSAGE}"
+# The module takes no arguments; this one tells the line from the node's own.
+_PERMIT_MODULE = f"pam_permit.so {TAG}"
 # One of them is ours; a line with the other may be left over from before.
 _SLURM_MODULES = ("pam_slurm_adopt.so", "pam_slurm.so")
 
@@ -199,7 +207,7 @@ def _pam(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "files": [
             *_file_and_link(_ACCOUNT, pam["suffix"], _account(settings)),
-            *_file_and_link(_SESSION, pam["suffix"], _session(pam)),
+            *_file_and_link(_SESSION, pam["suffix"], _session(settings)),
             {"path": f"{PAM_DIRECTORY}/{pam['service']}", "changes": retargeted},
         ],
         "policy": [*_policy(settings), *pam["policy"]],
@@ -218,32 +226,50 @@ def _file_and_link(name: str, suffix: str, spec: dict) -> Iterator[dict]:
 def _account(settings: Mapping[str, Any]) -> dict:
     """Slurm, with a way past it for administrators, and the node's own rules."""
     pam = settings["pam"]
-    gate = [*_root_rule(settings), _slurm_rule(settings)]
+    gate = _gate(settings)
     if pam["account_base"] == "copy":
-        rules = [f"account sufficient {_access_module(settings)}", *gate]
-        changes = [{"insert": rule, "at": "last", "match": _same(rule), "jumps": "lengthen"} for rule in rules]
-        return {"source": pam["account_source"], "changes": changes}
+        rules = [Rule("sufficient", _access_module(settings)), *gate]
+        return {"source": pam["account_source"], "changes": list(_appended(rules))}
     # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
     # and sshd lets a user in whose password they say has expired.
-    way_past = f"account [success={len(gate)} default=ignore] {_access_module(settings)}"
-    return {"contents": "\n".join([way_past, *gate, f"account substack {pam['account_source']}", ""])}
+    way_past = Rule(f"[success={len(gate)} default=ignore]", _access_module(settings))
+    lines = [*(rule.line() for rule in (way_past, *gate)), f"account substack {pam['account_source']}", ""]
+    return {"contents": "\n".join(lines)}
 
 
-def _same(rule: str) -> dict:
+def _appended(rules: list[Rule]) -> Iterator[dict]:
+    for rule in rules:
+        # Our own jumps come when all that they pass over is there, or they would be lengthened.
+        plain = rule._replace(control="required")
+        yield {"insert": plain.line(), "at": "last", "match": _same(rule), "jumps": "lengthen"}
+    for rule in rules:
+        yield {"set_control": _same(rule), "to": rule.control}
+
+
+def _same(rule: Rule) -> dict:
     """What counts as our rule. The site may have rules of its own with the other modules, which stay as they are."""
-    kind, _, module, *args = rule.split()
-    return {"type": kind, "module": module, **({} if module in _SLURM_MODULES else {"args": args})}
+    module, *args = rule.module.split()
+    return {"type": "account", "module": module, **({} if module in _SLURM_MODULES else {"args": args})}
 
 
-def _session(pam: Mapping[str, Any]) -> dict:
-    """The node's own rules, byte for byte, less the modules that would move a session out of its job."""
-    return {
-        "source": pam["session_source"],
-        "changes": [
-            {"remove": {"type": "session", "module": module}, "missing": "ok", "jumps": "shorten"}
-            for module in pam["session_remove"]
-        ],
-    }
+def _session(settings: Mapping[str, Any]) -> dict:
+    """
+    The node's own rules, byte for byte, less the modules that would move a session out of its job, or with the access
+    file in front of those that administrators keep.
+
+    Source: https://slurm.schedmd.com/pam_slurm_adopt.html (Administrative Access Configuration).
+    """
+    pam = settings["pam"]
+    ours = {"type": "session", "module": "pam_access.so", "args": [f"accessfile={settings['access']['file']}"]}
+    unless = f"session [success=ignore default=1] {_access_module(settings)}"
+    changes = []
+    for module in pam["session_remove"]:
+        line = {"type": "session", "module": module}
+        if module in pam["session_keep"]:
+            changes.append({"insert": unless, "before": line, "match": ours, "missing": "ok", "jumps": "lengthen"})
+        else:
+            changes.append({"remove": line, "missing": "ok", "jumps": "shorten"})
+    return {"source": pam["session_source"], "changes": changes}
 
 
 def _access_module(settings: Mapping[str, Any]) -> str:
@@ -252,11 +278,50 @@ def _access_module(settings: Mapping[str, Any]) -> str:
     return " ".join([*words, *(["listsep=,"] if has_blanks(settings["access"]) else [])])
 
 
-def _root_rule(settings: Mapping[str, Any]) -> list[str]:
+class Rule(NamedTuple):
+    """A rule of an account stack."""
+
+    control: str
+    module: str  # with its arguments
+
+    def line(self) -> str:
+        return f"account {self.control} {self.module}"
+
+
+def _gate(settings: Mapping[str, Any]) -> list[Rule]:
+    """
+    What everybody else has to get past.
+
+    With a message, Slurm's refusal alone leads to it: success and ignore jump over it, and land where they count as
+    they do with ``required``. A refusal that is not Slurm's own, such as a missing module's, ends the stack.
+    """
+    slurm = f"{settings['module']}.so"
+    root = _root_rule(settings)
+    if settings["mode"] == "adopt":
+        return [*root, Rule("optional", " ".join([slurm, *_slurm_options(settings, _ADOPT_ONLY)]))]
+    module = " ".join([slurm, *_slurm_options(settings, {})])
+    if not _message(settings["pam"]):
+        return [*root, Rule("required", module)]
+    return [
+        *root,
+        Rule("[success=1 new_authtok_reqd=ok ignore=2 perm_denied=bad default=die]", module),
+        Rule("[default=ignore]", _MESSAGE_MODULE),
+        Rule("required", _PERMIT_MODULE),
+    ]
+
+
+def _message(pam: Mapping[str, Any]) -> dict[str, str] | None:
+    """What is shown to whoever Slurm turns away; pam_echo(8) reads a percent sign as the beginning of an item."""
+    if pam["message"] is None:
+        return None
+    return {"path": MESSAGE, "text": pam["message"].rstrip("\n").replace("%", "%%") + "\n"}
+
+
+def _root_rule(settings: Mapping[str, Any]) -> list[Rule]:
     """Slurm's modules let root in from everywhere; this rule stands in the way where the settings do not."""
     if "ALL" in _slurm_pam_access.written(settings["access"]["root"]) or settings["mode"] == "adopt":
         return []
-    return [f"account requisite {_ROOT_MODULE}"]
+    return [Rule("requisite", _ROOT_MODULE)]
 
 
 # In mode adopt nobody is turned away, so no answer of the module counts and it is told to deny nothing.
@@ -266,13 +331,6 @@ _ADOPT_ONLY = {
     "action_adopt_failure": "allow",
     "action_generic_failure": "ignore",
 }
-
-
-def _slurm_rule(settings: Mapping[str, Any]) -> str:
-    adopting = settings["mode"] == "adopt"
-    control = "optional" if adopting else "required"
-    words = " ".join(["account", control, f"{settings['module']}.so"])
-    return " ".join([words, *_slurm_options(settings, _ADOPT_ONLY if adopting else {})])
 
 
 def _slurm_options(settings: Mapping[str, Any], overrides: Mapping[str, str]) -> list[str]:
@@ -286,8 +344,7 @@ def _slurm_options(settings: Mapping[str, Any], overrides: Mapping[str, str]) ->
 
 
 def _modules(settings: Mapping[str, Any]) -> list[str]:
-    rules = [*_root_rule(settings), _slurm_rule(settings)]
-    return ["pam_access.so", *(rule.split()[2] for rule in rules)]
+    return ["pam_access.so", *(rule.module.split()[0] for rule in _gate(settings))]
 
 
 # The policy
@@ -349,16 +406,31 @@ def _policy(settings: Mapping[str, Any]) -> list[dict]:
                 "expect": "deny",
             }
         )
+    if _message(settings["pam"]) and settings["mode"] != "adopt":
+        scenarios += _shown_to_nobody_else(login, access, slurm)
     scenarios.append({"name": "a session opens", "service": service, "call": "open_session", "expect": "permit"})
     scenarios += [
         {
-            "name": f"no session reaches {module}",
+            "name": f"no session but an administrator's reaches {module}" if kept else f"no session reaches {module}",
             "service": service,
             "call": "open_session",
-            "given": {},
+            "given": outsider if kept else {},
             "expect": "unreached",
             "module": module,
         }
         for module in settings["pam"]["session_remove"]
+        for kept in [module in settings["pam"]["session_keep"]]
     ]
     return scenarios
+
+
+def _shown_to_nobody_else(login: Mapping[str, Any], access: str, slurm: str) -> Iterator[dict]:
+    """The message is for those whom Slurm turns away."""
+    given = {
+        "an administrator": {access: ["success"]},
+        "a user with a job": {access: _DENIALS, slurm: ["success"]},
+        "root from other origins": {access: _DENIALS, _ROOT_MODULE: _DENIALS, slurm: ["ignore"]},
+    }
+    for who, answers in given.items():
+        name = f"{who} is not shown the message"
+        yield {"name": name, **login, "given": answers, "expect": "unreached", "module": _MESSAGE_MODULE}

@@ -24,8 +24,10 @@ import _pam_errors
 import _pam_prove
 import _slurm_pam_audit
 import _slurm_pam_before
+import _slurm_pam_confined
 import _slurm_pam_connections
 import _slurm_pam_daemons
+import _slurm_pam_evidence
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
@@ -35,9 +37,10 @@ import _slurm_pam_record
 import _slurm_pam_settings
 import _slurm_pam_take_back
 import _slurm_pam_wanted
+import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
-__outputter__ = {"prove": "yaml", "explain": "yaml"}
+__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml", "confined": "yaml"}
 
 _salts_errors = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
 
@@ -252,6 +255,32 @@ def prove() -> list[dict]:
     return proofs
 
 
+@_salts_errors
+def evidence() -> dict[str, Any]:
+    """
+    What is true of this node now, in few words, for a page about the whole cluster
+    (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
+
+    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
+    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
+    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
+    rules and where their answers lead.
+
+    Raises CommandExecutionError if one of these cannot be told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.evidence
+
+    .. versionadded:: 1.1.0
+    """
+    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    __context__["retcode"] = 0
+    return found
+
+
 # Who gets in
 
 
@@ -275,6 +304,41 @@ def jobs() -> list[dict[str, Any]]:
     .. versionadded:: 1.0.0
     """
     return _slurm_pam_jobs.jobs()
+
+
+@_salts_errors
+def confined() -> dict[str, Any]:
+    """
+    Whether each session over SSH of this node is in its job, and held to what its job has: measured in /proc and the
+    cgroup tree, now, and not read from a configuration. Changes nothing.
+
+    Returns ``{"holds": bool, "sessions": [{"user", "pid", "job", "cgroup", "outside": [pid], "problems": [str],
+    ...}]}``: the sessions in a job, and those of users with a job here that are in none (``job`` is None). ``pid`` is
+    sshd's process of the session, ``outside`` are processes of it that are not in the job's cgroup, ``problems`` say
+    what is wrong and what to do.
+
+    A session in a job has ``cores``, ``memory``, ``swap``, ``devices`` and ``namespaces`` as well, each ``{"held":
+    bool, "found": str}``: whether it is held to what its job has, and to what, or why not; ``held`` is None if it could
+    not be asked. That a session is not held is a problem if ``slurm_pam:confine`` asks for it, and that it is in other
+    namespaces unless ``join_container`` is false. The exit status is as for :py:func:`audit`.
+
+    Administrators are let in past Slurm, and are outside with a job as well.
+
+    Raises CommandExecutionError if it cannot be asked what jobs there are.
+
+    Source: cgroups(7), namespaces(7), bpf(2).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough slurm_pam.confined
+
+    .. versionadded:: 1.1.0
+    """
+    told = _slurm_pam_confined.confined(_slurm_pam_settings.without_nulls(settings()))
+    __context__["retcode"] = int(not told["holds"])
+    return told
 
 
 @_salts_errors
@@ -312,6 +376,63 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     return _slurm_pam_explain.login(user, origin, settings())
+
+
+@_salts_errors
+def doors() -> dict[str, Any]:
+    """
+    Every way onto this node, SSH or not: whether it is there and on, and whether a user without a job and an
+    administrator would get in by it, now. Changes nothing and logs nobody in.
+
+    Returns ``{"doors": [...], "findings": [text]}``: what could not be asked or is not known is a finding. Each door is
+    a PAM service:
+
+    ``service``, ``what``
+        its name, and what asks it in a word; ``not known`` where the formula's table does not have it
+    ``reach``
+        ``network``, ``console`` (at the machine or its management controller), ``later`` (what somebody left there runs
+        by itself) or ``inside`` (only by who is on the node already)
+    ``shell``
+        whether whoever gets in can run programs, and not only fetch files, say
+    ``stays``
+        why it is not closed by its account rules, if it is not: ``passwd`` lets nobody in
+    ``there``, ``on``, ``listening``
+        its units and programs; which of them run or are started by the next boot; and where they listen. Another sshd,
+        and a unit with this ``PAMName``, are told by ``on``.
+    ``setting``
+        ``close``, ``report`` or ``leave``
+    ``stranger``, ``administrator``
+        ``in`` is whether they get in, None if that could not be told; ``decided_by`` the PAM rule that decides
+        (``file``, ``line``, ``rule``), and ``why`` says it in words. The user without a job has a valid password, and
+        the worst case counts: rules that are not ours may answer anything. For an administrator they succeed.
+
+    Source: pam_verdict's evaluator; systemctl(1); proc(5); https://slurm.schedmd.com/pam_slurm_adopt.html (service=).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.doors
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ways_in.report(_slurm_pam_settings.without_nulls(settings()))
+
+
+@_salts_errors
+def show_doors() -> str:
+    """
+    What :py:func:`doors` says, as a table to be read: the ways in that are on come first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.show_doors
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ways_in.table(doors())
 
 
 # What the states ask

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 # The most characters of one text of a node, and the most entries of one of its lists, that anybody is shown.
 _LENGTH, _ENTRIES = 2000, 10
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
-_OPERATORS = ("and", "or", "not")
+# What the name of a node looks like, to Python and to Salt's regular expressions. Operators of a target are none.
+NAME = r"(?!(?:and|or|not)\Z)[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 _ARMED = "slurm_pam-confirm-armed"
 # What slurm_pam_confirm.status says of a node that an apply has changed and nobody has confirmed.
 _UNCONFIRMED = ("waiting", "without a timer", "being taken back", "taking back failed")
@@ -28,10 +28,14 @@ class Answer(NamedTuple):
 def line(text: str, length: int = _LENGTH) -> str:
     """The text in one line, with an escape for what a terminal takes for a command; cut where it is longer."""
     words = " ".join(text[: 2 * length].split())
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    shown = words if words.isprintable() else "".join(map(_escaped, words))
     if len(text) <= 2 * length and len(shown) <= length:
         return shown
     return f"{shown[:length]} ... ({len(text)} characters)"
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
 
 
 # Names
@@ -39,7 +43,7 @@ def line(text: str, length: int = _LENGTH) -> str:
 
 def unusable(name: str) -> str:
     """Why a minion with this name is no node; nothing where it may be one."""
-    if _NAME.fullmatch(name) and name not in _OPERATORS:
+    if re.fullmatch(NAME, name):
         return ""
     return (
         "this is no name of a node. Allowed are up to 253 letters, digits, '.', '_' and '-', of which '.' and '-' not "

@@ -122,9 +122,16 @@ def forgotten(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _record_brought_about(
     name: str, settings: Mapping[str, Any], after: Callable[[], str | None], comment: str
 ) -> dict[str, Any]:
-    path = _wanted(settings)["record"]
     try:
-        change = {"path": path, "before": __salt__["file_transaction.read"](path), "after": after()}
+        return _whole_file(name, _wanted(settings)["record"], after(), comment)
+    except CommandExecutionError as error:
+        return _ret(name, False, str(error))
+
+
+def _whole_file(name: str, path: str, after: str | None, comment: str) -> dict[str, Any]:
+    """A file of ours with this text, or no file."""
+    try:
+        change = {"path": path, "before": __salt__["file_transaction.read"](path), "after": after}
         return _ret(name, True, comment) | __salt__["file_transaction.bring_about"]([change], __opts__["test"])
     except CommandExecutionError as error:
         return _ret(name, False, str(error))
@@ -323,6 +330,30 @@ def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # The PAM files
+
+
+def message_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The text of ``slurm_pam:pam:message``, for whoever Slurm turns away, is where the PAM files name it; where there is
+    none by now, that of an earlier apply is gone.
+
+    .. versionadded:: 1.1.0
+    """
+    message = _wanted(settings)["message"]
+    if not message:
+        return message_absent(name, settings)
+    return _whole_file(name, message["path"], message["text"], "The message for those whom Slurm turns away is there")
+
+
+def message_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The text that was there for whoever Slurm turns away is gone.
+
+    .. versionadded:: 1.1.0
+    """
+    message = _applied(settings)["message"]
+    comment = "There is no message for those whom Slurm turns away"
+    return _whole_file(name, message["path"], None, comment) if message else _ret(name, True, comment)
 
 
 def stacks_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

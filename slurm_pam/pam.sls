@@ -2,10 +2,20 @@
 # naming them. What they rely on comes first: the modules, the access file, slurm.conf, and an sshd that asks PAM.
 include:
   - slurm_pam.ready
+  - slurm_pam.places
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm
   - slurm_pam.sshd
+
+# The file is there before the PAM files name it.
+slurm_pam-pam-message-managed:
+  slurm_pam.message_managed:
+    - use:
+      - test: slurm_pam-settings
+    - require:
+      - slurm_pam: slurm_pam-ready
+      - sls: slurm_pam.places
 
 slurm_pam-pam-stacks-managed:
   slurm_pam.stacks_managed:
@@ -13,6 +23,7 @@ slurm_pam-pam-stacks-managed:
       - test: slurm_pam-settings
     - require:
       - slurm_pam: slurm_pam-ready
+      - slurm_pam: slurm_pam-pam-message-managed
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
       - sls: slurm_pam.slurm

@@ -1,9 +1,12 @@
 """What /proc says of a process, held against what Python knows of it."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
+
+import pytest
 
 import _processes
 
@@ -28,3 +31,34 @@ def test_one_that_is_gone_and_threads_of_the_kernel_are_not_told():
     assert child.pid not in found and 2 not in found and os.getpid() in found
     assert _processes.cgroups(child.pid) == ""
     assert _processes.cgroups(os.getpid()).count(":") >= 2
+
+
+def test_what_a_process_has_loaded():
+    assert _processes.has_loaded(os.getpid(), "libc.so.6")
+    assert not _processes.has_loaded(os.getpid(), "libnonexistent.so.0")
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert not _processes.has_loaded(child.pid, "libc.so.6")
+
+
+def place(sock):
+    return f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def test_where_a_process_listens():
+    home = ("127.0.0.1", 0)
+    with (
+        socket.create_server(home) as one,
+        socket.create_server(home) as another,
+        socket.create_connection(one.getsockname()) as connected,
+    ):
+        found = _processes.listening([os.getpid(), 2**22 + 1])
+        assert {place(one), place(another)} <= {*found[os.getpid()]}
+        assert place(connected) not in found[os.getpid()]
+    assert found[2**22 + 1] == []
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_where_a_process_listens_by_ipv6():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
+        assert f"[::1]:{six.getsockname()[1]}" in _processes.listening([os.getpid()])[os.getpid()]

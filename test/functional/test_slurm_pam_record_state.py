@@ -72,6 +72,50 @@ def test_as_much_as_was_done_stays(path):
     assert less == having(sshd={"manage": False}, logind="keep")
 
 
+def test_the_last_message_is_ours_until_all_is_taken_back(path):
+    assert write_down(having())["result"] and _slurm_pam_record.message() is None
+    assert _slurm_pam_record.applied(having(pam={"message": "now"}))["pam"]["message"] is None
+    for text, known in (("one", "one"), ("two", "two"), (None, "two")):
+        write_down(having(pam={"message": text}))
+        assert _slurm_pam_record.message() == known
+    assert _slurm_pam_record.applied(having(pam={"message": "now"}))["pam"]["message"] == "two"
+
+
+@pytest.fixture
+def message(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(_slurm_pam_wanted, "MESSAGE", str(tmp_path / "message"))
+    return tmp_path / "message"
+
+
+def test_the_message_is_written_and_taken_back(message, test_mode):
+    given, state = having(pam={"message": "Get 1 %"}), states(test_mode)
+    assert states(False).message_managed("x", having())["changes"] == {}
+    write_down(given)
+    ret = state.message_managed("x", given)
+    assert (ret["result"], list(ret["changes"])) == (None if test_mode else True, [str(message)])
+    assert message.exists() is not test_mode
+    states(False).message_managed("x", given)
+    assert message.read_text() == "Get 1 %%\n" and message.stat().st_mode & 0o777 == 0o644
+    assert state.message_managed("x", given)["changes"] == {}
+    # Where the settings have none any more, and on the way out, whatever they say.
+    for taking_back in (lambda: state.message_managed("x", having()), lambda: state.message_absent("x", given)):
+        states(False).message_managed("x", given)
+        ret = taking_back()
+        assert (ret["result"], list(ret["changes"])) == (None if test_mode else True, [str(message)])
+        assert message.exists() is test_mode
+    message.unlink(missing_ok=True)
+    assert state.message_absent("x", given)["changes"] == {}
+
+
+def test_a_message_that_cannot_be_written_is_said(message):
+    given = having(pam={"message": "Get a job"})
+    write_down(given)
+    message.mkdir()
+    for function in ("message_managed", "message_absent"):
+        ret = getattr(states(False), function)("x", given)
+        assert (ret["result"], ret["changes"]) == (False, {}) and str(message) in ret["comment"]
+
+
 @pytest.mark.parametrize(("was", "logind"), [(False, "mask"), (True, "keep")])
 def test_what_was_masked_before_is_none_of_ours(path, was, logind):
     path.parent.mkdir()

@@ -96,7 +96,9 @@ def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened)
     opened.nodes["cn2"].cancel(job)
     assert closed(opened) == ["cn1"]
     told = json.loads(opened.master.runner("slurm_pam.report", "--out=json").stdout)
-    assert told["nodes"] == state["changes"]["return"]["nodes"]
+    assert {name: (node["state"], node["reason"]) for name, node in told["nodes"].items()} == {
+        name: (node["state"], node["reason"]) for name, node in state["changes"]["return"]["nodes"].items()
+    }
     state, said = rollout(opened)
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert not any("canary" in line for line in said)
@@ -241,6 +243,29 @@ def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_bac
     opened.master.accept("cn2")
     state, _ = rollout(opened)
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
+
+
+def test_in_waves_with_a_node_that_is_tolerated_and_paused_by_somebody(opened):
+    """No call to more than two; a broken node is tolerated; another terminal pauses it and lets it go on."""
+    opened.nodes["cn3"].run(["systemctl", "disable", "--now", "slurmd"], check=True)
+    order = command(at_once=2, batch=2, tolerate="25%", probes=[])
+    with subprocess.Popen(opened.master.command(["salt-run", *order]), stdout=-1, stderr=-1, text=True) as running:
+        said = []
+        for line in running.stderr:
+            said.append(line)
+            if "canary: cn1" in line:
+                assert "waits ahead of its next batch" in opened.master.runner("slurm_pam.pause").stdout
+            if "Paused ahead of nodes, batch 1 of 1" in line:
+                counts = json.loads(opened.master.runner("slurm_pam.report", "form=counts", "--out=json").stdout)
+                assert counts == {"nodes": {"waiting": 2, "refused": 1, "done": 1}}
+                opened.master.runner("slurm_pam.resume")
+        states = json.loads(running.stdout.read())["data"].values()
+    opened.nodes["cn3"].run(["systemctl", "enable", "--now", "slurmd"], check=True)
+    (state,) = next(iter(states)).values()
+    assert became(state) == {"cn1": "done", "cn2": "done", "cn3": "refused", "gpu1": "done"}, (state, said)
+    assert "no more are open than is tolerated" in state["changes"]["return"]["summary"]
+    assert opened.master.runner("slurm_pam.stop").rc == 1
+    assert closed(opened) == ["cn1", "cn2", "gpu1"]
 
 
 def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):

@@ -16,7 +16,7 @@ CASES = {
     "enforce": {},
     "adopt": {"mode": "adopt"},
     "audit": {"mode": "audit"},
-    "pam_slurm": {"module": "pam_slurm"},
+    "pam_slurm": {"module": "pam_slurm", "pam": {"message": "Get a job."}},
     "slurm.conf": {"slurm": SLURM},
     "adopt, slurm.conf": {"mode": "adopt", "slurm": SLURM},
     "pam_slurm, slurm.conf": {"module": "pam_slurm", "slurm": SLURM},

@@ -16,12 +16,13 @@ generate = runpy.run_path(str(REPO / "tools/generate"))
 EXAMPLE = (REPO / "pillar.example").read_text()
 SCHEMA = pillar_schema(tables.DEFAULTS, explained(EXAMPLE))
 VALIDATOR = Draft202012Validator(SCHEMA)
-# What only the formula can say: whether a path is a directory, and whether Salt can read a target.
+# What only the formula can say: whether a path is a directory, whether Salt can read a target, what can be printed.
 BEYOND_JSON_SCHEMA = [
     {"access": {**tables.ADMINS, "file": "/etc"}},
     {"partitions": {"gpu": {"nodes": "G@("}}},
     {"access": {"users": {"a": {"origins": ["fe80::1"]}}}},
     {"access": {"users": {"a": {"origins": ["1:2"]}}}},
+    {"pam": {"message": "Get\u202e a job"}},
 ]
 
 

@@ -102,8 +102,7 @@ def systemd(monkeypatch, *units, **instances):
         assert "getty@.service" not in asked
         return "\n\n".join(units if "gate.service" in asked else [instances["instance"]])
 
-    for room in (_slurm_pam_daemons, _slurm_pam_ask):
-        monkeypatch.setattr(room, "answer", answer)
+    monkeypatch.setattr(_slurm_pam_ask, "answer", answer)
 
 
 def test_a_command_line_with_variables(monkeypatch, tmp_path):

@@ -92,6 +92,19 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"account_base": "include"}}, "slurm_pam:pam:account_base", "'include'", "substack, copy"),
         ({"pam": {"service": "../sshd"}}, "slurm_pam:pam:service", "'../sshd'", "file name"),
         ({"pam": {"session_remove": ["pam_systemd"]}}, "session_remove", "pam_systemd", "PAM module"),
+        ({"pam": {"session_keep": "pam_systemd.so"}}, "slurm_pam:pam:session_keep", "'pam_systemd.so'", "a list, each"),
+        ({"pam": {"session_keep": ["pam_systemd"]}}, "slurm_pam:pam:session_keep", "'pam_systemd'", "a PAM module"),
+        ({"pam": {"message": " \n"}}, "slurm_pam:pam:message", "' \\n'", "a text of up to 2000"),
+        ({"pam": {"message": ["Get a job"]}}, "slurm_pam:pam:message", "['Get a job']", "a text of up to 2000"),
+        ({"pam": {"message": "Get \x1b[31ma job"}}, "slurm_pam:pam:message", "x1b", "no other control characters"),
+        ({"pam": {"message": "Get\ta job"}}, "slurm_pam:pam:message", "Get\\ta job", "no other control characters"),
+        ({"pam": {"message": "Get\r\na job"}}, "slurm_pam:pam:message", "Get\\r", "no other control characters"),
+        ({"pam": {"message": "Get\u202e a job"}}, "slurm_pam:pam:message", "u202e", "no other control characters"),
+        ({"pam": {"message": "x" * 2001}}, "slurm_pam:pam:message", "xxx", "a text of up to 2000"),
+        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
+        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
+        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
+        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
@@ -109,6 +122,11 @@ def test_a_misfit_is_named_with_what_was_found_and_what_is_allowed(given, key, f
     assert key in problem
     assert found in problem
     assert allowed in problem
+
+
+@pytest.mark.parametrize("text", ["Get a job: salloc", "Zwei Zeilen:\nsalloc für 100 %\n", "x" * 2000, None])
+def test_messages_that_can_be_shown(text):
+    assert checks.misfits({"pam": {"message": text}}) == []
 
 
 @pytest.mark.parametrize(
@@ -158,6 +176,24 @@ def test_an_administrator_needs_an_origin():
     given = {"access": {"groups": {"hpc_admin_g": {"members": ["admin"]}}}}
     (problem,) = checks.problems(given, merged(given))
     assert problem.startswith("slurm_pam:access:groups:hpc_admin_g:origins is missing")
+
+
+@pytest.mark.parametrize(
+    ("pam", "logind", "told"),
+    [
+        ({"session_keep": ["pam_systemd.so"]}, "keep", None),
+        ({"session_keep": ["pam_cgfs.so"]}, "mask", None),
+        ({"session_keep": ["pam_systemd.so"]}, "mask", "allowed with it is slurm_pam:logind: keep"),
+        ({"session_keep": ["pam_systemd.so"]}, "stop", "slurm_pam:logind is 'stop'"),
+        ({"session_keep": ["pam_x.so"]}, "keep", "every session has it; allowed is pam_systemd.so, pam_cgfs.so"),
+        ({"session_keep": ["pam_x.so"], "session_remove": []}, "keep", "allowed is nothing"),
+    ],
+)
+def test_modules_that_are_kept_in_vain(pam, logind, told):
+    given = {"access": ADMINS, "pam": pam, "logind": logind}
+    found = checks.problems(given, merged(given))
+    assert len(found) == bool(told)
+    assert all(problem.startswith("slurm_pam:pam:session_keep names ") and told in problem for problem in found)
 
 
 def test_the_older_module_cannot_adopt():
@@ -271,3 +307,8 @@ def test_no_name_says_more_than_a_name(name):
     given = {"access": {"groups": {name: {"origins": ["ALL"], "local": False}}}}
     (problem,) = checks.problems(given, given)
     assert problem.startswith(f"slurm_pam:access:groups:{name}: ")
+
+
+def test_what_adopts_nothing_holds_nobody_to_anything():
+    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
+    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")

@@ -6,9 +6,10 @@ from looks import given
 import _pam_libpam
 import _pam_plan
 import _pam_prove
+import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
-from _slurm_pam_stacks import foreign, policy, proof, service, stacks
+from _slurm_pam_stacks import foreign, message, policy, proof, service, stacks
 
 FILES = {
     "sshd": "account include common-account\nsession include common-session\n",
@@ -137,6 +138,29 @@ def test_files_of_somebody_else(node, files, told):
     assert list(foreign(*given(pam={"suffix": "-pc", "replace": True}, slurm={"use_pam": True}))) == []
     without = [finding.found.split()[0] for finding in foreign(*given(pam={"suffix": "-pc"}))]
     assert without == [f"{node}/{name}" for name in told if name != "slurm"]
+
+
+@pytest.mark.parametrize(
+    ("there", "applied", "pam", "told"),
+    [
+        (None, None, {}, False),
+        ("theirs\n", None, {}, True),
+        ("Get a job\n", None, {}, False),
+        ("changed\n", "Get one", {}, False),
+        ("theirs\n", None, {"replace": True}, False),
+        ("theirs\n", None, {"message": None}, False),
+    ],
+)
+def test_a_message_takes_the_place_of_no_file_of_others(tmp_path, monkeypatch, there, applied, pam, told):
+    path = tmp_path / "message"
+    monkeypatch.setattr(_slurm_pam_wanted, "MESSAGE", str(path))
+    monkeypatch.setattr(_slurm_pam_record, "message", lambda: applied)
+    if there:
+        path.write_text(there)
+    found = list(message(*given(pam={"message": "Get a job", **pam})))
+    assert [finding.found for finding in found] == [
+        f"{path} is there already, and this formula did not write it",
+    ] * told
 
 
 # The site's own scenarios

@@ -1,6 +1,7 @@
 """What the manifest says under which settings, and what an apply of them touches."""
 
 import copy
+import itertools
 import json
 import os
 import pathlib
@@ -12,6 +13,8 @@ from harness.source import load
 
 import _child
 import _pam_edit
+import _pam_prove
+from _pam_grammar import RETURN_CODES
 from _slurm_pam_wanted import LOGIND_UNITS, touched, wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -103,6 +106,188 @@ def test_a_copy_keeps_the_sites_own_rules_with_the_same_modules():
 def test_a_copy_has_slurms_module_once():
     lines = copied("account required pam_slurm_adopt.so\naccount required pam_unix.so\n")
     assert lines == ["account required pam_unix.so", f"account sufficient {ACCESS}", f"account required {ADOPT}"]
+
+
+# What administrators keep
+
+
+KEPT = {"session_keep": ["pam_systemd.so"]}
+ONLY_ADMINISTRATORS = f"session [success=ignore default=1] {ACCESS}"
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        (
+            [
+                "session required pam_unix.so",
+                "-session optional pam_systemd.so class=user",
+                "session optional pam_x.so",
+            ],
+            [
+                *("session required pam_unix.so", ONLY_ADMINISTRATORS),
+                *("-session optional pam_systemd.so class=user", "session optional pam_x.so"),
+            ],
+        ),
+        (
+            ["session [default=1] pam_x.so", "session optional pam_cgfs.so", "session optional pam_systemd.so"],
+            ["session [default=ignore] pam_x.so", ONLY_ADMINISTRATORS, "session optional pam_systemd.so"],
+        ),
+        (
+            [
+                "session [success=1 default=ignore] pam_x.so",
+                "session optional pam_systemd.so",
+                "session optional pam_y.so",
+            ],
+            [
+                *("session [success=2 default=ignore] pam_x.so", ONLY_ADMINISTRATORS),
+                *("session optional pam_systemd.so", "session optional pam_y.so"),
+            ],
+        ),
+        (
+            ["session required pam_access.so", "session optional pam_systemd.so"],
+            ["session required pam_access.so", ONLY_ADMINISTRATORS, "session optional pam_systemd.so"],
+        ),
+        (["session required pam_unix.so"], ["session required pam_unix.so"]),
+    ],
+    ids=["in its place", "a jump to it", "a jump over it", "beside the site's own rule", "where there is none"],
+)
+def test_administrators_alone_keep_a_module(text, after):
+    (file,) = (file for file in pam_files(pam=KEPT) if file["path"].endswith("slurm-common-session"))
+    edited = _pam_edit.edit("".join(f"{line}\n" for line in text), file["changes"], libpam=LIBPAM)
+    assert edited.splitlines() == after
+
+
+@pytest.mark.parametrize(
+    ("lines", "holds"),
+    [
+        ([ONLY_ADMINISTRATORS, "session optional pam_systemd.so"], True),
+        ([ONLY_ADMINISTRATORS, "session optional pam_x.so", "session optional pam_systemd.so"], False),
+        (
+            ["session [success=1 default=ignore] pam_x.so", ONLY_ADMINISTRATORS, "session optional pam_systemd.so"],
+            False,
+        ),
+        ([ONLY_ADMINISTRATORS.replace("=1]", "=ignore]"), "session optional pam_systemd.so"], False),
+        ([f"session sufficient {ACCESS}", "session optional pam_systemd.so"], False),
+        ([ONLY_ADMINISTRATORS, "session optional pam_systemd.so", "session optional /opt/pam_systemd.so"], False),
+    ],
+)
+def test_the_proof_has_that_nobody_else_comes_to_it(tmp_path, lines, holds):
+    (tmp_path / "sshd").write_text("".join(f"{line}\n" for line in ["session required pam_unix.so", *lines]))
+    policy = [one for one in wanted(settings(pam=KEPT))["pam"]["policy"] if "pam_systemd" in one["name"]]
+    (proof,) = _pam_prove.prove(policy, str(tmp_path), LIBPAM)
+    assert proof["name"] == "no session but an administrator's reaches pam_systemd.so"
+    assert proof["holds"] is holds
+
+
+# The message for those whom Slurm turns away
+
+
+MESSAGE = "Get a job: salloc.\nHelp at 100 % of https://hpc.example.org"
+ECHO = "pam_echo.so file=/etc/security/slurm-message"
+SHOWING = [
+    f"account [success=1 new_authtok_reqd=ok ignore=2 perm_denied=bad default=die] {ADOPT}",
+    f"account [default=ignore] {ECHO}",
+    "account required pam_permit.so slurm_pam",
+]
+NODES_OWN = (
+    "account [success=1 default=ignore] pam_unix.so\naccount requisite pam_deny.so\naccount required pam_permit.so\n"
+)
+
+
+def test_slurms_refusal_alone_leads_to_the_message():
+    lines = account(pam={"message": MESSAGE})
+    assert lines == [f"account [success=3 default=ignore] {ACCESS}", *SHOWING, "account substack common-account"]
+    assert wanted(settings(pam={"message": MESSAGE}))["modules"] == [
+        *("pam_access.so", "pam_slurm_adopt.so", "pam_echo.so", "pam_permit.so"),
+    ]
+
+
+def test_a_copy_shows_it_as_well_and_keeps_the_nodes_pam_permit():
+    file = pam_files(pam={"account_base": "copy", "message": MESSAGE})[0]
+    lines = _pam_edit.edit(NODES_OWN, file["changes"], libpam=LIBPAM).splitlines()
+    assert lines == [*NODES_OWN.splitlines(), f"account sufficient {ACCESS}", *SHOWING]
+
+
+def test_where_nobody_is_turned_away_there_is_nothing_to_show():
+    assert account(mode="adopt", pam={"message": MESSAGE}) == account(mode="adopt")
+
+
+def test_it_is_written_as_pam_echo_reads_it():
+    assert wanted(settings())["message"] is None
+    assert wanted(settings(pam={"message": f"{MESSAGE}\n\n"}))["message"] == {
+        "path": "/etc/security/slurm-message",
+        "text": f"{MESSAGE.replace('%', '%%')}\n",
+    }
+
+
+BASES = [{"account_base": "substack"}, {"account_base": "copy"}]
+
+
+def laid(directory, **sections):
+    """A service with these settings' account file, laid below a directory."""
+    directory.mkdir()
+    file = pam_files(**sections)[0]
+    text = file["contents"] if "contents" in file else _pam_edit.edit(NODES_OWN, file["changes"], libpam=LIBPAM)
+    session = "session required pam_unix.so\n"
+    for name, lines in {"x": text, "common-account": NODES_OWN, "sshd": f"account include x\n{session}"}.items():
+        (directory / name).write_text(lines)
+    return str(directory)
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base["account_base"])
+def test_it_changes_no_verdict(tmp_path, base):
+    """For whatever answer of Slurm's module, of the message's own, of the administrators' and of the node's rules."""
+    access = {"root": ["192.0.2.1"]}
+    without = laid(tmp_path / "without", pam=base, access=access)
+    message = laid(tmp_path / "with", pam={**base, "message": MESSAGE}, access=access)
+    answers = {
+        "pam_slurm_adopt.so": [code for code in RETURN_CODES if code != "incomplete"],  # with which no call ends
+        "pam_echo.so": ["success", "perm_denied"],
+        "pam_unix.so": ["success", "perm_denied", "new_authtok_reqd"],
+        ACCESS: ["success", "perm_denied"],
+        "pam_succeed_if.so quiet uid != 0": ["success", "perm_denied"],
+        "pam_permit.so": ["success"],
+        "pam_deny.so": ["perm_denied"],
+    }
+    shown = set()
+    for said in itertools.product(*answers.values()):
+        said = dict(zip(answers, said))
+        runs = [_pam_prove.runs("sshd", "acct_mgmt", said, place, LIBPAM)[0] for place in (without, message)]
+        assert runs[0].code == runs[1].code, said
+        if "pam_echo.so" in [step.entry.rule["module"] for step in runs[1].steps]:
+            shown.add((said["pam_slurm_adopt.so"], said[ACCESS], said["pam_succeed_if.so quiet uid != 0"]))
+    # Slurm's modules never ask for a new password.
+    assert shown - {("new_authtok_reqd", "perm_denied", "success")} == {("perm_denied", "perm_denied", "success")}
+
+
+@pytest.mark.parametrize(
+    ("base", "old", "new", "broken"),
+    [
+        ("substack", "", "", None),
+        ("copy", "", "", None),
+        ("substack", "[success=1 new", "[success=ok new", "a user with a job"),
+        ("copy", "[success=1 new", "[success=ok new", "a user with a job"),
+        ("substack", "[success=4 ", "[success=2 ", "an administrator"),
+        ("copy", f"sufficient {ACCESS}", f"optional {ACCESS}", "an administrator"),
+        ("substack", "ignore=2", "ignore=ok", "root from other origins"),
+        ("copy", "requisite pam_deny", "required pam_deny", "an administrator"),  # whom the node's own rules refuse
+    ],
+)
+def test_the_proof_fails_where_others_would_see_it(tmp_path, base, old, new, broken):
+    changed = {"pam": {"account_base": base, "message": MESSAGE}, "access": {"root": ["192.0.2.1"]}}
+    place = laid(tmp_path / "pam", **changed)
+    account = tmp_path / "pam" / "x"
+    assert old in account.read_text()
+    # Root from elsewhere is turned away ahead of Slurm, unless that line is broken as well.
+    account.write_text(account.read_text().replace(old, new).replace(*ROOT_TOO if "ignore" in old else ("", "")))
+    policy = [one for one in wanted(settings(**changed))["pam"]["policy"] if one.get("call") == "acct_mgmt"]
+    failing = [one["name"] for one in _pam_prove.prove(policy, place, LIBPAM) if not one["holds"]]
+    assert [name for name in failing if "message" in name] == ([f"{broken} is not shown the message"] if broken else [])
+    assert broken or not failing
+
+
+ROOT_TOO = "requisite pam_succeed_if", "required pam_succeed_if"
 
 
 def test_suse_has_a_link_for_each_file():
@@ -288,6 +473,7 @@ def test_suses_links_come_back_ahead_of_their_files(node):
         ({"pam": {"service": "other"}}, ["/etc/pam.d/other"], [STACKS[0]]),
         ({"mode": "adopt", "module": "pam_slurm_adopt"}, [], []),
         ({"module": "pam_slurm"}, [], []),
+        ({"pam": {"message": "Get a job"}}, ["/etc/security/slurm-message"], []),
     ],
 )
 def test_what_settings_add_and_leave_out(node, sections, more, less):
