@@ -25,7 +25,8 @@ def old(node):
     if not run([*git, "cat-file", "-e", OLD], check=False).ok:
         # A checkout without its history
         run([*git, "fetch", "--quiet", "--depth=1", "origin", OLD])
-    archive = subprocess.run([*git, "archive", OLD, "slurm_pam", "_modules", "_states"], capture_output=True, check=True)
+    tar = [*git, "archive", OLD, "slurm_pam", "_modules", "_states"]
+    archive = subprocess.run(tar, capture_output=True, check=True)
     directory = node.root / "srv/old"
     directory.mkdir()
     subprocess.run(["tar", "-xC", directory], input=archive.stdout, check=True)
