@@ -13,7 +13,10 @@ from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_access
 import _slurm_pam_accounts
+import _slurm_pam_wanted
+from _slurm_pam_access import from_elsewhere
 from _slurm_pam_accounts import PEOPLE
+from _slurm_pam_doors import NETWORK
 from _slurm_pam_finding import Finding
 from _text import some
 
@@ -52,6 +55,22 @@ def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
                     "Check the name (getent ahosts), or name a network or an address",
                     "warnings",
                 )
+
+
+def at_the_machine(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Closed doors at which nobody comes from a network, and administrators who come from nowhere else."""
+    access = settings["access"]
+    here = [door.service for door in _slurm_pam_wanted.closed(settings) if door.reach != NETWORK]
+    entries = [*access["groups"].values(), *access["users"].values()]
+    if not here or settings["mode"] == "adopt" or any({"ALL", "LOCAL"} & set(entry["origins"]) for entry in entries):
+        return
+    yield Finding(
+        f"slurm_pam:doors closes {', '.join(here)}, where nobody has an address to come from, and no administrator's "
+        "origins in slurm_pam:access have LOCAL",
+        "Besides users with a job, only root gets in there, and at cron, at, su and systemd-user the system's accounts",
+        "Add LOCAL to the origins of administrators who are to get in there",
+        "warnings",
+    )
 
 
 def _host_doubt(host: str) -> str | None:
@@ -236,7 +255,7 @@ def people(access: Mapping[str, Any]) -> tuple[dict[str, list[str]], bool]:
                 found, more = [], True  # administrators() tells it
             others |= more
             for member in found:
-                known.setdefault(member, []).extend(entry["origins"])
+                known.setdefault(member, []).extend(from_elsewhere(entry["origins"]))
     return known, others
 
 

@@ -13,6 +13,7 @@ import _processes
 import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_jobs
+import _slurm_pam_strays
 from _processes import Process
 from _slurm_pam_cgroups import Held, Job, Places
 from _slurm_pam_settings import as_word
@@ -48,7 +49,7 @@ def confined(settings: Mapping[str, Any]) -> dict[str, Any]:
         if job:
             row |= {**_held(places, job), "namespaces": _namespaces(pid, others.get(job, []))._asdict()}
             row["problems"] = [f"{_who(row)} {what}" for what in _short_of(row, settings)]
-        elif _slurm_pam_before.is_ordinary(running[pid].uid, settings["access"], unknown=True):
+        elif _slurm_pam_strays.is_ordinary(running[pid].uid, settings["access"]) is not False:
             row |= {"cgroup": _where(places.get(pid, {})), "outside": list(places)}
             row["problems"] = [f"{_who(row)} {what}" for what in _not_adopted(row, jobs)]
         if job or row.get("problems"):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _slurm_pam_doors import KNOWN
 from _slurm_pam_target import is_target
 
 # Of the formula that these modules came with.
@@ -110,6 +111,7 @@ _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _ORIGIN_PATTERN = "|".join(
     (
         "ALL",
+        "LOCAL",
         rf"{_IPV4}(?:/(?:3[0-2]|[12]?[0-9]|{_IPV4}))?",
         rf"(?=[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]+(?:{_ZONE}|/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?",
         _HOST,
@@ -118,10 +120,10 @@ _ORIGIN_PATTERN = "|".join(
 
 
 def _is_origin(found: Any) -> bool:
-    """ALL, an address, a network, a host or a .domain: what pam_access(8) takes as an origin of a remote login."""
+    """ALL, LOCAL, an address, a network, a host or a .domain, as pam_access(8) takes an origin."""
     if not isinstance(found, str):
         return False
-    if found == "ALL":
+    if found in ("ALL", "LOCAL"):
         return True
     try:
         network = ipaddress.ip_network(found, strict=False)
@@ -141,8 +143,8 @@ _NULL = Value("null", lambda found: found is None, {"type": "null"})
 _FLAG = Value("true or false", lambda found: isinstance(found, bool), {"type": "boolean"})
 _PATH = Value("the absolute path of a file", _is_path, _text_of(r"/\S+"))
 _ORIGIN = Value(
-    "a network (192.0.2.0/24), an address (a link-local one with its zone, fe80::1%eth0), a host, a .domain or ALL (so "
-    "written)",
+    "a network (192.0.2.0/24), an address (a link-local one with its zone, fe80::1%eth0), a host, a .domain, ALL or "
+    "LOCAL (so written)",
     _is_origin,
     _text_of(_ORIGIN_PATTERN),
 )
@@ -164,6 +166,9 @@ _USER = _matching(
     rf"{_NO_ID}{_PLAIN_NAME}\$?",
 )
 _NAME = _matching("a file name in /etc/pam.d", r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# libpam reads a service's name in lower case.
+_SERVICE = _matching("the name of a PAM service, a file name of lower case in /etc/pam.d", r"[a-z0-9_][a-z0-9_.-]*")
+DOOR_WORDS = ("close", "report", "leave")
 _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.so")
 _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
@@ -254,7 +259,10 @@ _NODE_SETTINGS: dict[str, Any] = {
         "policy": _list_of(_SCENARIO),
     },
     "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
-    "logind": _one_of("mask", "stop", "keep"),
+    "logind": _or_null(_one_of("mask", "stop", "keep")),
+    "logind_kept_from": _NUMBER,
+    "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
+    "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(
@@ -353,7 +361,7 @@ def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
         schema = schema.value
     if isinstance(schema, Value):
         if not schema.fits(found):
-            yield f"{path} is {found!r}; allowed is {schema.allowed}{_nearest(found, schema.allowed)}"
+            yield f"{path} is {found!r}; allowed is {schema.allowed}{nearest(found, schema.allowed)}"
     elif not isinstance(found, Mapping):
         yield f"{path} is {found!r}; it has to be a mapping"
     elif isinstance(schema, Named):
@@ -370,10 +378,10 @@ def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
             if key in schema:
                 yield from _misfits(f"{path}:{key}", value, schema[key])
             else:
-                yield f"{path}:{key} is not a setting{_nearest(key, ', '.join(schema))}; there are {', '.join(schema)}"
+                yield f"{path}:{key} is not a setting{nearest(key, ', '.join(schema))}; there are {', '.join(schema)}"
 
 
-def _nearest(found: Any, words: str) -> str:
+def nearest(found: Any, words: str) -> str:
     """The known word that a misspelled one is closest to."""
     close = difflib.get_close_matches(str(found), re.findall(r"\w+", words), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
@@ -393,6 +401,8 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
             if not who.get("origins"):
                 yield f"slurm_pam:access:{kind}:{name}:origins is missing; it has to be {_ORIGINS.allowed}"
     yield from _blanks(access)
+    yield from _never_from_elsewhere(access)
+    yield from _not_to_be_closed(settings)
     yield from _kept_in_vain(settings)
     if settings.get("mode") == "adopt" and settings.get("module") == "pam_slurm":
         yield (
@@ -420,6 +430,31 @@ def _blanks(access: Mapping) -> Iterator[str]:
             yield (
                 f"slurm_pam:access:file is {_GLOBAL_ACCESS}, whose other lines mean nobody if words are separated by "
                 f"commas alone, as the group {name!r} needs it; allowed is a file of its own"
+            )
+
+
+def _never_from_elsewhere(access: Mapping) -> Iterator[str]:
+    """Administrators who could not come over SSH."""
+    who = [entry for kind in ("groups", "users") for entry in access.get(kind, {}).values()]
+    if who and not access.get("root_only") and all(entry.get("origins") == ["LOCAL"] for entry in who):
+        yield (
+            "slurm_pam:access lets administrators in from LOCAL alone, which is no origin of a login over SSH, so that "
+            "nobody but root could get in when Slurm is broken; allowed is at least one other origin"
+        )
+
+
+def _not_to_be_closed(settings: Mapping) -> Iterator[str]:
+    """Doors that PAM's account rules do not close, and sshd's, which is closed anyway."""
+    for name, word in settings.get("doors", {}).items():
+        if name == settings.get("pam", {}).get("service") and word != "close":
+            yield (
+                f"slurm_pam:doors:{name} is {word!r}, but {name} is what slurm_pam:mode is about; allowed is close, or "
+                "to leave it out"
+            )
+        elif word == "close" and name in KNOWN and KNOWN[name].stays:
+            yield (
+                f"slurm_pam:doors:{name} is 'close', but PAM's account rules do not close {name}: {KNOWN[name].stays}; "
+                "allowed is report or leave"
             )
 
 

@@ -28,6 +28,7 @@ import _slurm_pam_confined
 import _slurm_pam_connections
 import _slurm_pam_daemons
 import _slurm_pam_evidence
+import _slurm_pam_ending
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
@@ -35,6 +36,7 @@ import _slurm_pam_packages
 import _slurm_pam_preflight
 import _slurm_pam_record
 import _slurm_pam_settings
+import _slurm_pam_strays
 import _slurm_pam_take_back
 import _slurm_pam_wanted
 import _slurm_pam_ways_in
@@ -87,6 +89,8 @@ def _layers(rendered: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("defaults.yaml", _data_file("defaults.yaml")),
         (f"platforms.yaml:{family}", _data_file("platforms.yaml").get(family, {})),
+        # map.jinja decides where nobody else has.
+        ("the release of systemd", {"logind": rendered["settings"]["logind"]}),
         ("pillar slurm_pam", given),
         *(
             (f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {}))
@@ -306,6 +310,31 @@ def jobs() -> list[dict[str, Any]]:
     return _slurm_pam_jobs.jobs()
 
 
+def strays() -> list[dict[str, Any]]:
+    """
+    Who is on this node outside every job: the processes of users who are neither root, nor the system's, nor
+    administrators. Changes nothing.
+
+    Returns an entry for those of a user's that came the same way: ``{"user": "alice", "came": "ssh", "since":
+    "2026-11-28 15:00", "count": 3, "pids": [4711, 4712, 4713], "commands": ["sshd: alice@pts/0", ...], "outlives":
+    [17], "spared": ""}``. ``came`` is ssh, cron, at, console, ``systemd --user``, a container, ``left behind by`` one
+    of these, or the unit whose process it is. ``pids`` has the first 100, ``commands`` five of them, each cut after 60
+    characters. ``outlives`` are the user's jobs on this node, whose end does not take these along. ``spared`` is why
+    they would not be ended by ``slurm_pam:strays:action: end``; it is empty if they would.
+
+    Source: /proc, where only root can put a process into a job's cgroup; cgroups(7).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.strays
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_strays.told(_slurm_pam_strays.strays(_slurm_pam_settings.without_nulls(settings())))
+
+
 @_salts_errors
 def confined() -> dict[str, Any]:
     """
@@ -455,7 +484,8 @@ def version() -> str:
 
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
-    The manifest: everything that an apply of these settings puts on a node or changes there. Does not look at the node.
+    The manifest: everything that an apply of these settings puts on a node or changes there, doors included that it
+    opens again. Of the node it looks at what was applied before and, where a door needs it, at login.defs.
 
     settings
         The merged settings of the formula; this node's where none are given.
@@ -486,7 +516,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.wanted(settings or _rendered()["settings"])
+    return _slurm_pam_wanted.wanted(_slurm_pam_record.continued(settings or _rendered()["settings"]))
 
 
 def installation(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -536,7 +566,7 @@ def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
 
     .. versionadded:: 1.1.0
     """
-    return _slurm_pam_wanted.touched(settings or _rendered()["settings"])
+    return _slurm_pam_wanted.touched(_slurm_pam_record.continued(settings or _rendered()["settings"]))
 
 
 def record(settings: Mapping[str, Any]) -> str:
@@ -667,6 +697,58 @@ def idle_managers(settings: Mapping[str, Any]) -> list[str]:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_before.managers(_slurm_pam_settings.without_nulls(settings)["access"])
+
+
+def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Of whom an apply ends processes outside of jobs, as ``slurm_pam:strays`` says. Changes nothing.
+
+    settings
+        The merged settings of the formula.
+
+    Returns ``{"users": {"alice": 3}, "waits": bool}``: how many processes each of them has, and whether people were
+    told by an earlier apply and the grace is not over yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.strays_to_end '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    settings = _slurm_pam_settings.without_nulls(settings)
+    if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
+        return {"users": {}, "waits": False}
+    # Managers of people without a session are stopped before.
+    idle = [] if settings["logind"] == "keep" else _slurm_pam_before.managers(settings["access"])
+    users = _slurm_pam_strays.by_user(_slurm_pam_strays.to_end(settings, idle))
+    return {"users": users, "waits": bool(users) and _slurm_pam_ending.waits()}
+
+
+def end_strays(settings: Mapping[str, Any], users: list[str]) -> None:
+    """
+    Tell users on their terminals that their processes outside of jobs are going to be ended, and end them after
+    ``slurm_pam:strays:grace`` seconds. Does not wait: a transient unit of systemd does it (``slurm_pam-strays``).
+
+    settings
+        The merged settings of the formula.
+    users
+        As :py:func:`strays_to_end` names them.
+
+    Raises CommandExecutionError if systemd does not start the unit.
+
+    Source: systemd-run(1), pidfd_send_signal(2).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.end_strays '{...}' '[alice]'
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_ending.start(_slurm_pam_settings.without_nulls(settings), users)
 
 
 @_salts_errors

@@ -164,7 +164,7 @@ def _sle15(root: Path) -> None:
 
 SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
 # A directory service, and what asks it.
-DIRECTORY = ("ldap-utils", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap", "sssd-tools")
+DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
 
 LAYOUTS = {
     "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, _sle15),

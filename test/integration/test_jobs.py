@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from harness.formula import DENIED, applied, settings
+from harness.formula import DENIED, applied, settings, sync
 from harness.node import Node
 from harness.salt_tree import HOME
 
@@ -35,7 +35,7 @@ def open_node(machine, request):
     layout, kind = request.param
     with Node.boot(layout, machine=kind) as booted:
         settings(booted)
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         yield booted
 
 

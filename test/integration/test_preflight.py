@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from harness.formula import EXAMPLE, settings
+from harness.formula import EXAMPLE, settings, sync
 
 ADMINS = EXAMPLE["access"]
 MODULE = "/lib64/security/pam_slurm_adopt.so"
@@ -294,7 +294,7 @@ def test_a_match_line_that_takes_logins_out_of_their_job(open_node):
 def test_another_pam_service_name(fresh_node):
     fresh_node.write("/etc/ssh/sshd_config.d/10-site.conf", "PAMServiceName other-sshd\n")
     settings(fresh_node)
-    fresh_node.salt("saltutil.sync_all")
+    sync(fresh_node)
     problems = fresh_node.salt("slurm_pam.preflight")["problems"]
     assert any("PAMServiceName is other-sshd" in problem for problem in problems), problems
 

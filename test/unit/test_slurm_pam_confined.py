@@ -8,6 +8,7 @@ import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_confined
 import _slurm_pam_jobs
+import _slurm_pam_strays
 from _processes import Process
 from _slurm_pam_cgroups import Held
 
@@ -58,7 +59,7 @@ def node(monkeypatch):
     monkeypatch.setattr(_slurm_pam_jobs, "name", lambda uid: NAMES.get(uid, uid))
     monkeypatch.setattr(_slurm_pam_before, "_uid", lambda user: 74)
     monkeypatch.setattr(
-        _slurm_pam_before, "is_ordinary", lambda uid, access, unknown: NAMES[uid] not in access["users"]
+        _slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"]
     )
     monkeypatch.setattr(_slurm_pam_cgroups, "places", lambda pid: node.where.get(pid, {}))
     left = lambda where, job: [] if where[""].startswith(job.path + "/") else ["cgroup v2"]  # noqa: E731
