@@ -34,7 +34,7 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     except Unanswered as error:
         yield Finding(
             f"slurmctld did not say what it knows of this node ({error})",
-            "Whether jobs can come to it, and whether pam_slurm_adopt finds them by this name, is not known",
+            "It is not known whether jobs can come to it, and whether pam_slurm_adopt finds them by this name",
             "Apply again when slurmctld answers, or look yourself: scontrol show node",
             "warnings",
         )

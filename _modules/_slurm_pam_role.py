@@ -20,9 +20,9 @@ def role(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
         slurmd, controller = (_units if runs_now else _unit_files)(unit, "slurmctld")
     except Unanswered as error:
         yield Finding(
-            f"Whether this node runs slurmd, or slurmctld, could not be asked: {error}",
+            f"systemd could not be asked whether this node runs slurmd or slurmctld: {error}",
             "On a login node or a controller everyone would be turned away",
-            "Look what is wrong with systemd, or, where this is a compute node all the same, set "
+            "Find out what is wrong with systemd, or, where this is a compute node all the same, set "
             "slurm_pam:require_slurmd: false",
             "problems" if settings["require_slurmd"] else "warnings",
         )

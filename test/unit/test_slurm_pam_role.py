@@ -83,7 +83,8 @@ def test_a_systemd_that_cannot_be_asked(monkeypatch, case, words, required, kind
     ask = _child.ask
     monkeypatch.setattr(_child, "ask", lambda *said, timeout, env: ask("sh", "-c", SAID[case], timeout=0.2))
     (finding,) = role(*given(require_slurmd=required))
-    assert finding.found.startswith("Whether this node runs slurmd, or slurmctld, could not be asked: systemctl show ")
+    asked = "systemd could not be asked whether this node runs slurmd or slurmctld"
+    assert finding.found.startswith(f"{asked}: systemctl show ")
     assert words in finding.found
     assert finding.kind == kind
 
