@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from _evidence import STATES, alike, changes, state, states
+from _evidence import STATES, alike, changes, is_open, state, states
 from _evidence_stack import drawn
 from _node_ranges import folded
 from _page import Element, element, page, table
@@ -85,6 +85,7 @@ def _sections(document: Mapping[str, Any], earlier: Mapping[str, Any] | None) ->
     yield "Nodes", _nodes(document)
     yield "Who gets in without a job", _access(document)
     yield "Promises", _promises(document)
+    yield "Doors", _doors(document)
     yield "Drift", _drift(document)
     yield "Warnings", _warnings(document)
     yield "The account rules", _stacks(document)
@@ -136,14 +137,16 @@ def _sums(document: Mapping[str, Any]) -> Element:
 
 
 def _nodes(document: Mapping[str, Any]) -> list[Element]:
-    found = alike(document, lambda facts: [(state(facts), facts["mode"], facts["version"], _kept(facts))])
-    order = list(STATES)
-    rows = []
-    for (name, mode, version, kept), names in sorted(found.items(), key=lambda row: (order.index(row[0][0]), row[0])):
-        rows.append([_which(names), _mark(name), f"{len(names):,}", mode, version, kept, _since(document, names)])
+    found = alike(document, lambda facts: [(state(facts), facts["mode"], facts["version"], _kept(facts), _open(facts))])
+    order, rows = list(STATES), []
+    for row, names in sorted(found.items(), key=lambda each: (order.index(each[0][0]), each[0])):
+        name, mode, version, kept, doors = row
+        since = _since(document, names)
+        rows.append([_which(names), _mark(name), f"{len(names):,}", mode, version, kept, doors, since])
     for (why,), names in _rows(_unknown(document)):
-        rows.insert(0, [_which(names), _mark("unknown"), f"{len(names):,}", "", "", why, ""])
-    columns = ("nodes", "state", "number", "mode", "version", "promises kept, or why unknown", "closed like this since")
+        rows.insert(0, [_which(names), _mark("unknown"), f"{len(names):,}", "", "", why, "", ""])
+    kept = "promises kept, or why unknown"
+    columns = ("nodes", "state", "number", "mode", "version", kept, "open doors", "closed like this since")
     return [_table("Nodes that are alike are one row", columns, rows)]
 
 
@@ -156,6 +159,10 @@ def _unknown(document: Mapping[str, Any]) -> dict[tuple, list[str]]:
 
 def _kept(facts: Mapping[str, Any]) -> str:
     return f"{sum(promise['holds'] for promise in facts['promises'])} of {len(facts['promises'])}"
+
+
+def _open(facts: Mapping[str, Any]) -> str:
+    return ", ".join(door["name"] for door in facts["doors"] if is_open(door)) or "none"
 
 
 def _since(document: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -199,6 +206,18 @@ def _promise(name: str, holds: bool, why: str, where: str) -> tuple[str, bool, s
 
 def _proven(holds: bool) -> Element:
     return element("span", "holds", class_="closed") if holds else element("span", "does not hold", class_="open")
+
+
+def _doors(document: Mapping[str, Any]) -> list[Element]:
+    found = alike(document, lambda facts: [tuple(door.values()) for door in facts["doors"]])
+    rows = [
+        [name, what, reach, stranger, administrator, setting, f"{why} ({where})" if where else why, _which(names)]
+        for (name, what, reach, _, setting, stranger, administrator, why, where), names in _rows(found)
+    ]
+    unseen = alike(document, lambda facts: [("not known", text) for text in facts["unseen"]])
+    rows += [[name, "", "", "", "", "", text, _which(names)] for (name, text), names in _rows(unseen)]
+    columns = ("service", "what it is", "from", "without a job", "administrator", "setting", "why", "nodes")
+    return [_table("Ways in that are on, SSH and others", columns, rows)]
 
 
 def _drift(document: Mapping[str, Any]) -> list[Element]:
