@@ -6,8 +6,8 @@ What the formula costs a node.
 
 boots real nodes, measures in one run rendering and its growth, and an apply that changes nothing beside the same number
 of test.nop states, beside Ansible and beside the guide's commands; prints what it found and writes it to
-test/bench/report-scale.md. What it costs a master is in crowd.py and rollout.py. Ansible is PyPI's, in a tree of its own
-that is kept for the next time.
+test/bench/report-scale.md. What it costs a master is in crowd.py and rollout.py. Ansible is PyPI's, in a tree that
+is kept for the next time.
 """
 
 import argparse

@@ -466,6 +466,23 @@ def test_what_1_0_0_wrote_down_is_gone_on_with(rollout):
     assert became(runner.report()) == all_became("done", "failed", "done")
 
 
+def test_whatever_kills_it_what_may_have_been_changed_is_on_disk(rollout, monkeypatch):
+    """Ahead of every call: whoever is asked to apply is written down as applying, and what was told before as well."""
+    seen, send = [], Minions.send
+
+    def looked_at(self, whom, function, *words):
+        recorded = rollout.recorded()
+        if function == "state.apply":
+            seen.append({recorded[name]["state"] for name in whom})
+        for tag, node in dict(rollout.fired).items():
+            assert recorded[tag.rpartition("/")[2]] == node, function
+        return send(self, whom, function, *words)
+
+    monkeypatch.setattr(Minions, "send", looked_at)
+    assert rollout(cluster(30), batch=10, at_once=4)["result"] is True
+    assert len(seen) > 8 and all(states == {"applying"} for states in seen)
+
+
 # Many nodes
 
 
