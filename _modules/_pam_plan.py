@@ -50,11 +50,16 @@ def plan(
 ) -> list[Change]:
     """What has to be written for these files to be as described. Changes nothing."""
     _check(files)
-    changes = [_file(spec, disk, marker).wanted(replace) for spec in files]
+    planned = (_planned(_file(spec, disk, marker), replace) for spec in files)
+    changes = [change for change in planned if change]
     pending = _pending(changes)
     _refuse_missing(pending)
     prove(policy or [], pending)
     return changes
+
+
+def _planned(file: _File, replace: bool) -> Change | None:
+    return file.unwanted() if file.spec.get("absent") else file.wanted(replace)
 
 
 def plan_back(files: list[dict], marker: str = MARKER, *, disk: Disk) -> list[Change]:

@@ -78,7 +78,12 @@ def is_name(origin: str) -> bool:
         ipaddress.ip_network(origin, strict=False)
         return False
     except ValueError:
-        return origin != "ALL"
+        return origin not in ("ALL", "LOCAL")
+
+
+def from_elsewhere(origins: Iterable[str]) -> list[str]:
+    """Those of which a login over the network can be; LOCAL fits what has no remote host (PAM_RHOST)."""
+    return [origin for origin in origins if origin != "LOCAL"]
 
 
 # Reading
@@ -168,6 +173,8 @@ def _comes_from(word: str, told: str, reads: Release) -> bool:
     """Whether an origin means what sshd tells PAM, a name or an address."""
     if word.lower() in ("all", told.lower()):
         return True
+    if word.lower() == "local":
+        return False
     if word.startswith("."):
         return told.lower().endswith(word.lower())
     if "/" not in word and not word.endswith(".") and not _address(word) and not reads.resolves:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import grp
 import ipaddress
 import os
@@ -18,10 +19,23 @@ from collections.abc import Iterable, Iterator
 
 from salt.exceptions import CommandExecutionError
 
+import _file
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# The first uid of people (UID_MIN of login.defs(5)); those below are the system's.
+# The first uid of people (UID_MIN of login.defs(5)) unless the node says otherwise; those below are the system's.
 PEOPLE = 1000
+# The last one that says it counts: the vendor's, the administrator's, and the drop-ins of newer systems.
+LOGIN_DEFS = ("/usr/etc/login.defs", "/etc/login.defs", "/etc/login.defs.d/*.defs")
+
+
+def people() -> int:
+    """The first uid of people, as this node has it (login.defs(5))."""
+    found = [str(PEOPLE)]
+    for path in (path for place in LOGIN_DEFS for path in sorted(glob.glob(place))):
+        with contextlib.suppress(OSError):
+            found += re.findall(r"^[ \t]*UID_MIN[ \t]+(\d+)[ \t]*$", _file.text(path), re.MULTILINE)
+    return int(found[-1])
 
 
 def is_user(name: str) -> bool:
@@ -128,8 +142,22 @@ def by_the_same_id(known: grp.struct_group) -> list[grp.struct_group]:
 
 def local_groups() -> set[str]:
     """The groups that are this node's own."""
-    with open("/etc/group", encoding="utf-8", errors="surrogateescape") as lines:
+    return _names_in("/etc/group")
+
+
+def local_users() -> set[str]:
+    """The users that are this node's own."""
+    return _names_in("/etc/passwd")
+
+
+def _names_in(path: str) -> set[str]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
         return {line.partition(":")[0] for line in lines}
+
+
+def directories(database: str = "passwd") -> list[str]:
+    """The services of nsswitch.conf(5) that are not this node's own files."""
+    return sorted(_services(database) - _LISTING)
 
 
 def groups_of(user: str) -> list[str]:

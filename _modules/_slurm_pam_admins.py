@@ -13,7 +13,10 @@ from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_access
 import _slurm_pam_accounts
+import _slurm_pam_wanted
+from _slurm_pam_access import from_elsewhere
 from _slurm_pam_accounts import PEOPLE
+from _slurm_pam_doors import NETWORK
 from _slurm_pam_finding import Finding
 from _text import some
 
@@ -54,6 +57,22 @@ def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
+def at_the_machine(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Closed doors at which nobody comes from a network, and administrators who come from nowhere else."""
+    access = settings["access"]
+    here = [door.service for door in _slurm_pam_wanted.closed(settings) if door.reach != NETWORK]
+    entries = [*access["groups"].values(), *access["users"].values()]
+    if not here or settings["mode"] == "adopt" or any({"ALL", "LOCAL"} & set(entry["origins"]) for entry in entries):
+        return
+    yield Finding(
+        f"slurm_pam:doors closes {', '.join(here)}, where nobody has an address to come from, and no administrator's "
+        "origins in slurm_pam:access have LOCAL",
+        "Besides users with a job, only root gets in there, and at cron, at, su and systemd-user the system's accounts",
+        "Add LOCAL to the origins of administrators who are to get in there",
+        "warnings",
+    )
+
+
 def _host_doubt(host: str) -> str | None:
     return None if _slurm_pam_accounts.addresses(host) else "this node knows no such host"
 
@@ -89,6 +108,30 @@ def _group_doubt(name: str, group: Mapping[str, Any]) -> str | None:
         return None
     known = _slurm_pam_accounts.group(name)
     return _UNLISTED if known and not _slurm_pam_accounts.lists_everybody() else "it has no member that this node knows"
+
+
+def of_a_directory_alone(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Administrators of whom none is left while the directory does not answer."""
+    access = settings["access"]
+    known, others = people(access)
+    if access["root_only"] or not (others or known.keys() - {"root"}) or any(_of_this_node(access)):
+        return
+    yield Finding(
+        f"Every administrator of this node comes from a directory ({', '.join(_slurm_pam_accounts.directories())})",
+        "While it does not answer, and nothing is in a cache, root alone gets in without a job",
+        "Name a user of this node's own as well (slurm_pam:access:users), or be sure of root's way in",
+        "warnings",
+    )
+
+
+def _of_this_node(access: Mapping[str, Any]) -> Iterator[str]:
+    """The administrators who are known without a directory."""
+    local = _slurm_pam_accounts.local_users()
+    yield from local & access["users"].keys()
+    for name, group in access["groups"].items():
+        if group.get("local", True):
+            with contextlib.suppress(CommandExecutionError):  # administrators() tells it
+                yield from local.intersection(_slurm_pam_accounts.members(name, group.get("members", [])))
 
 
 def local_groups(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
@@ -212,7 +255,7 @@ def people(access: Mapping[str, Any]) -> tuple[dict[str, list[str]], bool]:
                 found, more = [], True  # administrators() tells it
             others |= more
             for member in found:
-                known.setdefault(member, []).extend(entry["origins"])
+                known.setdefault(member, []).extend(from_elsewhere(entry["origins"]))
     return known, others
 
 

@@ -7,7 +7,7 @@ not show it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -49,7 +49,9 @@ def _meant(kind: Kind) -> str:
 # The PAM service
 
 
-def services(kinds: Sequence[Kind], service: str, own: str | None = None) -> Iterator[Finding]:
+def services(
+    kinds: Sequence[Kind], service: str, own: str | None = None, doors: Collection[str] = ()
+) -> Iterator[Finding]:
     """
     Logins that go by another PAM service than the one that is closed, or by none.
 
@@ -57,12 +59,14 @@ def services(kinds: Sequence[Kind], service: str, own: str | None = None) -> Ite
         As for :py:func:`connections`.
     own
         The service that an sshd asks which has no PAMServiceName yet (up to 9.7): the name it was started by.
+    doors
+        Other services that are closed.
     """
     usual = None
     for kind in kinds:
         asked = value(kind["values"], "pamservicename", own or service)
         # For everybody, or only for some: each is said once.
-        if asked != service and asked != usual:
+        if asked not in (service, usual, *doors):
             where = f" for {_meant(kind)}" if kind["match"] else ""
             yield Finding(
                 f"sshd's PAMServiceName is {asked}{where}, and slurm_pam:pam:service is {service}",

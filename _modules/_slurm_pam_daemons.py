@@ -210,7 +210,7 @@ def daemons(settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Ite
     """
     try:
         for daemon in departing(settings):
-            yield from _findings(daemon, settings["pam"]["service"], files)
+            yield from _findings(daemon, settings, files)
     except Unanswered as error:
         yield Finding(
             f"Whether another sshd is started on this node could not be asked: {error}",
@@ -220,15 +220,20 @@ def daemons(settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Ite
         )
 
 
-def _findings(daemon: Daemon, service: str, files: Mapping[str, str | None]) -> Iterator[Finding]:
-    do = "Have it read the configuration of this node's sshd, without options of its own; or stop and disable it"
+def _findings(daemon: Daemon, settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Iterator[Finding]:
+    do = (
+        "Have it read the configuration of this node's sshd, without options of its own; or stop and disable it; or, "
+        "if it asks PAM for a service of its own, close that as well (slurm_pam:doors)"
+    )
+    service = settings["pam"]["service"]
+    doors = [name for name, word in settings.get("doors", {}).items() if word == "close"]
     try:
         kinds = sshd_config.connections(daemon.config, files, daemon.program, daemon.options)
     except CommandExecutionError as error:
         found = f"{daemon.who} could not be asked for its configuration: {error}"
         yield Finding(found, "Whether its logins come to Slurm is not known", do)
         return
-    for finding in services(kinds, service, daemon.name):
+    for finding in services(kinds, service, daemon.name, doors):
         yield finding._replace(found=f"{daemon.who}: {finding.found}", do=do)
     if daemon.process and (unread := _unread(daemon.process, daemon.config, kinds[0]["values"])):
         yield Finding(

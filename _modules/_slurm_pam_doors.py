@@ -25,6 +25,7 @@ class Door:
     setuid: bool = False  # anybody starts it, so it is on where it is
     asks_password: bool = True  # whether the service's auth stack comes before its account stack
     stays: str = ""  # why it is not closed by its account rules, if it is not
+    adopts: bool = True  # whether what it starts can be moved into a job
 
     @property
     def elsewhere(self) -> bool:
@@ -237,6 +238,7 @@ _DOORS = (
         LATER,
         units=("user@*.service",),
         asks_password=False,
+        adopts=False,  # a systemd manager needs the cgroup that it was given
     ),
     *_ON_THE_NODE,
     *(

@@ -39,6 +39,8 @@ _DEEDS = {
 # The one that was applied last, since the file itself does not say that it is ours.
 _MESSAGE = "pam", "message"
 _WAS_MASKED = "systemd-logind was masked"
+# All that were closed since the first apply.
+_DOORS = "slurm_pam:doors"
 
 
 def recorded() -> dict[str, Any]:
@@ -71,13 +73,16 @@ def record(settings: Mapping[str, Any]) -> str:
     settings
         The merged settings of the formula.
     """
-    before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: _is_masked()}
+    before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: is_masked()}
     deeds = {
         _key(way): max(before.get(_key(way), order[0]), _value(settings, way), key=order.index)
         for way, order in _DEEDS.items()
     }
     said = _value(settings, _MESSAGE) or message()
-    return json.dumps({**before, **deeds, **({_key(_MESSAGE): said} if said else {})}, indent=1, sort_keys=True) + "\n"
+    doors = {*before.get(_DOORS, []), *(door.service for door in _slurm_pam_wanted.closed(settings))}
+    others = {_key(_MESSAGE): said, _DOORS: sorted(doors)}
+    told = {**before, **deeds, **{key: value for key, value in others.items() if value}}
+    return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
 
 def moved(settings: Mapping[str, Any]) -> list[str]:
@@ -110,9 +115,22 @@ def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
         section = _value(settings, sections)
         section[name] = before.get(_key((*sections, name)), section[name])
     settings["pam"]["message"] = message()
+    settings["doors"] = dict.fromkeys(before.get(_DOORS, []), "close")
     if before.get(_WAS_MASKED):
         settings["logind"] = "keep"
     return settings
+
+
+def continued(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The settings, with the doors that were closed before and are not to be any longer.
+
+    settings
+        The merged settings of the formula.
+    """
+    doors = settings["doors"]
+    before = [name for name in recorded().get(_DOORS, []) if doors.get(name) != "close"]
+    return {**settings, "doors": {**doors, **dict.fromkeys(before, _slurm_pam_wanted.OPENED)}}
 
 
 def message() -> str | None:
@@ -120,8 +138,8 @@ def message() -> str | None:
     return recorded().get(_key(_MESSAGE))
 
 
-def _is_masked() -> bool:
-    """systemd.unit(5): a unit whose file is a link to /dev/null."""
+def is_masked() -> bool:
+    """Whether systemd-logind is masked now: its unit file is a link to /dev/null (systemd.unit(5))."""
     return os.path.realpath(_slurm_pam_wanted.mask("systemd-logind.service")) == os.devnull
 
 

@@ -15,13 +15,16 @@ import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
 from _pam_errors import PamError, PamUsageError
+from _slurm_pam_doors import KNOWN
 from _slurm_pam_finding import Finding
+from _slurm_pam_settings import nearest
 
 
 def stacks(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """They are proven if they can be made at all, and if it is understood what has to hold."""
     given = settings, wanted
-    yield from [*service(*given), *foreign(*given), *message(*given), *policy(*given)] or proof(*given)
+    wrong = [*service(*given), *doors(*given), *foreign(*given), *message(*given), *policy(*given)]
+    yield from wrong or proof(*given)
 
 
 def service(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
@@ -35,20 +38,55 @@ def service(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
             "Restore it from its package, or say which service it is (slurm_pam:pam:service)",
         )
         return
+    for kind, found in _unnamed(path, wanted["pam"]["files"][-1]["changes"]):
+        yield Finding(
+            found,
+            "Slurm's rules come in where it does, and would never be asked",
+            f"Say the name that stands there in slurm_pam:pam:{kind}_source, or add the line to {path}",
+        )
+
+
+def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Doors that are not on this node, or whose file names no stack in whose stead the gate could be named."""
+    for name in settings["doors"]:
+        if name not in KNOWN and _pam_libpam.locate(name) is None:
+            yield Finding(
+                f"slurm_pam:doors:{name}: there is no PAM service {name} on this node, and the formula knows none",
+                "What is meant would stay as it is",
+                f"Correct the name{nearest(name, ' '.join(KNOWN))}; slurm_pam.show_doors has those of this node",
+            )
+    for door in _slurm_pam_wanted.closed(settings):
+        path = _pam_libpam.locate(door.service)
+        key = f"slurm_pam:doors:{door.service}"
+        if path is None:
+            yield Finding(
+                f"{key} is 'close', but there is no PAM file {door.service} in "
+                f"{', '.join(_pam_libpam.node_libpam()['confdirs'])}",
+                "Such a service falls to the file other, with all that have none",
+                f"Give it a file of its own (/etc/pam.d/{door.service}), or leave {key} out for this node",
+            )
+            continue
+        needed = [change for change in _slurm_pam_wanted.door_changes(settings, door) if "missing" not in change]
+        for _, found in _unnamed(path, needed):
+            yield Finding(
+                f"{key} is 'close', but {found}",
+                "The gate comes in where it does, and would never be asked",
+                f"Let {path} name it, or switch the service off and set {key}: leave",
+            )
+
+
+def _unnamed(path: str, changes: list[dict]) -> Iterator[tuple[str, str]]:
+    """What a service's file does not name of that whose name is to be changed, and what it names instead."""
     try:
         lines = [line for line in _pam_expand.read(path) if line["kind"] == "include"]
     except PamError as error:
-        yield Finding(str(error), "There Slurm's rules are to be named", "Look what is wrong with the file")
+        yield "account", str(error)
         return
-    for names in (change["retarget"] for change in wanted["pam"]["files"][-1]["changes"]):
+    for names in (change["retarget"] for change in changes):
         kind, source = names["type"], names["from"]
         named = [line["target"] for line in lines if line["type"] in (kind, None)]
         if not {source, names["to"]} & set(named):
-            yield Finding(
-                f"{path} does not name {source} for {kind}; what it names is {', '.join(named) or 'nothing'}",
-                "Slurm's rules come in where it does, and would never be asked",
-                f"Say the name that stands there in slurm_pam:pam:{kind}_source, or add the line to {path}",
-            )
+            yield kind, f"{path} does not name {source} for {kind}; what it names is {', '.join(named) or 'nothing'}"
 
 
 # Files that are to be ours as a whole
@@ -58,7 +96,8 @@ def foreign(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     """Somebody else's files where ours are to be."""
     for part in filter(None, (wanted["pam"], wanted["slurmstepd"])):
         for file in part["files"]:
-            if not part["replace"] and file.keys() & _slurm_pam_wanted.WHOLE and not _is_ours(file, part["marker"]):
+            whole = file.keys() & _slurm_pam_wanted.WHOLE and "absent" not in file
+            if not part["replace"] and whole and not _is_ours(file, part["marker"]):
                 yield Finding(
                     f"{file['path']} is there already, and this formula did not write it",
                     "What somebody put there would be lost",

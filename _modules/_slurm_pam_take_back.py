@@ -22,6 +22,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
 
@@ -111,7 +112,7 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
 
     Raises CommandExecutionError, with no timer started, if something stands against writing a path.
     """
-    paths = [_real(path) for path in _slurm_pam_wanted.touched(settings)]
+    paths = [_real(path) for path in _slurm_pam_wanted.touched(_slurm_pam_record.continued(settings))]
     obstacles = file_transaction.obstacles([*paths, os.path.join(DIRECTORY, "until")])
     if told := [*obstacles["unsafe"], *obstacles["unwritable"]]:
         raise CommandExecutionError("; ".join(told))

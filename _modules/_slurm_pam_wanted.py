@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import _child
 import _slurm_pam_access
+import _slurm_pam_accounts
 import _slurm_pam_settings
 import slurm_conf
 import sshd_config
+from _slurm_pam_doors import CONSOLE, KNOWN, LATER, NETWORK, Door
 
 # The first line of each PAM file that is ours as a whole, and around our block in a file of others.
 MARKER = "# slurm_pam: written by Salt, and again at every apply"
@@ -33,7 +35,7 @@ LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
 def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     What these settings want of a node, as plain data; :py:func:`slurm_pam.wanted <salt.modules.slurm_pam.wanted>` says
-    what each entry is. Nothing here looks at the node.
+    what each entry is. Nothing here looks at the node, but for which ids are the system's, where a door needs it.
 
     settings
         The merged settings of the formula, of the right shape.
@@ -208,9 +210,15 @@ def _pam(settings: Mapping[str, Any]) -> dict[str, Any]:
         "files": [
             *_file_and_link(_ACCOUNT, pam["suffix"], _account(settings)),
             *_file_and_link(_SESSION, pam["suffix"], _session(settings)),
+            *(file for door in opened(settings) for file in _taken_back(_door_files(settings, door))),
+            *(file for door in closed(settings) for file in _door_files(settings, door)),
             {"path": f"{PAM_DIRECTORY}/{pam['service']}", "changes": retargeted},
         ],
-        "policy": [*_policy(settings), *pam["policy"]],
+        "policy": [
+            *_policy(settings),
+            *(scenario for door in closed(settings) for scenario in _door_policy(settings, door)),
+            *pam["policy"],
+        ],
         "marker": MARKER,
         "replace": pam["replace"],
     }
@@ -232,9 +240,16 @@ def _account(settings: Mapping[str, Any]) -> dict:
         return {"source": pam["account_source"], "changes": list(_appended(rules))}
     # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
     # and sshd lets a user in whose password they say has expired.
-    way_past = Rule(f"[success={len(gate)} default=ignore]", _access_module(settings))
-    lines = [*(rule.line() for rule in (way_past, *gate)), f"account substack {pam['account_source']}", ""]
-    return {"contents": "\n".join(lines)}
+    return {"contents": _stack([_access_module(settings)], gate, pam["account_source"])}
+
+
+def _stack(past: list[str], gate: list[Rule], source: str) -> str:
+    """Modules that each lead past the gate, the gate, and the node's own rules."""
+    ways = [
+        Rule(f"[success={len(past) - place + len(gate)} default=ignore]", module)
+        for place, module in enumerate(past, 1)
+    ]
+    return "\n".join([*(rule.line() for rule in (*ways, *gate)), f"account substack {source}", ""])
 
 
 def _appended(rules: list[Rule]) -> Iterator[dict]:
@@ -344,7 +359,109 @@ def _slurm_options(settings: Mapping[str, Any], overrides: Mapping[str, str]) ->
 
 
 def _modules(settings: Mapping[str, Any]) -> list[str]:
-    return ["pam_access.so", *(rule.module.split()[0] for rule in _gate(settings))]
+    modules = ["pam_access.so", *(rule.module.split()[0] for rule in _gate(settings))]
+    for door in closed(settings):
+        rules = [*_past(settings, door), *(rule.module for rule in _door_gate(settings, door))]
+        modules += [module.split()[0] for module in rules]
+    return list(dict.fromkeys(modules))
+
+
+# The other doors
+
+
+# What the record makes of a door that an earlier apply has closed and these settings do not.
+OPENED = "opened"
+_DENY_MODULE = "pam_deny.so"
+
+
+def closed(settings: Mapping[str, Any]) -> list[Door]:
+    """The services besides sshd's that get a gate."""
+    return _doors(settings, "close")
+
+
+def opened(settings: Mapping[str, Any]) -> list[Door]:
+    """Those that had one."""
+    return _doors(settings, OPENED)
+
+
+def _doors(settings: Mapping[str, Any], word: str) -> list[Door]:
+    ours = settings["pam"]["service"]
+    return [door_of(name) for name, said in sorted(settings["doors"].items()) if said == word and name != ours]
+
+
+def door_of(service: str) -> Door:
+    """A service that is not known is taken to be reached from elsewhere."""
+    return KNOWN.get(service, Door(service, "not known", NETWORK))
+
+
+def door_changes(settings: Mapping[str, Any], door: Door) -> list[dict]:
+    """What changes in the service's own file."""
+    pam = settings["pam"]
+    changes = [{"retarget": {"from": pam["account_source"], "to": _gate_name(door), "type": "account"}}]
+    if _is_adopted(settings, door):
+        # Services in which nobody types have another base for sessions, without what is taken out here.
+        session = {"from": pam["session_source"], "to": _SESSION, "type": "session"}
+        changes.append({"retarget": session, "missing": "ok"})
+    return changes
+
+
+def _door_files(settings: Mapping[str, Any], door: Door) -> list[dict]:
+    """
+    A file for each door, which names its service to Slurm's module, so that sshd's stays as it is, and each comes and
+    goes alone.
+    """
+    stack = _stack(_past(settings, door), _door_gate(settings, door), settings["pam"]["account_source"])
+    return [
+        {"path": f"{PAM_DIRECTORY}/{_gate_name(door)}", "contents": stack},
+        {"path": f"{PAM_DIRECTORY}/{door.service}", "changes": door_changes(settings, door)},
+    ]
+
+
+def _taken_back(files: list[dict]) -> list[dict]:
+    return [{**file, "absent": True} for file in reversed(files)]
+
+
+_GATE = "slurm-door-"
+
+
+def _gate_name(door: Door) -> str:
+    return _GATE + door.service
+
+
+def _past(settings: Mapping[str, Any], door: Door) -> list[str]:
+    """The modules that lead past a door's gate."""
+    return [*([] if door.reach == NETWORK else [_exempt(door)]), _access_module(settings)]
+
+
+def _exempt(door: Door) -> str:
+    """root always has the console. What runs by itself is the system's as well, and su leads to its accounts."""
+    return f"pam_succeed_if.so quiet uid {'= 0' if door.reach == CONSOLE else f'< {_slurm_pam_accounts.people()}'}"
+
+
+def exempts(rule: Mapping[str, Any]) -> bool:
+    """Whether a rule of a stack is that of a gate which lets root and the system's accounts past."""
+    return rule["name"] == "pam_succeed_if.so" and os.path.basename(rule["file"]).startswith(_GATE)
+
+
+def _door_gate(settings: Mapping[str, Any], door: Door) -> list[Rule]:
+    if _is_adopted(settings, door):
+        return _gate(_as_if_sshds(settings, door))
+    return [Rule("optional", _PERMIT_MODULE) if settings["mode"] == "adopt" else Rule("required", _DENY_MODULE)]
+
+
+def _is_adopted(settings: Mapping[str, Any], door: Door) -> bool:
+    """Whether Slurm is asked: pam_slurm moves no process into a job, so it may be asked everywhere."""
+    return door.adopts or settings["module"] == "pam_slurm"
+
+
+def _as_if_sshds(settings: Mapping[str, Any], door: Door) -> dict[str, Any]:
+    """The settings by which this service would be sshd's."""
+    pam = {**settings["pam"], "service": door.service}
+    if door.reach == LATER:
+        pam["message"] = None  # nobody is there to read it
+    access = settings["access"] if door.reach == NETWORK else {**settings["access"], "root": ["ALL"]}
+    adopt = {**settings["pam_slurm_adopt"], "service": door.service}
+    return {**settings, "pam": pam, "access": access, "pam_slurm_adopt": adopt}
 
 
 # The policy
@@ -434,3 +551,33 @@ def _shown_to_nobody_else(login: Mapping[str, Any], access: str, slurm: str) -> 
     for who, answers in given.items():
         name = f"{who} is not shown the message"
         yield {"name": name, **login, "given": answers, "expect": "unreached", "module": _MESSAGE_MODULE}
+
+
+def _door_policy(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:
+    """The same for another door, from which some more go on."""
+    if _is_adopted(settings, door):
+        scenarios = _policy(_as_if_sshds(settings, door))
+    else:
+        scenarios = list(_without_slurm(settings, door))
+    exempt = [] if door.reach == NETWORK else [_exempt(door)]
+    for scenario in scenarios:
+        given = {**dict.fromkeys(exempt, _DENIALS), **scenario.get("given", {})}
+        yield {**scenario, "name": f"{door.service}: {scenario['name']}", "given": given}
+    for module in exempt:
+        yield {
+            "name": f"{door.service}: {'root gets' if door.reach == CONSOLE else 'root and system accounts get'} in",
+            "service": door.service,
+            "call": "acct_mgmt",
+            "given": {_access_module(settings): _DENIALS, **dict.fromkeys(_SLURM_MODULES, "any"), module: ["success"]},
+            "expect": "permit",
+        }
+
+
+def _without_slurm(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:
+    """What a door comes to at which Slurm is not asked."""
+    access = _access_module(settings)
+    adopting = settings["mode"] == "adopt"
+    login = {"service": door.service, "call": "acct_mgmt"}
+    yield {"name": "administrators get in", **login, "given": {access: ["success"]}, "expect": "permit"}
+    name = "nobody is turned away" if adopting else "everybody else is turned away"
+    yield {"name": name, **login, "given": {access: _DENIALS}, "expect": "permit" if adopting else "deny"}

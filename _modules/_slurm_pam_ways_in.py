@@ -20,6 +20,7 @@ import _pam_prove
 import _pam_search
 import _processes
 import _slurm_pam_daemons
+import _slurm_pam_wanted
 import sshd_config
 from _pam_errors import PamError
 from _pam_expand import Handler
@@ -369,11 +370,25 @@ def _of_a_stranger(service: str, ours: Callable[[Handler], bool], rule: Handler)
     """What a rule of ours answers to who has no job and is no administrator."""
     if not ours(rule):
         return None
-    if rule["name"] == "pam_slurm_adopt.so" and not acts_for(service, rule["args"]):
+    if rule["name"] != "pam_slurm_adopt.so":
+        return _REFUSALS
+    if not acts_for(service, rule["args"]):
         return ("ignore",)
-    if rule["name"] == "pam_slurm_adopt.so" and adopted([], rule["args"])[0] == "ignore":
-        return ("ignore", *_REFUSALS)
-    return _REFUSALS
+    usually = adopted([], rule["args"])[0]
+    return (*_REFUSALS, *((usually,) if usually == "ignore" else ()), *_if_broken(rule["args"]))
+
+
+_BROKEN = {"ignore": ("ignore",), "allow": ("success",), "deny": ()}
+
+
+def _if_broken(args: Iterable[str]) -> tuple[str, ...]:
+    """
+    What pam_slurm_adopt answers besides, if it finds no step daemons' sockets; values count by their beginning, in any
+    case, and an unknown one is the default (action_generic_failure in contribs/pam_slurm_adopt/pam_slurm_adopt.c).
+    """
+    told = [word.lower().partition("=")[2] for word in args if word.lower().startswith("action_generic_failure=")]
+    answers = [answer for value in told for name, answer in _BROKEN.items() if value.startswith(name)]
+    return answers[-1] if answers else _BROKEN["ignore"]
 
 
 def _of_an_administrator(ours: Callable[[Handler], bool], rule: Handler) -> tuple[str, ...] | None:
@@ -399,6 +414,8 @@ def _comes_to(
         return {"in": False, "why": program.abort["reason"], "decided_by": _place(program.abort)}
 
     def choose(entry: _pam_dispatch.Entry, pass_: str) -> tuple[str, ...]:
+        if _slurm_pam_wanted.exempts(entry.rule):
+            return _REFUSALS  # nobody here is of the system
         always = entry.rule["always"].get(pass_)
         return answers(entry.rule) or ((always,) if always else others)
 

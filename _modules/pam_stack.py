@@ -450,7 +450,8 @@ def plan(
         - ``block``: lines that come first in a file such as access.conf(5), ahead of all that others wrote there; or
         - none of these: the file itself is edited. Where only a vendor directory has it, its copy is.
 
-        and, unless it is a link, ``changes``: edits in the form of :py:func:`edit`.
+        and, unless it is a link, ``changes``: edits in the form of :py:func:`edit`. With
+        ``absent: true`` it is taken back instead, as :py:func:`plan_back` does.
     policy
         Scenarios for :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` that the new files have to meet,
         laid over the rest of the node's PAM configuration: all of them after the last write. A scenario that holds

@@ -113,6 +113,18 @@ def not_well(answer: Answer) -> str:
     return "" if answer.well else error(answer)
 
 
+def unconfined(confined: Answer, user: str) -> str:
+    """What is wrong with this user's sessions; that there are none is wrong as well."""
+    sessions = confined.value.get("sessions") if isinstance(confined.value, dict) else None
+    if not isinstance(sessions, list) or not all(isinstance(each, dict) for each in sessions):
+        return f"slurm_pam.confined: {error(confined)}"
+    problems = [each.get("problems") for each in sessions if each.get("user") == user]
+    if not problems:
+        return f"{user} was let in, and is in no job there: that needs a job of this user on the node"
+    told = [problem for each in problems for problem in (each if isinstance(each, list) else [each])]
+    return _joined([_text(problem) for problem in told[:_ENTRIES]], len(told))
+
+
 def unclear(status: Answer) -> str:
     known = isinstance(status.value, dict) and isinstance(status.value.get("state"), str)
     return "" if known else f"slurm_pam_confirm.status: {error(status)}"

@@ -22,9 +22,11 @@ import _evidence
 import _evidence_files
 import _evidence_page
 import _node_answers as said
+import _pillars
 import _rollout_order
 import _rollout_record as records
 import salt.client
+import salt.loader
 import salt.utils.event
 from _minions import Minions
 from _rollout import Rollout
@@ -32,7 +34,7 @@ from _rollout_order import Order
 from _rollout_record import STATES, Node, Record
 from _rollout_report import chosen, counted, table
 from _rollout_watch import Watch
-from salt.exceptions import SaltException
+from salt.exceptions import CommandExecutionError, SaltException
 
 # Roll out
 
@@ -268,6 +270,44 @@ def forget() -> str:
             return "A rollout is running, and nothing was forgotten; salt-run slurm_pam.stop ends it"
         records.forget(_directory())
     return "The next rollout begins with its canary"
+
+
+# Pillars before they go out
+
+
+def check_pillar(nodes: str = "*") -> dict[str, Any]:
+    """
+    What is wrong with the settings of nodes, and what is probably not as it was meant. Nothing is asked of a node: the
+    master renders their pillars with the grains that it knows. For a hook or a pipeline, the exit status says it too.
+
+    nodes
+        Which ones, as a compound target.
+
+    Returns ``{"result": bool, "summary": str, "problems": {text: nodes}, "warnings": {text: nodes}, "retcode": int}``.
+    Warnings are partitions that match no node, partitions of one node that contradict each other, and names of
+    administrators that differ by one letter.
+
+    Raises CommandExecutionError where the master's file server does not have the formula's modules.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run slurm_pam.check_pillar 'cn*'
+
+    .. versionadded:: 1.1.0
+    """
+    __salt__["saltutil.sync_modules"]()
+    functions = salt.loader.minion_mods({**__opts__, "grains": {}})
+    if "slurm_pam.wrong_settings" not in functions:
+        raise CommandExecutionError(
+            "This master's file server does not have the formula's modules, so that nothing could be checked. Put "
+            "_modules into file_roots, next to the folder slurm_pam"
+        )
+    told = _pillars.checked(__opts__, nodes, functions["slurm_pam.wrong_settings"])
+    status = __context__["retcode"] = int(not told["result"])
+    # salt-run ends with the one in the answer.
+    return {**told, "retcode": status}
 
 
 # What is true now

@@ -41,7 +41,7 @@ def managed(
         - none of these: the file itself is edited. If only a vendor directory has it, its copy is.
 
         and, unless it is a link, ``changes``: edits in the form of :py:func:`pam_stack.edit
-        <salt.modules.pam_stack.edit>`.
+        <salt.modules.pam_stack.edit>`. With ``absent: true`` it is taken back instead, as :py:func:`absent` does.
     policy
         Scenarios for :py:func:`pam_verdict.prove <salt.modules.pam_verdict.prove>` that the new files have to meet,
         laid over the rest of the node's PAM configuration. Nothing is written unless all of them hold. A scenario that

@@ -12,7 +12,7 @@ import _slurm_pam_record
 import _slurm_pam_wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
-SETTINGS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+SETTINGS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
 RECORDED = "Where the formula puts what is written down"
 FORGOTTEN = "Nothing of the formula is left to be found"
 
@@ -181,3 +181,17 @@ def test_a_record_is_plain_to_read(path):
         "slurm_pam:sshd:manage": True,
         "systemd-logind was masked": False,
     }
+
+
+def test_doors_that_were_closed_are_opened_again_and_taken_back(path):
+    write_down(having(doors={"cron": "close", "login": "report", "sshd": "close"}))
+    write_down(having(doors={"cron": "report", "cockpit": "close"}))
+    assert json.loads(path.read_text())["slurm_pam:doors"] == ["cockpit", "cron"]
+    now = having(doors={"cron": "leave", "login": "close", "cockpit": "close"})
+    assert _slurm_pam_record.continued(now)["doors"] == {"cron": "opened", "login": "close", "cockpit": "close"}
+    assert _slurm_pam_record.applied(having(doors={"login": "close"}))["doors"] == {"cockpit": "close", "cron": "close"}
+
+
+def test_without_a_closed_door_none_is_written_down(path):
+    write_down(having(doors={"cron": "report"}))
+    assert "slurm_pam:doors" not in json.loads(path.read_text())

@@ -160,7 +160,7 @@ def test_what_goes_wrong_on_a_node_is_taken_back_there(opened):
     """One apply fails, one node is not as it should be afterwards, and one cannot be taken back; a fourth is well."""
     wrapper, own = "/usr/local/bin/systemctl", 'exec /usr/bin/systemctl "$@"'
     confirm = "/var/lib/slurm_pam/confirm"
-    # slurm_pam.logind is the last that an apply does, and the first that needs this verb.
+    # slurm_pam.logind is the last that an apply changes, and the first that needs this verb.
     masking = 'case "$*" in *mask*systemd-logind*)'
     drift = "echo account required pam_permit.so >> /etc/pam.d/slurm-common-account-pc"
     broken = f"echo 'echo the disk is full >&2; exit 1' > {confirm}/take-back; exit 1"
@@ -285,3 +285,26 @@ def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert closed(opened) == TARGETS
     assert not any(opened.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
+
+
+def test_stops_where_a_session_is_not_held_to_its_job_as_the_settings_ask(opened):
+    """cgroup.conf says so on both nodes; slurmd of the second one still runs without."""
+    master, conf = opened.master, "/etc/slurm/cgroup.conf"
+    master.pillar("slurm_pam", yaml.safe_dump({"slurm_pam": {**EXAMPLE, "confine": ["cores"]}}))
+    names = ["cn1", "cn2"]
+    before = {name: opened.nodes[name].read(conf) for name in names}
+    for name in names:
+        opened.nodes[name].write(conf, f"{before[name]}ConstrainCores=yes\n")
+    opened.nodes["cn1"].run(["systemctl", "restart", "slurmd"], check=True)
+    jobs = {name: opened.nodes[name].job("alice", 60) for name in names}
+    probe = {"command": "ssh -o BatchMode=yes alice@{node} cat", "expect": "confined", "user": "alice"}
+    state, _ = rollout(opened, nodes="cn1 or cn2", probes=[probe])
+    for name in names:
+        opened.nodes[name].cancel(jobs[name])
+        opened.nodes[name].write(conf, before[name])
+    opened.nodes["cn1"].run(["systemctl", "restart", "slurmd"], check=True)
+    master.pillar("slurm_pam", yaml.safe_dump({"slurm_pam": EXAMPLE}))
+    assert became(state) == {"cn1": "done", "cn2": "taken back"}, state["changes"]
+    told = f"is not held to the cores of its job {jobs['cn2']} (its job has no cgroup for it)"
+    assert "ssh -o BatchMode=yes alice@cn2 cat: The session of alice" in reason(state, "cn2")
+    assert told in reason(state, "cn2")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from harness import trace
-from harness.formula import EXAMPLE, etc, failed, settings
+from harness.formula import EXAMPLE, etc, failed, settings, sync
 from harness.image import LAYOUTS
 from harness.node import Node
 from harness.paths import REPO
@@ -21,6 +21,7 @@ CASES = {
     "adopt, slurm.conf": {"mode": "adopt", "slurm": SLURM},
     "pam_slurm, slurm.conf": {"module": "pam_slurm", "slurm": SLURM},
     "the guide's files": {"access": {**EXAMPLE["access"], "file": "/etc/security/access.conf"}, "pam": COPY},
+    "doors": {"doors": dict.fromkeys(("login", "su", "systemd-user"), "close")},
     "as little as can be": {"sshd": {"manage": False}, "logind": "keep", "packages": {"manage": False}},
 }
 # Where sshd_config includes no drop-ins, its single lines are edited.
@@ -46,7 +47,7 @@ def node(request, machine, salt):
             config = booted.read("/etc/ssh/sshd_config")
             booted.write("/etc/ssh/sshd_config", re.sub("(?m)^Include .*\n", "", config))
             booted.run(["systemctl", "reload", "ssh"], check=True)
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         yield booted
 
 

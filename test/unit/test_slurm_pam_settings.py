@@ -30,7 +30,7 @@ def test_the_example_shows_every_setting_with_its_default():
     everything = yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:(?: .*)?)$", r"\1\2", text))["slurm_pam"]
     assert checks.misfits(everything) == []
     assert set(everything) == set(DEFAULTS)
-    for section in ("packages", "slurm", "sshd", "pam", "clean"):
+    for section in ("packages", "slurm", "sshd", "pam", "strays", "clean"):
         assert everything[section] == DEFAULTS[section]
     assert set(everything["access"]) == set(DEFAULTS["access"])
     assert set(everything["pam_slurm_adopt"]) == set(checks.ADOPT_OPTIONS)
@@ -81,7 +81,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"access": {"users": {"all": {"origins": ["ALL"]}}}}, "users:all", "'all'", "keywords of pam_access"),
         ({"access": {"users": {"Except": {"origins": ["ALL"]}}}}, "users:Except", "'Except'", "keywords of pam_access"),
         ({"access": {"users": {"a@b": {"origins": ["ALL"]}}}}, "users:a@b", "it reads as user@host", "access:groups"),
-        ({"access": {"users": {"a": {"origins": ["all"]}}}}, "users:a:origins", "['all']", "ALL (so written)"),
+        ({"access": {"users": {"a": {"origins": ["all"]}}}}, "users:a:origins", "['all']", "ALL or LOCAL (so written)"),
         ({"access": {"groups": {"x": {"origins": ["ALL"], "members": ["(y)"]}}}}, "x:members", "(y)", "user or group"),
         ({"access": {"groups": {"x": {"origins": ["ALL"], "gid": -1}}}}, "x:gid", "-1", "a number"),
         ({"access": {**ADMINS, "file": "slurm.conf"}}, "slurm_pam:access:file", "'slurm.conf'", "absolute path"),
@@ -101,7 +101,22 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"message": "Get\r\na job"}}, "slurm_pam:pam:message", "Get\\r", "no other control characters"),
         ({"pam": {"message": "Get\u202e a job"}}, "slurm_pam:pam:message", "u202e", "no other control characters"),
         ({"pam": {"message": "x" * 2001}}, "slurm_pam:pam:message", "xxx", "a text of up to 2000"),
+        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
+        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
+        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
+        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
+        ({"doors": ["cron"]}, "slurm_pam:doors", "['cron']", "a mapping"),
+        ({"doors": {"cron": "closed"}}, "slurm_pam:doors:cron", "'closed'", "did you mean close?"),
+        ({"doors": {"cron": True}}, "slurm_pam:doors:cron", "True", "one of close, report, leave"),
+        ({"doors": {"cron": "opened"}}, "slurm_pam:doors:cron", "'opened'", "one of close, report, leave"),
+        ({"doors": {"../cron": "close"}}, "slurm_pam:doors:../cron", "'../cron'", "a file name of lower case"),
+        ({"doors": {"Cron": "close"}}, "slurm_pam:doors:Cron", "'Cron'", "a file name of lower case"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
+        ({"strays": "end"}, "slurm_pam:strays is", "'end'", "mapping"),
+        ({"strays": {"action": "kill"}}, "slurm_pam:strays:action", "'kill'", "report, end"),
+        ({"strays": {"grace": -1}}, "slurm_pam:strays:grace", "-1", "a number"),
+        ({"strays": {"grace": True}}, "slurm_pam:strays:grace", "True", "a number"),
+        ({"strays": {"grace": "5m"}}, "slurm_pam:strays:grace", "'5m'", "a number"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
         ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
@@ -126,7 +141,11 @@ def test_messages_that_can_be_shown(text):
 
 
 @pytest.mark.parametrize(
-    "origin", ["ALL", "10.0.0.0/8", "10.0.0.1", "10.0.0.0/255.0.0.0", "fd00::/8", "fd00::1", "node1", ".example.org"]
+    "origin",
+    [
+        *("ALL", "LOCAL", "10.0.0.0/8", "10.0.0.1", "10.0.0.0/255.0.0.0", "fd00::/8", "fd00::1", "node1"),
+        ".example.org",
+    ],
 )
 def test_origins_that_pam_access_understands(origin):
     given = {"access": {"users": {"a": {"origins": [origin]}}}}
@@ -137,7 +156,7 @@ def test_origins_that_pam_access_understands(origin):
     "origin",
     [
         *("", "10.0.0.0/33", "1.2.3.256", "a b", "-x", "node_1", 10, None, "ALL EXCEPT x"),
-        *("EXCEPT", "LOCAL", "NONE", "all", "All", "Except", "local", "none"),
+        *("EXCEPT", "NONE", "all", "All", "Except", "local", "none"),
     ],
 )
 def test_origins_that_are_none(origin):
@@ -303,3 +322,36 @@ def test_no_name_says_more_than_a_name(name):
     given = {"access": {"groups": {name: {"origins": ["ALL"], "local": False}}}}
     (problem,) = checks.problems(given, given)
     assert problem.startswith(f"slurm_pam:access:groups:{name}: ")
+
+
+def test_what_adopts_nothing_holds_nobody_to_anything():
+    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
+    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")
+# Doors
+
+
+@pytest.mark.parametrize(
+    ("doors", "told"),
+    [
+        ({"cron": "close", "login": "leave", "cockpit": "report", "sshd": "close", "sshd-internal": "close"}, []),
+        ({"cron": None}, []),
+        ({"sshd": "report"}, ["slurm_pam:doors:sshd is 'report'", "allowed is close"]),
+        ({"slurm": "close"}, ["slurm_pam:doors:slurm is 'close'", "jobs themselves run by it", "report or leave"]),
+        ({"runuser": "close"}, ["slurm_pam:doors:runuser is 'close'", "only root runs it"]),
+        ({"other": "close"}, ["slurm_pam:doors:other is 'close'", "it is no service"]),
+        ({"runuser": "leave"}, []),
+    ],
+)
+def test_doors_that_can_be_closed_and_those_that_cannot(doors, told):
+    given = {"access": ADMINS, "doors": doors}
+    problems = checks.problems(given, merged(given))
+    assert len(problems) == (1 if told else 0)
+    assert all(words in problems[0] for words in told)
+
+
+@pytest.mark.parametrize(
+    ("origins", "only_root", "count"), [(["LOCAL"], False, 1), (["LOCAL"], True, 0), (["LOCAL", "192.0.2.1"], False, 0)]
+)
+def test_an_administrator_has_a_way_over_ssh(origins, only_root, count):
+    given = {"access": {"users": {"a": {"origins": origins}}, "root_only": only_root}}
+    assert len(checks.problems(given, merged(given))) == count

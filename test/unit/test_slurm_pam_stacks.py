@@ -6,10 +6,11 @@ from looks import given
 import _pam_libpam
 import _pam_plan
 import _pam_prove
+import _slurm_pam_accounts
 import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
-from _slurm_pam_stacks import foreign, message, policy, proof, service, stacks
+from _slurm_pam_stacks import doors, foreign, message, policy, proof, service, stacks
 
 FILES = {
     "sshd": "account include common-account\nsession include common-session\n",
@@ -25,6 +26,7 @@ def node(tmp_path, monkeypatch):
     confdirs = [tmp_path / "etc", tmp_path / "vendor"]
     libpam = {"version": "1.5.2", "debian": False, "confdirs": list(map(str, confdirs)), "module_dirs": []}
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
+    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
     monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(confdirs[0]))
     monkeypatch.setattr(file_transaction, "_LOCKS", f"{confdirs[0]}.locks")
     for directory in confdirs:
@@ -247,3 +249,53 @@ def test_a_file_that_is_no_file_is_told(node):
     (node / "sshd").mkdir()
     (finding,) = proof(*given())
     assert "sshd is neither a file nor a link" in finding.found
+
+
+# Other doors
+
+
+CRON = "account include common-account\nsession required pam_unix.so\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "texts", "told"),
+    [
+        ({"cron": "close"}, {"cron": CRON}, []),
+        ({"cron": "close"}, {"cron": CRON.replace("common-account", "slurm-door-cron")}, []),
+        ({"sshd-2": "close"}, {"sshd-2": FILES["sshd"]}, []),
+        ({"cron": "close"}, {}, ["slurm_pam:doors:cron is 'close', but there is no PAM file cron in "]),
+        ({"cron": "report", "cockpit": "leave"}, {}, []),
+        ({"cokpit": "leave"}, {}, ["slurm_pam:doors:cokpit: there is no PAM service cokpit", "did you mean cockpit?"]),
+        (
+            {"cron": "close"},
+            {"cron": "account include system-auth\n"},
+            ["/cron does not name common-account for account; what it names is system-auth"],
+        ),
+        ({"cron": "close"}, {"cron": "account required pam_unix.so\n"}, ["what it names is nothing"]),
+    ],
+)
+def test_doors_that_are_there_and_can_be_closed(node, setting, texts, told):
+    for name, text in texts.items():
+        (node / name).write_text(text)
+    findings = list(doors(*given(doors=setting)))
+    assert len(findings) >= (1 if told else 0) and (told or not findings)
+    text = " ".join(finding.text() for finding in findings)
+    assert all(words in text for words in told)
+
+
+def test_a_door_is_closed_and_opened_again_to_the_byte(node):
+    (node / "cron").write_text(CRON)
+    (node.parent / "vendor" / "systemd-user").write_text("account include common-account\n")
+    before = {path.name: path.read_bytes() for path in node.iterdir()}
+    closed = given(doors={"cron": "close", "systemd-user": "close"})
+    assert list(stacks(*closed)) == []
+    apply(closed)
+    assert (node / "cron").read_text() == CRON.replace("common-account", "slurm-door-cron")
+    assert (node / "systemd-user").read_text().startswith("# Copied by Salt from ")
+    opened = given(doors={"cron": "opened", "systemd-user": "opened"})
+    assert list(stacks(*opened)) == []
+    apply(opened)
+    assert not list(node.glob("slurm-door-*")) and not (node / "systemd-user").exists()
+    assert {name: (node / name).read_bytes() for name in before if name != "sshd"} == {
+        name: text for name, text in before.items() if name != "sshd"
+    }

@@ -14,11 +14,12 @@ from harness.source import load
 import _child
 import _pam_edit
 import _pam_prove
+import _slurm_pam_accounts
 from _pam_grammar import RETURN_CODES
 from _slurm_pam_wanted import LOGIND_UNITS, touched, wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+DEFAULTS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
 ADMINS = {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24", "198.51.100.7"]}}}
 LIBPAM = {"version": "1.5.2", "debian": False}
 ACCESS = "pam_access.so nodefgroup accessfile=/etc/security/slurm-access.conf"
@@ -178,6 +179,166 @@ def test_the_proof_has_that_nobody_else_comes_to_it(tmp_path, lines, holds):
     (proof,) = _pam_prove.prove(policy, str(tmp_path), LIBPAM)
     assert proof["name"] == "no session but an administrator's reaches pam_systemd.so"
     assert proof["holds"] is holds
+
+
+# The other doors
+
+
+SYSTEMS = "account [success=2 default=ignore] pam_succeed_if.so quiet uid < 1000"
+FROM_ELSEWHERE = {"access": {"root": ["192.0.2.1"]}}
+
+
+def gate(service, doors="close", **sections):
+    """The lines of a door's gate, and what changes in the service's own file."""
+    files = pam_files(doors={service: doors}, **sections)
+    (lines,) = (file["contents"].splitlines() for file in files if file["path"].endswith(f"slurm-door-{service}"))
+    (changes,) = (file["changes"] for file in files if file["path"] == f"/etc/pam.d/{service}")
+    return lines, [list(change["retarget"].values()) for change in changes]
+
+
+@pytest.fixture(autouse=True)
+def uid_min(monkeypatch):
+    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
+
+
+@pytest.mark.parametrize(
+    ("service", "sections", "before", "slurm"),
+    [
+        ("cockpit", {}, [f"account [success=1 default=ignore] {ACCESS}"], "required {} service=cockpit"),
+        (
+            "cockpit",
+            FROM_ELSEWHERE,
+            [f"account [success=2 default=ignore] {ACCESS}", NOT_ROOT],
+            "required {} service=cockpit",
+        ),
+        ("sshd-2", {}, [f"account [success=1 default=ignore] {ACCESS}"], "required {} service=sshd-2"),
+        (
+            "login",
+            FROM_ELSEWHERE,
+            [SYSTEMS.replace("< 1000", "= 0"), f"account [success=1 default=ignore] {ACCESS}"],
+            "required {} service=login",
+        ),
+        ("cron", {}, [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"], "required {} service=cron"),
+        ("su", {}, [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"], "required {} service=su"),
+        ("systemd-user", {}, [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"], "required pam_deny.so"),
+        (
+            "systemd-user",
+            {"mode": "adopt"},
+            [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"],
+            "optional pam_permit.so slurm_pam",
+        ),
+        (
+            "systemd-user",
+            {"module": "pam_slurm"},
+            [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"],
+            "required pam_slurm.so",
+        ),
+        (
+            "cron",
+            {"mode": "adopt"},
+            [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"],
+            "optional pam_slurm_adopt.so action_no_jobs=ignore service=cron",
+        ),
+        (
+            "cron",
+            {"pam": {"message": "Get a job"}},
+            [SYSTEMS, f"account [success=1 default=ignore] {ACCESS}"],
+            "required {} service=cron",
+        ),
+    ],
+)
+def test_the_gate_of_a_door_by_what_reaches_it(service, sections, before, slurm):
+    lines, retargeted = gate(service, **sections)
+    assert lines == [*before, f"account {slurm.format(ADOPT)}", "account substack common-account"]
+    assert retargeted[0] == ["common-account", f"slurm-door-{service}", "account"]
+    adopts = service != "systemd-user" or sections.get("module") == "pam_slurm"
+    assert retargeted[1:] == ([["common-session", "slurm-common-session", "session"]] if adopts else [])
+
+
+def test_the_message_is_shown_at_a_console():
+    lines, _ = gate("login", pam={"message": "Get a job"})
+    assert [line.split("]")[0] for line in lines[:2]] == [
+        "account [success=4 default=ignore",
+        "account [success=3 default=ignore",
+    ]
+    assert "account [default=ignore] pam_echo.so file=/etc/security/slurm-message" in lines
+
+
+@pytest.mark.parametrize(
+    ("texts", "least"),
+    [
+        ({}, 1000),
+        ({"login.defs": "UID_MIN\t\t\t 500\n#UID_MIN 600\nSYS_UID_MIN 100\n"}, 500),
+        ({"login.defs": "UID_MIN 500\n", "login.defs.d/site.defs": "UID_MIN 2000\n"}, 2000),
+        ({"login.defs": "UID_MIN many\n"}, 1000),
+    ],
+)
+def test_the_systems_accounts_are_those_of_login_defs(tmp_path, monkeypatch, texts, least):
+    (tmp_path / "login.defs.d").mkdir()
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    places = (f"{tmp_path}/login.defs", f"{tmp_path}/login.defs.d/*.defs")
+    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", places)
+    assert gate("cron")[0][0].endswith(f"uid < {least}")
+
+
+def test_the_gates_come_ahead_of_the_services_and_sshds_comes_last():
+    paths = [(file["path"], file.get("absent", False)) for file in pam_files(doors={"cron": "close", "su": "opened"})]
+    assert paths[2:] == [
+        ("/etc/pam.d/su", True),
+        ("/etc/pam.d/slurm-door-su", True),
+        ("/etc/pam.d/slurm-door-cron", False),
+        ("/etc/pam.d/cron", False),
+        ("/etc/pam.d/sshd", False),
+    ]
+
+
+@pytest.mark.parametrize("doors", [{}, {"cron": "report", "login": "leave", "sshd": "close"}])
+def test_without_a_closed_door_all_is_as_it_was(doors):
+    assert wanted(settings(doors=doors)) == wanted(settings())
+
+
+@pytest.mark.parametrize(
+    ("service", "replaced", "violated"),
+    [
+        ("cron", {}, []),
+        ("login", {}, []),
+        ("cockpit", {}, []),
+        ("systemd-user", {}, []),
+        ("cron", {"required pam_slurm_adopt": "optional pam_slurm_adopt"}, ["a user without a job is turned away"]),
+        ("cron", {"success=2": "success=1"}, ["root and system accounts get in"]),
+        (
+            "cron",
+            {"pam_succeed_if.so quiet uid < 1000": "pam_permit.so"},
+            ["a user without a job is turned away"],
+        ),
+        (
+            "cron",
+            {"uid < 1000": "uid < 100000"},
+            ["a user without a job is turned away"],
+        ),
+        (
+            "login",
+            {"[success=1": "[success=2"},
+            ["root and administrators get in from their origins with Slurm broken"],
+        ),
+        ("login", {"uid = 0": "uid != 0"}, ["a user without a job is turned away"]),
+        ("systemd-user", {"required pam_deny": "optional pam_deny"}, ["everybody else is turned away"]),
+    ],
+)
+def test_the_proof_knows_each_line_of_a_gate(tmp_path, service, replaced, violated):
+    manifest = wanted(settings(doors={service: "close"}))["pam"]
+    (text,) = (file["contents"] for file in manifest["files"] if file["path"].endswith(f"slurm-door-{service}"))
+    for old, new in replaced.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "common-account").write_text("account required pam_unix.so\n")
+    (tmp_path / "slurm-door").write_text(text)
+    (tmp_path / service).write_text("account include slurm-door\nsession required pam_unix.so\n")
+    policy = [scenario for scenario in manifest["policy"] if scenario["service"] == service]
+    proofs = _pam_prove.prove(policy, str(tmp_path), LIBPAM)
+    found = [proof["name"] for proof in proofs if not proof["holds"]]
+    assert len(proofs) > 2 and found == [f"{service}: {name}" for name in violated]
 
 
 # The message for those whom Slurm turns away

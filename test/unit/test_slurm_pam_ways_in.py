@@ -16,7 +16,8 @@ from _slurm_pam_daemons import Daemon
 from _slurm_pam_ways_in import doors, report, table
 
 ACCESS = "pam_access.so nodefgroup accessfile=/etc/security/slurm-access.conf"
-RULES = f"[success=1 default=ignore] {ACCESS}", "required pam_slurm_adopt.so", "required pam_unix.so"
+DENY = "action_generic_failure=deny"
+RULES = f"[success=1 default=ignore] {ACCESS}", f"required pam_slurm_adopt.so {DENY}", "required pam_unix.so"
 GATE = "".join(f"account {rule}\n" for rule in RULES)
 ALL = GATE.replace("adopt.so", "adopt.so service=*")
 OPEN = "auth required pam_unix.so\naccount required pam_unix.so\n"
@@ -95,6 +96,10 @@ def node(tmp_path, monkeypatch):
         ("auth required pam_unix.so\naccount sufficient pam_localuser.so\n" + ALL, (True, 2), (True, 2)),
         # Mode adopt turns nobody away.
         ("auth required pam_unix.so\n" + ALL.replace("service", "action_no_jobs=ignore service"), (True, 3), (True, 2)),
+        # Told so, or by its default, it lets people in where it cannot work.
+        ("auth required pam_unix.so\n" + ALL.replace(DENY, ""), (True, 3), (True, 2)),
+        ("auth required pam_unix.so\n" + ALL.replace(DENY, DENY.replace("deny", "Allow")), (True, 3), (True, 2)),
+        ("auth required pam_unix.so\n" + ALL.replace(DENY, DENY.replace("deny", "denying")), (False, 3), (True, 2)),
         # pam_slurm acts for every service.
         ("auth required pam_unix.so\naccount required pam_slurm.so\naccount required pam_unix.so\n", (False, 2),
          (False, 2)),
