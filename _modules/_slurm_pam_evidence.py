@@ -21,14 +21,16 @@ def evidence(
     audit: Mapping[str, Any],
     proofs: list[dict[str, Any]],
     doors: Mapping[str, Any],
+    strays: list[dict[str, Any]],
+    confined: Mapping[str, Any],
 ) -> dict[str, Any]:
     """
     Facts in a form in which nodes that are alike say the same, but for ``since``.
 
     settings
         The merged settings of the formula.
-    audit, proofs, doors
-        What :py:func:`slurm_pam.audit`, :py:func:`slurm_pam.prove` and :py:func:`slurm_pam.doors` found.
+    audit, proofs, doors, strays, confined
+        What :py:func:`slurm_pam.audit`, ``prove``, ``doors``, ``strays`` and ``confined`` found.
     """
     return {
         "mode": settings["mode"],
@@ -38,6 +40,12 @@ def evidence(
         "promises": [_promise(proof) for proof in proofs],
         "doors": [_door(door) for door in doors["doors"] if door["on"]],
         "unseen": doors["findings"],
+        "strays": [{"user": str(each["user"]), "came": each["came"], "spared": each["spared"]} for each in strays],
+        "loose": [
+            {"user": str(session["user"]), "problem": problem}
+            for session in confined["sessions"]
+            for problem in session["problems"]
+        ],
         "drift": [{"subject": each["subject"], "found": each["found"]} for each in audit["findings"]],
         "warnings": audit["warnings"],
         "stack": _stack(settings["pam"]["service"]),

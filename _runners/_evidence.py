@@ -142,6 +142,8 @@ _SHAPES: dict[str, Callable[[Any], Any]] = {
         )
     ),
     "unseen": _all(_text),
+    "strays": _all(_entry(user=_word, came=_word, spared=_text)),
+    "loose": _all(_entry(user=_word, problem=_text)),
     "drift": _all(_entry(subject=_text, found=_text)),
     "warnings": _all(_text),
     "stack": _all(_entry(level=_number, control=_word, module=_word, where=_word, leads=_all(_lead, _WAYS)), _RULES),
@@ -208,7 +210,7 @@ def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[tuple[
     for name in ("mode", "version"):
         if before[name] != now[name]:
             yield name, before[name], now[name]
-    for name in ("access", "promises", "doors", "unseen", "drift", "warnings", "stack"):
+    for name in ("access", "promises", "doors", "unseen", "strays", "loose", "drift", "warnings", "stack"):
         then, since = list(map(_words, before[name])), list(map(_words, now[name]))
         for gone in then:
             if gone not in since:

@@ -86,6 +86,8 @@ def _sections(document: Mapping[str, Any], earlier: Mapping[str, Any] | None) ->
     yield "Who gets in without a job", _access(document)
     yield "Promises", _promises(document)
     yield "Doors", _doors(document)
+    yield "Outside every job", _strays(document)
+    yield "Sessions that are not held", _loose(document)
     yield "Drift", _drift(document)
     yield "Warnings", _warnings(document)
     yield "The account rules", _stacks(document)
@@ -220,11 +222,28 @@ def _doors(document: Mapping[str, Any]) -> list[Element]:
     return [_table("Ways in that are on, SSH and others", columns, rows)]
 
 
+def _strays(document: Mapping[str, Any]) -> list[Element]:
+    found = alike(document, lambda facts: [tuple(stray.values()) for stray in facts["strays"]])
+    rows = [[user, came, spared, _which(names), f"{len(names):,}"] for (user, came, spared), names in _rows(found)]
+    if not rows:
+        return [element("p", "On the nodes that answered, only root, the system and administrators are outside every job.")]
+    columns = ("user", "came by", "is spared, because", "nodes", "number")
+    return [_table("Users with processes outside every job", columns, rows)]
+
+
+def _loose(document: Mapping[str, Any]) -> list[Element]:
+    found = alike(document, lambda facts: [tuple(session.values()) for session in facts["loose"]])
+    rows = [[user, problem, _which(names), f"{len(names):,}"] for (user, problem), names in _rows(found)]
+    if not rows:
+        return [element("p", "On the nodes that answered, every session of a user with a job is held in it.")]
+    return [_table("Sessions over SSH beside their job", ("user", "problem", "nodes", "number"), rows)]
+
+
 def _drift(document: Mapping[str, Any]) -> list[Element]:
     found = alike(document, lambda facts: [(drift["subject"], drift["found"]) for drift in facts["drift"]])
     rows = [[subject, what, _which(names), f"{len(names):,}"] for (subject, what), names in _rows(found)]
     if not rows:
-        return [element("p", "Every node that answered is as its settings want it.")]
+        return [element("p", "The nodes that answered are as their settings want them.")]
     caption = "What the next apply would change, or what stands in its way"
     return [_table(caption, ("state", "found", "nodes", "number"), rows)]
 

@@ -67,6 +67,8 @@ CLOSED = {
         }
     ],
     "unseen": [],
+    "strays": [],
+    "loose": [],
     "drift": [],
     "warnings": [],
     "stack": [

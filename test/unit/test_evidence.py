@@ -226,6 +226,16 @@ def test_a_door_that_people_come_in_by_is_named(door, open_):
     assert ["not known", "", "", "", "", "", "units could not be asked", "cn1"] in rows
 
 
+def test_who_is_outside_of_jobs_is_named():
+    strays = [{"user": "alice", "came": "cron", "spared": ""}]
+    loose = [{"user": "bob", "problem": "it is not held to the cores of job 4711"}]
+    rows = Page(pages.written(document({"cn1": says(strays=strays, loose=loose), "cn2": says(strays=strays)}))).rows
+    assert ["alice", "cron", "", "cn[1-2]", "2"] in rows
+    assert ["bob", "it is not held to the cores of job 4711", "cn1", "1"] in rows
+    text = pages.written(document({"cn1": says()}))
+    assert "administrators are outside every job" in text and "every session of a user with a job is held" in text
+
+
 # What has changed
 
 
