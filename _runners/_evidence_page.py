@@ -226,7 +226,7 @@ def _strays(document: Mapping[str, Any]) -> list[Element]:
     found = alike(document, lambda facts: [tuple(stray.values()) for stray in facts["strays"]])
     rows = [[user, came, spared, _which(names), f"{len(names):,}"] for (user, came, spared), names in _rows(found)]
     if not rows:
-        return [element("p", "On the nodes that answered, only root, the system and administrators are outside every job.")]
+        return [element("p", "On the nodes that answered, root, the system and administrators alone are outside jobs.")]
     columns = ("user", "came by", "is spared, because", "nodes", "number")
     return [_table("Users with processes outside every job", columns, rows)]
 
