@@ -383,6 +383,43 @@ def test_logins_end_before_the_time_to_confirm_does(rollout):
     assert "more seconds to confirm" in report["nodes"]["cn1"]["reason"]
 
 
+@pytest.fixture
+def meanwhile(rollout, monkeypatch):
+    """A mapping that a test fills: what somebody else does when a rollout says this."""
+    heard = {}
+    say = runner.Watch.say
+
+    def said_and_done(self, line):
+        say(self, line)
+        for start, act in list(heard.items()):
+            if start in line:
+                del heard[start]
+                act()
+
+    monkeypatch.setattr(runner.Watch, "say", said_and_done)
+    return heard
+
+
+def test_where_the_record_cannot_be_written_nothing_more_is_sent(rollout, meanwhile, monkeypatch):
+    """Another process holds it; the report names the node nevertheless."""
+    monkeypatch.setattr(runner.records, "_BUSY", 0.1)
+    with contextlib.ExitStack() as held:
+
+        def hold():
+            base = held.enter_context(contextlib.closing(sqlite3.connect(rollout.file, isolation_level=None)))
+            base.execute("BEGIN IMMEDIATE")
+
+        meanwhile["batch 1 of 2: cn2"] = hold
+        minions = Minions()
+        report = rollout(minions)
+    assert became(report) == all_became("done", "failed", "waiting")
+    told = f"{rollout.file} cannot be written: database is locked"
+    assert report["summary"].startswith(f"What follows is not in the record: {told}. Stopped at nodes, batch 1 of 2")
+    assert f"the rollout broke off: ValueError: {told}" in report["nodes"]["cn2"]["reason"]
+    assert ("state.apply", ["cn2"]) not in minions.asked
+    assert became(runner.report()) == all_became("done", "waiting", "waiting")
+
+
 # What is remembered
 
 
@@ -628,23 +665,6 @@ def test_where_more_are_lost_than_that_no_more_are_begun(rollout):
 
 
 # From another terminal
-
-
-@pytest.fixture
-def meanwhile(rollout, monkeypatch):
-    """A function: what somebody else does when a rollout says something."""
-    heard = {}
-    say = runner.Watch.say
-
-    def said_and_done(self, line):
-        say(self, line)
-        for start, act in list(heard.items()):
-            if start in line:
-                del heard[start]
-                act()
-
-    monkeypatch.setattr(runner.Watch, "say", said_and_done)
-    return heard
 
 
 def test_it_is_stopped_at_the_next_batch(rollout, meanwhile):
