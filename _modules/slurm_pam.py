@@ -266,10 +266,12 @@ def evidence() -> dict[str, Any]:
     What is true of this node now, in few words, for a page about the whole cluster
     (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
 
-    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
-    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
-    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
-    rules and where their answers lead.
+    Returns ``{"mode", "version", "since", "access", "promises", "doors", "unseen", "strays", "loose", "drift",
+    "warnings", "stack"}``: ``since`` is when the PAM files that close this node were changed last, in seconds since
+    1970, ``access`` the rules for who gets in without a job, ``promises`` what :py:func:`prove` finds, ``doors`` those
+    of :py:func:`doors` that are on, ``unseen`` what that could not ask, ``strays`` who :py:func:`strays` finds,
+    ``loose`` the problems of :py:func:`confined`, ``drift`` what :py:func:`audit` finds, ``stack`` the account rules
+    and where their answers lead.
 
     Raises CommandExecutionError if one of these cannot be told.
 
@@ -281,7 +283,8 @@ def evidence() -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    given = _slurm_pam_settings.without_nulls(settings())
+    found = _slurm_pam_evidence.evidence(given, audit(), prove(), doors(), strays(), confined())
     __context__["retcode"] = 0
     return found
 
