@@ -127,14 +127,20 @@ def diagram(
     lines += [shape["close"]] * level
     names = [*(f"n{index}" for index in range(len(handlers))), _END]
     edges = [line("plain", source="start", target=names[0])]
-    for index, (handler, leads) in enumerate(zip(handlers, ways(handlers))):
-        if handler["kind"] == "substack":
-            edges.append(line("plain", source=names[index], target=names[index + 1]))
-            continue
-        for target, labels in _arrows(handler, leads).items():
-            edges.append(line("edge", labels, source=names[index], target=names[target]))
+    for index, leads in enumerate(arrows(handlers)):
+        for target, labels in leads.items():
+            edges.append(line("edge" if labels else "plain", labels, source=names[index], target=names[target]))
     lines.append(line("round", ["the end"], name=_END))
     return "\n".join([*lines, *edges, shape["foot"]]).rstrip("\n") + "\n"
+
+
+def arrows(handlers: list[Handler]) -> list[dict[int, list[str]]]:
+    """Where each handler's answers lead: {index: one label for each action}; the end is behind the last one. A substack
+    is entered without an answer."""
+    return [
+        {index + 1: []} if handler["kind"] == "substack" else _arrows(handler, leads)
+        for index, (handler, leads) in enumerate(zip(handlers, ways(handlers)))
+    ]
 
 
 def _words(handler: Handler) -> str:
@@ -143,14 +149,13 @@ def _words(handler: Handler) -> str:
 
 
 def _arrows(handler: Handler, leads: Ways) -> dict[int, list[str]]:
-    """Where a handler's answers lead: {index: one label for each action}."""
-    arrows = {}
+    found = {}
     for taken, codes in _by_action(handler).items():
         index, lost = leads[taken]
         if isinstance(taken, int):
             taken = f"jump {taken}{', out of lines: bad' if lost else ''}"
-        arrows.setdefault(index, []).append(f"{codes} = {taken}")
-    return arrows
+        found.setdefault(index, []).append(f"{codes} = {taken}")
+    return found
 
 
 def _by_action(handler: Handler) -> dict[Action, str]:

@@ -89,6 +89,11 @@ def from_elsewhere(origins: Iterable[str]) -> list[str]:
 # Reading
 
 
+def rules(file: str) -> list[tuple[str, str, str]]:
+    """The fields of each line that counts to this node's pam_access, in order. Raises CommandExecutionError."""
+    return list(_lines(file, release()))
+
+
 def rule_for(
     file: str,
     user: str,

@@ -142,8 +142,22 @@ def by_the_same_id(known: grp.struct_group) -> list[grp.struct_group]:
 
 def local_groups() -> set[str]:
     """The groups that are this node's own."""
-    with open("/etc/group", encoding="utf-8", errors="surrogateescape") as lines:
+    return _names_in("/etc/group")
+
+
+def local_users() -> set[str]:
+    """The users that are this node's own."""
+    return _names_in("/etc/passwd")
+
+
+def _names_in(path: str) -> set[str]:
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
         return {line.partition(":")[0] for line in lines}
+
+
+def directories(database: str = "passwd") -> list[str]:
+    """The services of nsswitch.conf(5) that are not this node's own files."""
+    return sorted(_services(database) - _LISTING)
 
 
 def groups_of(user: str) -> list[str]:

@@ -110,6 +110,30 @@ def _group_doubt(name: str, group: Mapping[str, Any]) -> str | None:
     return _UNLISTED if known and not _slurm_pam_accounts.lists_everybody() else "it has no member that this node knows"
 
 
+def of_a_directory_alone(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """Administrators of whom none is left while the directory does not answer."""
+    access = settings["access"]
+    known, others = people(access)
+    if access["root_only"] or not (others or known.keys() - {"root"}) or any(_of_this_node(access)):
+        return
+    yield Finding(
+        f"Every administrator of this node comes from a directory ({', '.join(_slurm_pam_accounts.directories())})",
+        "While it does not answer, and nothing is in a cache, root alone gets in without a job",
+        "Name a user of this node's own as well (slurm_pam:access:users), or be sure of root's way in",
+        "warnings",
+    )
+
+
+def _of_this_node(access: Mapping[str, Any]) -> Iterator[str]:
+    """The administrators who are known without a directory."""
+    local = _slurm_pam_accounts.local_users()
+    yield from local & access["users"].keys()
+    for name, group in access["groups"].items():
+        if group.get("local", True):
+            with contextlib.suppress(CommandExecutionError):  # administrators() tells it
+                yield from local.intersection(_slurm_pam_accounts.members(name, group.get("members", [])))
+
+
 def local_groups(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """What would keep a local group from being completed."""
     for name, group in wanted["groups"].items():

@@ -62,6 +62,8 @@ def units(properties: str, *names: str) -> list[dict[str, list[str]]]:
 _OF_EVERY_UNIT = (
     "Id,LoadState,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles,Accept,PAMName,Listen"
 )
+# States of unit files with which systemd starts a unit at boot.
+_AT_BOOT = ("enabled", "enabled-runtime", "generated")
 _kept: dict[str, list[dict[str, list[str]]]] | None = None
 
 
@@ -96,10 +98,11 @@ def every_unit() -> list[dict[str, list[str]]]:
 
 def _enabled() -> list[str]:
     """Units that the next boot starts need not be loaded yet."""
-    kinds = ("--type=service,socket", "--state=enabled,enabled-runtime,generated")
-    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", *kinds)
+    # With --state or without names, systemd looks through its directories for more units, and for some of them twice.
+    shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", "*.service", "*.socket")
+    rows = [line.split() for line in shown.splitlines()]
     # A template is no unit.
-    return [line.split()[0] for line in shown.splitlines() if "@." not in line.split()[0]]
+    return [name for name, state, *_ in rows if state in _AT_BOOT and "@." not in name]
 
 
 def reason(said: subprocess.CompletedProcess[str]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import pwd
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from salt.exceptions import CommandExecutionError
 
 import _pam_ask
 import _pam_dispatch
@@ -60,8 +61,8 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     sshd, rhost = _sshd_values(daemon, user, origin)
     file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
     separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
-    is_in = functools.partial(_slurm_pam_accounts.is_in, user)
-    access = _slurm_pam_access.rule_for(file, user, is_in, origin, by_name, separator)
+    silent: list[str] = []
+    access = _slurm_pam_access.rule_for(file, user, _membership(user, silent), origin, by_name, separator)
     jobs, unasked = _jobs(user)
     counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
     found = {"access": access, "jobs": counting}
@@ -76,10 +77,23 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     by = verdict["decided_by"] or {"rule": None}
     if unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
         verdict.update(permitted=None, why=f"This is not known. {unasked} If none of it is of {user}: {verdict['why']}")
-    notes = [verdict["why"], *_beside(service, settings["pam"]["service"], origin, sshd)]
+    notes = [verdict["why"], *silent, *_beside(service, settings["pam"]["service"], origin, sshd)]
     if daemon.process:
         notes.append(f"This is said of {daemon.who}.")
     return {**found, **verdict, "why": " ".join(notes)}
+
+
+def _membership(user: str, silent: list[str]) -> Callable[[str], bool]:
+    """Whether the user is in a group, as pam_access sees it; what did not answer is added to ``silent``."""
+
+    def is_in(group: str) -> bool:
+        try:
+            return _slurm_pam_accounts.is_in(user, group)
+        except CommandExecutionError as error:
+            silent.append(f"{error}, so pam_access has nobody in it.")
+            return False
+
+    return is_in
 
 
 def _jobs(user: str) -> tuple[list[dict[str, Any]], str]:

@@ -52,6 +52,14 @@ def jobs() -> list[dict[str, Any]]:
     return [found[job] for job in sorted(found)]
 
 
+def name(uid: int) -> str | int:
+    """A user's name, or the number if this node has no name for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return uid
+
+
 def _steps() -> Iterator[tuple[str, int, int]]:
     """The socket of every step, its job and its number. What others than root have put there is none."""
     try:
@@ -83,11 +91,7 @@ def _user(path: str, timeout: float) -> str | int:
         daemon.connect(path)
         if struct.unpack("=i", _exchange(daemon, _HELLO))[0] <= 0:
             raise OSError(f"{path} speaks another protocol")
-        uid = struct.unpack("=I", _exchange(daemon, _REQUEST_STEP_UID))[0]
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return uid
+        return name(struct.unpack("=I", _exchange(daemon, _REQUEST_STEP_UID))[0])
 
 
 def _exchange(daemon: socket.socket, number: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import _slurm_pam_admins
 import _slurm_pam_ask
-import _slurm_pam_before
+import _slurm_pam_confinement
 import _slurm_pam_files
 import _slurm_pam_modules
 import _slurm_pam_node
@@ -26,6 +26,7 @@ import _slurm_pam_slurm
 import _slurm_pam_sshd
 import _slurm_pam_stacks
 import _slurm_pam_steps
+import _slurm_pam_strays
 import _slurm_pam_turned_away
 import _slurm_pam_wanted
 import _slurm_pam_ways_in
@@ -46,15 +47,17 @@ LOOKS = (
     _slurm_pam_packages.packages,
     _slurm_pam_modules.modules,
     _slurm_pam_slurm.conf,
+    _slurm_pam_confinement.confinement,
     _slurm_pam_steps.steps,
     _slurm_pam_node.node,
     _slurm_pam_admins.administrators,
     _slurm_pam_admins.at_the_machine,
+    _slurm_pam_admins.of_a_directory_alone,
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
     _slurm_pam_stacks.stacks,
-    _slurm_pam_before.sessions,
+    _slurm_pam_strays.look,
     _slurm_pam_places.relied_on,
     _slurm_pam_session.removed,
     _slurm_pam_session.kept,

@@ -18,14 +18,21 @@ from _slurm_pam_doors import KNOWN
 from _slurm_pam_target import is_target
 
 # Of the formula that these modules came with.
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 
 class Value(NamedTuple):
-    """A setting that is not a mapping: what is allowed, in words, and the test of it."""
+    """A setting that is not a mapping: what is allowed, in words, as a test, and as far as JSON Schema can say it."""
 
     allowed: str
     fits: Callable[[Any], bool]
+    schema: Mapping[str, Any] = {}
+
+
+class Required(NamedTuple):
+    """A value that its mapping has to have."""
+
+    value: Value
 
 
 class Named(NamedTuple):
@@ -48,7 +55,9 @@ class Option(NamedTuple):
 
 
 def _one_of(*words: str) -> Value:
-    return Value("one of " + ", ".join(words), lambda found: as_word(found) in words)
+    scalars = {"true": True, "false": False, **{word: int(word) for word in words if word.isdigit()}}
+    spelled = [*words, *(scalars[word] for word in words if word in scalars)]
+    return Value("one of " + ", ".join(words), lambda found: as_word(found) in words, {"enum": spelled})
 
 
 def _list_of(item: Value, at_least: int = 0) -> Value:
@@ -56,16 +65,29 @@ def _list_of(item: Value, at_least: int = 0) -> Value:
     return Value(
         f"{some}, each {item.allowed}",
         lambda found: isinstance(found, list) and len(found) >= at_least and all(map(item.fits, found)),
+        {"type": "array", "items": item.schema, **({"minItems": at_least} if at_least else {})},
     )
 
 
+def _any_of(allowed: str, *values: Value) -> Value:
+    schemas = [value.schema for value in values]
+    return Value(allowed, lambda found: any(value.fits(found) for value in values), {"anyOf": schemas})
+
+
 def _or_null(value: Value) -> Value:
-    return Value(f"{value.allowed}, or null", lambda found: found is None or value.fits(found))
+    return _any_of(f"{value.allowed}, or null", value, _NULL)
 
 
 def _matching(allowed: str, pattern: str) -> Value:
     compiled = re.compile(pattern)
-    return Value(allowed, lambda found: isinstance(found, str) and compiled.fullmatch(found) is not None)
+    return Value(
+        allowed, lambda found: isinstance(found, str) and compiled.fullmatch(found) is not None, _text_of(pattern)
+    )
+
+
+def _text_of(pattern: str) -> dict[str, str]:
+    """A text that matches as a whole; the pattern has to mean the same to Python and to ECMAScript."""
+    return {"type": "string", "pattern": rf"^(?:{pattern})$(?!\n)"}
 
 
 def as_word(value: Any) -> Any:
@@ -77,7 +99,23 @@ def as_word(value: Any) -> Any:
 
 # Keywords of access.conf(5), which pam_access compares without regard to case
 _ACCESS_WORDS = ("ALL", "LOCAL", "NONE", "EXCEPT")
-_NO_ACCESS_WORD = rf"(?!(?i:{'|'.join(_ACCESS_WORDS)})$)"
+_IN_ANY_CASE = (re.sub("[A-Z]", lambda letter: f"[{letter[0]}{letter[0].lower()}]", word) for word in _ACCESS_WORDS)
+_NO_ACCESS_WORD = rf"(?!(?:{'|'.join(_IN_ANY_CASE)})$)"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+# A name that ends in a number is a mistyped address (RFC 1123 2.1); the other words mean more to pam_access.
+_HOST = rf"{_NO_ACCESS_WORD}\.?(?:{_LABEL}\.)*(?!\d+$){_LABEL}"
+_ZONE = "%[A-Za-z0-9_.-]+"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+# What a pattern can say of origins. ipaddress knows more.
+_ORIGIN_PATTERN = "|".join(
+    (
+        "ALL|LOCAL",
+        rf"{_IPV4}(?:/(?:3[0-2]|[12]?[0-9]|{_IPV4}))?",
+        rf"(?=[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]+(?:{_ZONE}|/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?",
+        _HOST,
+    )
+)
 
 
 def _is_origin(found: Any) -> bool:
@@ -89,12 +127,10 @@ def _is_origin(found: Any) -> bool:
     try:
         network = ipaddress.ip_network(found, strict=False)
     except ValueError:
-        label = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-        # A name that ends in a number is a mistyped address (RFC 1123 2.1); the other words mean more to pam_access.
-        return re.fullmatch(rf"{_NO_ACCESS_WORD}\.?(?:{label}\.)*(?!\d+$){label}", found) is not None
+        return re.fullmatch(_HOST, found) is not None
     # A login over such an address has its zone, and with a zone pam_access compares word for word.
     if "%" in found:
-        return re.fullmatch(r"[0-9A-Fa-f:.]+%[A-Za-z0-9_.-]+", found) is not None
+        return re.fullmatch(rf"[0-9A-Fa-f:.]+{_ZONE}", found) is not None
     return not network.is_link_local or network.version == 4
 
 
@@ -102,12 +138,14 @@ def _is_path(found: Any) -> bool:
     return isinstance(found, str) and re.fullmatch(r"/\S+", found) is not None and not Path(found).is_dir()
 
 
-_FLAG = Value("true or false", lambda found: isinstance(found, bool))
-_PATH = Value("the absolute path of a file", _is_path)
+_NULL = Value("null", lambda found: found is None, {"type": "null"})
+_FLAG = Value("true or false", lambda found: isinstance(found, bool), {"type": "boolean"})
+_PATH = Value("the absolute path of a file", _is_path, _text_of(r"/\S+"))
 _ORIGIN = Value(
     "a network (192.0.2.0/24), an address (a link-local one with its zone, fe80::1%eth0), a host, a .domain, ALL or "
     "LOCAL (so written)",
     _is_origin,
+    _text_of(_ORIGIN_PATTERN),
 )
 _ORIGINS = _list_of(_ORIGIN, at_least=1)
 # Words that pam_access reads as more than a name, and characters that separate its fields, are no names.
@@ -134,7 +172,7 @@ _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.s
 _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
 _WORD = _matching("one word", r"[^\s#\[\]]+")
-_TEXT = _matching("a text", r"(?s).*\S.*")
+_TEXT = _matching("a text", r"[\s\S]*\S[\s\S]*")
 _LONGEST = 2000
 _MESSAGE = Value(
     f"a text of up to {_LONGEST} characters, with line breaks and no other control characters",
@@ -143,14 +181,18 @@ _MESSAGE = Value(
         and 0 < len(found.strip()) <= len(found) <= _LONGEST
         and all(line.isprintable() for line in found.split("\n"))
     ),
+    # Which of the other characters can be printed, a pattern does not know.
+    {"type": "string", "maxLength": _LONGEST, "pattern": r"^(?=[\s\S]*\S)[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$"},
 )
-_NUMBER = Value("a number from 0", lambda found: isinstance(found, int) and not isinstance(found, bool) and found >= 0)
-_WORDS = _list_of(_WORD, at_least=1)
-_SLURM_VALUE = Value("one word, or a list of words", lambda found: _WORD.fits(found) or _WORDS.fits(found))
-_SSHD_VALUE = Value(
-    "a text, a number, true or false, or a list of texts",
-    lambda found: isinstance(found, (bool, int)) or _TEXT.fits(found) or _list_of(_TEXT, at_least=1).fits(found),
+_INTEGER = Value("a number", lambda found: isinstance(found, int) and not isinstance(found, bool), {"type": "integer"})
+_NUMBER = Value(
+    "a number from 0", lambda found: _INTEGER.fits(found) and found >= 0, {**_INTEGER.schema, "minimum": 0}
 )
+_SLURM_VALUE = _any_of("one word, or a list of words", _WORD, _list_of(_WORD, at_least=1))
+_SSHD_VALUE = _any_of(
+    "a text, a number, true or false, or a list of texts", _TEXT, _INTEGER, _FLAG, _list_of(_TEXT, at_least=1)
+)
+_SCENARIO = Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping), {"type": "object"})
 _KEYWORD = _matching("an option's name", r"[A-Za-z][A-Za-z0-9]*")
 _LOG_LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", *(f"debug{n}" for n in range(2, 6)))
 
@@ -211,23 +253,24 @@ _NODE_SETTINGS: dict[str, Any] = {
         "session_remove": _list_of(_MODULE),
         "session_keep": _list_of(_MODULE),
         "message": _or_null(_MESSAGE),
-        "suffix": Value("'' or an ending such as -pc", lambda found: found == "" or _NAME.fits("x" + str(found))),
+        "suffix": _matching("'' or an ending such as -pc", r"[A-Za-z0-9_.-]*"),
         "replace": _FLAG,
-        "policy": _list_of(Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping))),
+        "policy": _list_of(_SCENARIO),
     },
     "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
+    "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
     "logind": _one_of("mask", "stop", "keep"),
+    "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(
     "a Salt compound target such as 'gpu*' or 'G@partition:gpu and not gpu9', with blanks around brackets",
     lambda found: isinstance(found, str) and is_target(found),
+    {"type": "string", "minLength": 1},
 )
+_PARTITION = {"nodes": Required(_NODES), "settings": _NODE_SETTINGS}
 # The whole pillar slurm_pam.
-SETTINGS = {
-    **_NODE_SETTINGS,
-    "partitions": Named(_matching("a partition's name", r"\S+"), {"nodes": _NODES, "settings": _NODE_SETTINGS}),
-}
+SETTINGS = {**_NODE_SETTINGS, "partitions": Named(_matching("a partition's name", r"\S+"), _PARTITION)}
 
 
 def without_nulls(settings: Mapping[str, Any], schema: Any = SETTINGS) -> dict[str, Any]:
@@ -290,12 +333,7 @@ def misfits(given: Any) -> list[str]:
     given
         The pillar ``slurm_pam`` as it came, partitions included, whether this node is in them or not.
     """
-    found = list(_misfits("slurm_pam", given, SETTINGS))
-    if not found:
-        for name, partition in given.get("partitions", {}).items():
-            if partition is not None and "nodes" not in partition:
-                found.append(f"slurm_pam:partitions:{name}:nodes is missing; it has to be {_NODES.allowed}")
-    return found
+    return list(_misfits("slurm_pam", given, SETTINGS))
 
 
 def problems(given: Any, settings: Mapping, slurm_version: str | None = None) -> list[str]:
@@ -317,6 +355,8 @@ def problems(given: Any, settings: Mapping, slurm_version: str | None = None) ->
 
 def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
     """Walk what was given and what it may be side by side."""
+    if isinstance(schema, Required):
+        schema = schema.value
     if isinstance(schema, Value):
         if not schema.fits(found):
             yield f"{path} is {found!r}; allowed is {schema.allowed}{nearest(found, schema.allowed)}"
@@ -329,6 +369,9 @@ def _misfits(path: str, found: Any, schema: Any) -> Iterator[str]:
             elif entry is not None:
                 yield from _misfits(f"{path}:{name}", entry, schema.entry)
     else:
+        for key, value in schema.items():
+            if isinstance(value, Required) and key not in found:
+                yield f"{path}:{key} is missing; it has to be {value.value.allowed}"
         for key, value in found.items():
             if key in schema:
                 yield from _misfits(f"{path}:{key}", value, schema[key])
@@ -363,6 +406,11 @@ def _contradictions(settings: Mapping) -> Iterator[str]:
         yield (
             "slurm_pam:mode is 'adopt', but slurm_pam:module is 'pam_slurm', which adopts nothing; "
             "allowed with it is audit or enforce"
+        )
+    if settings.get("confine") and settings.get("module") == "pam_slurm":
+        yield (
+            f"slurm_pam:confine is {settings['confine']!r}, but slurm_pam:module is 'pam_slurm', which adopts nothing, "
+            "and holds no session to anything; allowed with it is []"
         )
     if settings.get("module") == "pam_slurm_adopt":
         yield from _adopts_nobody(settings)

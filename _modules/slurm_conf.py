@@ -39,7 +39,7 @@ _PAIR = re.compile(r'\s*([A-Za-z0-9_.]+)\s*[-*+/]?=\s*(?:"([^"]*)"|(\S+))(?=\s|\
 _INCLUDE = re.compile(r"include\s+(\S+)", re.ASCII | re.IGNORECASE)
 _COMMENTED_OUT = re.compile(r"\s*#\s*([A-Za-z0-9_.]+)\s*=", re.ASCII)
 
-_BOOLEANS = dict.fromkeys(("yes", "up", "true", "1"), True) | dict.fromkeys(("no", "down", "false", "0"), False)
+BOOLEANS = dict.fromkeys(("yes", "up", "true", "1"), True) | dict.fromkeys(("no", "down", "false", "0"), False)
 # Items that say "nothing" and cannot stand in a list beside another one.
 _NOTHING = re.compile(r"(?:.*/)?none|\(null\)|", re.IGNORECASE)
 # PrologFlags that switch on others, by slurm.conf(5).
@@ -329,7 +329,7 @@ def _item(key: str, word: str) -> str:
 
 def _normal(value: str | int | bool) -> str | bool:
     word = str(value).lower()
-    return _BOOLEANS.get(word, word)
+    return BOOLEANS.get(word, word)
 
 
 def _validated(wanted: Mapping[str, Any]) -> dict[str, Any]:

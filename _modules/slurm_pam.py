@@ -24,8 +24,11 @@ import _pam_errors
 import _pam_prove
 import _slurm_pam_audit
 import _slurm_pam_before
+import _slurm_pam_confined
 import _slurm_pam_connections
 import _slurm_pam_daemons
+import _slurm_pam_evidence
+import _slurm_pam_ending
 import _slurm_pam_explain
 import _slurm_pam_jobs
 import _slurm_pam_modules
@@ -33,12 +36,13 @@ import _slurm_pam_packages
 import _slurm_pam_preflight
 import _slurm_pam_record
 import _slurm_pam_settings
+import _slurm_pam_strays
 import _slurm_pam_take_back
 import _slurm_pam_wanted
 import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
-__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml"}
+__outputter__ = {"prove": "yaml", "explain": "yaml", "doors": "yaml", "confined": "yaml"}
 
 _salts_errors = _pam_errors.translated(CommandExecutionError, SaltInvocationError)
 
@@ -129,6 +133,26 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
 
 
 # Whether it stays
+
+
+def wrong_settings(given: Any, settings: Mapping[str, Any]) -> list[str]:
+    """
+    What is wrong with settings, one sentence each, without a look at this node; an empty list where nothing is.
+
+    given
+        The pillar ``slurm_pam`` as it came.
+    settings
+        What it was merged to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.wrong_settings '{mode: enforced}' '{}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_settings.problems(given, settings)
 
 
 def confirm() -> str:
@@ -233,6 +257,32 @@ def prove() -> list[dict]:
     return proofs
 
 
+@_salts_errors
+def evidence() -> dict[str, Any]:
+    """
+    What is true of this node now, in few words, for a page about the whole cluster
+    (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
+
+    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
+    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
+    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
+    rules and where their answers lead.
+
+    Raises CommandExecutionError if one of these cannot be told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.evidence
+
+    .. versionadded:: 1.1.0
+    """
+    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    __context__["retcode"] = 0
+    return found
+
+
 # Who gets in
 
 
@@ -256,6 +306,66 @@ def jobs() -> list[dict[str, Any]]:
     .. versionadded:: 1.0.0
     """
     return _slurm_pam_jobs.jobs()
+
+
+def strays() -> list[dict[str, Any]]:
+    """
+    Who is on this node outside every job: the processes of users who are neither root, nor the system's, nor
+    administrators. Changes nothing.
+
+    Returns an entry for those of a user's that came the same way: ``{"user": "alice", "came": "ssh", "since":
+    "2026-11-28 15:00", "count": 3, "pids": [4711, 4712, 4713], "commands": ["sshd: alice@pts/0", ...], "outlives":
+    [17], "spared": ""}``. ``came`` is ssh, cron, at, console, ``systemd --user``, a container, ``left behind by`` one
+    of these, or the unit whose process it is. ``pids`` has the first 100, ``commands`` five of them, each cut after 60
+    characters. ``outlives`` are the user's jobs on this node, whose end does not take these along. ``spared`` is why
+    they would not be ended by ``slurm_pam:strays:action: end``; it is empty if they would.
+
+    Source: /proc, where only root can put a process into a job's cgroup; cgroups(7).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.strays
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_strays.told(_slurm_pam_strays.strays(_slurm_pam_settings.without_nulls(settings())))
+
+
+@_salts_errors
+def confined() -> dict[str, Any]:
+    """
+    Whether each session over SSH of this node is in its job, and held to what its job has: measured in /proc and the
+    cgroup tree, now, and not read from a configuration. Changes nothing.
+
+    Returns ``{"holds": bool, "sessions": [{"user", "pid", "job", "cgroup", "outside": [pid], "problems": [str],
+    ...}]}``: the sessions in a job, and those of users with a job here that are in none (``job`` is None). ``pid`` is
+    sshd's process of the session, ``outside`` are processes of it that are not in the job's cgroup, ``problems`` say
+    what is wrong and what to do.
+
+    A session in a job has ``cores``, ``memory``, ``swap``, ``devices`` and ``namespaces`` as well, each ``{"held":
+    bool, "found": str}``: whether it is held to what its job has, and to what, or why not; ``held`` is None if it could
+    not be asked. That a session is not held is a problem if ``slurm_pam:confine`` asks for it, and that it is in other
+    namespaces unless ``join_container`` is false. The exit status is as for :py:func:`audit`.
+
+    Administrators are let in past Slurm, and are outside with a job as well.
+
+    Raises CommandExecutionError if it cannot be asked what jobs there are.
+
+    Source: cgroups(7), namespaces(7), bpf(2).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --retcode-passthrough slurm_pam.confined
+
+    .. versionadded:: 1.1.0
+    """
+    told = _slurm_pam_confined.confined(_slurm_pam_settings.without_nulls(settings()))
+    __context__["retcode"] = int(not told["holds"])
+    return told
 
 
 @_salts_errors
@@ -585,6 +695,58 @@ def idle_managers(settings: Mapping[str, Any]) -> list[str]:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_before.managers(_slurm_pam_settings.without_nulls(settings)["access"])
+
+
+def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Of whom an apply ends processes outside of jobs, as ``slurm_pam:strays`` says. Changes nothing.
+
+    settings
+        The merged settings of the formula.
+
+    Returns ``{"users": {"alice": 3}, "waits": bool}``: how many processes each of them has, and whether people were
+    told by an earlier apply and the grace is not over yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.strays_to_end '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    settings = _slurm_pam_settings.without_nulls(settings)
+    if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
+        return {"users": {}, "waits": False}
+    # Managers of people without a session are stopped before.
+    idle = [] if settings["logind"] == "keep" else _slurm_pam_before.managers(settings["access"])
+    users = _slurm_pam_strays.by_user(_slurm_pam_strays.to_end(settings, idle))
+    return {"users": users, "waits": bool(users) and _slurm_pam_ending.waits()}
+
+
+def end_strays(settings: Mapping[str, Any], users: list[str]) -> None:
+    """
+    Tell users on their terminals that their processes outside of jobs are going to be ended, and end them after
+    ``slurm_pam:strays:grace`` seconds. Does not wait: a transient unit of systemd does it (``slurm_pam-strays``).
+
+    settings
+        The merged settings of the formula.
+    users
+        As :py:func:`strays_to_end` names them.
+
+    Raises CommandExecutionError if systemd does not start the unit.
+
+    Source: systemd-run(1), pidfd_send_signal(2).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.end_strays '{...}' '[alice]'
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_ending.start(_slurm_pam_settings.without_nulls(settings), users)
 
 
 @_salts_errors

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 # The most characters of one text of a node, and the most entries of one of its lists, that anybody is shown.
 _LENGTH, _ENTRIES = 2000, 10
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
-_OPERATORS = ("and", "or", "not")
+# What the name of a node looks like, to Python and to Salt's regular expressions. Operators of a target are none.
+NAME = r"(?!(?:and|or|not)\Z)[A-Za-z0-9_][A-Za-z0-9._-]{0,252}"
 _ARMED = "slurm_pam-confirm-armed"
 # What slurm_pam_confirm.status says of a node that an apply has changed and nobody has confirmed.
 _UNCONFIRMED = ("waiting", "without a timer", "being taken back", "taking back failed")
@@ -28,10 +28,14 @@ class Answer(NamedTuple):
 def line(text: str, length: int = _LENGTH) -> str:
     """The text in one line, with an escape for what a terminal takes for a command; cut where it is longer."""
     words = " ".join(text[: 2 * length].split())
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    shown = words if words.isprintable() else "".join(map(_escaped, words))
     if len(text) <= 2 * length and len(shown) <= length:
         return shown
     return f"{shown[:length]} ... ({len(text)} characters)"
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
 
 
 # Names
@@ -39,7 +43,7 @@ def line(text: str, length: int = _LENGTH) -> str:
 
 def unusable(name: str) -> str:
     """Why a minion with this name is no node; nothing where it may be one."""
-    if _NAME.fullmatch(name) and name not in _OPERATORS:
+    if re.fullmatch(NAME, name):
         return ""
     return (
         "this is no name of a node. Allowed are up to 253 letters, digits, '.', '_' and '-', of which '.' and '-' not "
@@ -107,6 +111,18 @@ def not_verified(audit: Answer) -> str:
 
 def not_well(answer: Answer) -> str:
     return "" if answer.well else error(answer)
+
+
+def unconfined(confined: Answer, user: str) -> str:
+    """What is wrong with this user's sessions; that there are none is wrong as well."""
+    sessions = confined.value.get("sessions") if isinstance(confined.value, dict) else None
+    if not isinstance(sessions, list) or not all(isinstance(each, dict) for each in sessions):
+        return f"slurm_pam.confined: {error(confined)}"
+    problems = [each.get("problems") for each in sessions if each.get("user") == user]
+    if not problems:
+        return f"{user} was let in, and is in no job there: that needs a job of this user on the node"
+    told = [problem for each in problems for problem in (each if isinstance(each, list) else [each])]
+    return _joined([_text(problem) for problem in told[:_ENTRIES]], len(told))
 
 
 def unclear(status: Answer) -> str:

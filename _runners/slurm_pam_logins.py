@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import _node_answers as said
 
-_PERMIT, _DENY = "permit", "deny"
+# salt.execute
+Ask = Callable[..., dict[str, Any]]
+
+_PERMIT, _DENY, _CONFINED = "permit", "deny", "confined"
 _AT_ONCE = 10  # nodes
 _LONGEST = 60  # seconds
 _MOST = 64 * 1024  # bytes of output
@@ -39,6 +43,11 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
         The command is run without a shell and without a terminal; ``expect`` is ``permit``, which is exit status 0, or
         ``deny``; ``says`` is a text that its output has to contain. A ``deny`` needs it: a node that nobody can reach
         turns everyone away, too. A command is ended after 60 seconds, and where it says more than 64 KiB.
+
+        With ``expect: confined`` the login stays while the node is asked for it: ``{command: "ssh canary@{node} cat",
+        expect: confined, user: canary}``. The command has to give back what it is given, as ``cat`` does. Each session
+        of this user on the node has to be in a job, and to be held to what ``slurm_pam:confine`` asks for there, as
+        :py:func:`slurm_pam.confined <salt.modules.slurm_pam.confined>` measures it. The user needs a job on the node.
     seconds
         For all of them together. What has not been tried by then is a problem of its node.
 
@@ -51,9 +60,11 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
     .. versionadded:: 1.0.0
     """
     until = time.monotonic() + seconds
+    # Salt's loader is not there in other threads.
+    ask = __salt__["salt.execute"] if any(probe.get("expect") == _CONFINED for probe in probes) else None
 
     def first(node: str) -> str:
-        tried = (_tried(node, probe, until) for probe in probes)
+        tried = (_tried(node, probe, until, ask) for probe in probes)
         return said.unusable(node) or said.line(next(filter(None, tried), ""))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -81,8 +92,8 @@ def misused(probes: Any) -> str:
 
 
 def _misused(probe: Any) -> str:
-    if not isinstance(probe, Mapping) or not probe.get("command") or set(probe) - {"command", "expect", "says"}:
-        return f"A probe is {probe!r}; it has to be a mapping with command, and at most expect and says besides"
+    if not isinstance(probe, Mapping) or not probe.get("command") or set(probe) - {"command", "expect", "says", "user"}:
+        return f"A probe is {probe!r}; it has to be a mapping with command, and at most expect, says and user besides"
     for name, value in probe.items():
         if not isinstance(value, str):
             return f"A probe's {name} is {value!r}; it has to be a text"
@@ -93,8 +104,13 @@ def _misused(probe: Any) -> str:
         return f"A probe's command is {command!r}; it cannot be taken apart into words: {problem}"
     if not words or "\0" in command:
         return f"A probe's command is {command!r}; there is nothing in it that could be run"
-    if expect not in (_PERMIT, _DENY):
-        return f"A probe's expect is {expect!r}; allowed is permit or deny"
+    if expect not in (_PERMIT, _DENY, _CONFINED):
+        return f"A probe's expect is {expect!r}; allowed is permit, deny or confined"
+    if (expect == _CONFINED) != bool(probe.get("user")) or (expect == _CONFINED and "says" in probe):
+        return (
+            f"A probe with expect confined needs user, whose session it is, and has no says; user is for no other: "
+            f"{command!r}"
+        )
     if expect == _DENY and not probe.get("says", "").strip():
         return (
             f"A probe expects deny without says: {command!r}. Say what the node answers, such as 'no active jobs'; a "
@@ -103,14 +119,7 @@ def _misused(probe: Any) -> str:
     return ""
 
 
-class Ended(NamedTuple):
-    """A command that was run, and what it said."""
-
-    status: int | None  # its exit status; None where it was ended
-    output: bytes
-
-
-def _tried(node: str, probe: Mapping[str, str], until: float) -> str:
+def _tried(node: str, probe: Mapping[str, str], until: float, ask: Ask | None) -> str:
     """One login: how it did not end as it should, or nothing."""
     words = [word.replace("{node}", node) for word in shlex.split(probe["command"])]
     line, expect, says = shlex.join(words), probe.get("expect", _PERMIT), probe.get("says", "")
@@ -118,44 +127,74 @@ def _tried(node: str, probe: Mapping[str, str], until: float) -> str:
     left = until - time.monotonic()
     if left <= 0:
         return f"{line} was not tried: {used_up}"
+    seconds = min(_LONGEST, left)
+    # One that stays is through when it gives back what it is given, and the node was asked then.
+    mark, problem = secrets.token_hex(8), ""
     try:
-        ended = _run(words, min(_LONGEST, left))
-    except OSError as problem:
-        return f"{line}: {problem}"
-    if len(ended.output) > _MOST:
+        with _started(words, mark if expect == _CONFINED else "") as child:
+            output = _said(child, time.monotonic() + seconds, mark.encode())
+            stays = mark.encode() in output
+            if stays:
+                problem = _unconfined(node, probe["user"], until - time.monotonic(), ask)
+            over = _over(child)
+    except OSError as error:
+        return f"{line}: {error}"
+    status = child.returncode if over else None
+    if len(output) > _MOST:
         return f"{line} said more than {_MOST // 1024} KiB, and was ended"
-    if ended.status is None:
-        return f"{line} did not end within {min(_LONGEST, left):.0f} s{f': {used_up}' if left < _LONGEST else ''}"
-    told = ended.output.decode(errors="replace").strip()
-    if (ended.status == 0) != (expect == _PERMIT) or says not in told:
+    if stays:
+        return problem and f"{line}: {problem}"
+    if status is None:
+        return f"{line} did not end within {seconds:.0f} s{f': {used_up}' if left < _LONGEST else ''}"
+    told = output.decode(errors="replace").strip()
+    if expect == _CONFINED or (status == 0) != (expect == _PERMIT) or says not in told:
         wanted = f"{expect}, saying {says!r}" if says else expect
-        return f"{line}: expected {wanted}, but exit status {ended.status}: {told}"
+        return f"{line}: expected {wanted}, but exit status {status}: {told}"
     return ""
 
 
-def _run(words: list[str], seconds: float) -> Ended:
-    """Run a command. It and its children are ended after these seconds, or where it says too much."""
-    until, output = time.monotonic() + seconds, b""
+def _unconfined(node: str, user: str, seconds: float, ask: Ask) -> str:
+    """What the node says of this user's sessions, while one of them is there."""
+    told = ask([node], "slurm_pam.confined", tgt_type="list", timeout=max(1, int(seconds)))
+    if node not in told:
+        return "no answer to slurm_pam.confined"
+    return said.unconfined(said.Answer(True, told[node]), user)
+
+
+@contextlib.contextmanager
+def _started(words: list[str], given: str) -> Iterator[subprocess.Popen]:
+    """
+    A command, and its children, which are ended in the end.
+
+    given
+        A line for its standard input, which stays open then.
+    """
     # In a session of its own it has no terminal: ssh would ask there for a password, with the node's own words.
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(words, **pipes, start_new_session=True) as child:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0, "start_new_session": True}
+    with subprocess.Popen(words, stdin=subprocess.PIPE if given else subprocess.DEVNULL, **pipes) as child:
         try:
-            listening = select.poll()
-            listening.register(child.stdout)
-            while time.monotonic() < until and len(output) <= _MOST:
-                if listening.poll(20):
-                    part = os.read(child.stdout.fileno(), _MOST)
-                    output += part
-                    if part:
-                        continue
-                    listening.unregister(child.stdout)
-                elif _over(child):
-                    break
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin and child.stdin.write(f"{given}\n".encode())
+            yield child
         finally:
-            over = _over(child)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-    return Ended(child.returncode if over else None, output)
+
+
+def _said(child: subprocess.Popen, until: float, mark: bytes) -> bytes:
+    """What a command says until it is over, its time is, it said too much, or this mark."""
+    output = b""
+    listening = select.poll()
+    listening.register(child.stdout)
+    while time.monotonic() < until and len(output) <= _MOST and mark not in output:
+        if listening.poll(20):
+            part = os.read(child.stdout.fileno(), _MOST)
+            output += part
+            if not part:
+                listening.unregister(child.stdout)
+        elif _over(child):
+            break
+    return output
 
 
 def _over(child: subprocess.Popen) -> bool:

@@ -445,6 +445,36 @@ def _managers_stopped(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[
     }
 
 
+def strays_ended(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Users who have processes outside of jobs are told so on their terminals, and these are ended some time later, as
+    ``slurm_pam:strays`` says. A unit of systemd does it, and this state does not wait for that.
+
+    .. versionadded:: 1.1.0
+    """
+    if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
+        return _ret(name, True, "Processes outside of jobs are left alone, as slurm_pam:strays and slurm_pam:mode say")
+    try:
+        found = __salt__["slurm_pam.strays_to_end"](settings)
+        if not found["users"]:
+            return _ret(name, True, "No user has processes outside of jobs that may be ended")
+        if found["waits"]:
+            told = "Users were told by an earlier apply; what they have outside of jobs is ended when the time is over"
+            return _ret(name, True, f"{told}: systemctl status slurm_pam-strays")
+        if not __opts__["test"]:
+            __salt__["slurm_pam.end_strays"](settings, list(found["users"]))
+    except CommandExecutionError as error:
+        return _ret(name, False, f"Processes outside of jobs could not be ended: {error}. Look at journalctl -e")
+    grace = settings["strays"]["grace"]
+    changes = {
+        f"processes of {user}": {"old": f"{count} outside of jobs", "new": f"told, and ended in {grace} s"}
+        for user, count in found["users"].items()
+    }
+    verb = "would be" if __opts__["test"] else "are"
+    comment = f"Users with processes outside of jobs {verb} told, and these {verb} ended {grace} s later"
+    return _ret(name, None if __opts__["test"] else True, comment, changes)
+
+
 def logind_restored(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     systemd-logind runs as it did before.

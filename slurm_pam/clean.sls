@@ -16,7 +16,7 @@ slurm_pam-clean-ready:
       - test: slurm_pam-clean-settings
     - given: {{ given | json }}
     - partitions: {{ partitions | json }}
-    - version: 1.0.0
+    - version: 1.1.0
     - taking_back: True
     - failhard: True
 

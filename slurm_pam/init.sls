@@ -8,3 +8,4 @@ include:
   - slurm_pam.sshd
   - slurm_pam.pam
   - slurm_pam.logind
+  - slurm_pam.strays

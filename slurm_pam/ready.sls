@@ -18,7 +18,7 @@ slurm_pam-ready:
       - test: slurm_pam-settings
     - given: {{ given | json }}
     - partitions: {{ partitions | json }}
-    - version: 1.0.0
+    - version: 1.1.0
     - auditing: {{ auditing | json }}
     # One clear failure, instead of one for each state that would have come after it.
     - failhard: True
@@ -31,7 +31,7 @@ slurm_pam-ready-audited:
       - slurm_pam: slurm_pam-ready
 
 exclude:
-{%-   for part in ["places", "packages", "access", "slurm", "sshd", "pam", "logind"] %}
+{%-   for part in ["places", "packages", "access", "slurm", "sshd", "pam", "logind", "strays"] %}
   - sls: slurm_pam.{{ part }}
 {%-   endfor %}
 {%- elif settings.confirm and not auditing %}

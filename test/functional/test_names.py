@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 
 import pytest
 import salt._logging
@@ -9,7 +10,7 @@ import salt.config
 import salt.loader
 import salt.utils.minions
 import salt.utils.verify
-from harness.runners import NODES, Minions, Rollouts, became, logins, runner, said
+from harness.runners import NODES, Minions, Rollouts, became, logins, said
 
 NAMES = ["cn1", "gpu-1.example.org", "CN_1", "_x", "a" * 63, "android", "nor", "G", "L"]
 # Salt takes all of these for the id of a minion.
@@ -114,10 +115,10 @@ class Cluster(Minions):
         match = self.matchers[f"{kind}_match.match"]
         return sorted(awaited), sorted(name for name in self.answers if match(whom, {**self.opts, "id": name}, name))
 
-    def ask(self, whom, *words, **keywords):
+    def send(self, whom, *words):
         if isinstance(whom, list):
             assert self.meant(whom) == (sorted(whom), sorted(whom))
-        return super().ask(whom, *words, **keywords)
+        return super().send(whom, *words)
 
     def matches(self, name):
         return name in self.meant("cn* or *")[1]
@@ -151,6 +152,13 @@ def test_a_rollout_refuses_it_and_asks_exactly_those_whom_it_means(master, name,
     assert not any(name in whom for _, whom in cluster.asked if isinstance(whom, list))
 
 
+def test_of_too_many_for_one_call_those_are_asked_who_they_are_that_have_no_name_of_a_node(master):
+    """Salt itself says who is meant by that target: on the master, and on each minion."""
+    cluster = Cluster(master, [*NAMES, *UNUSABLE])
+    target = sys.modules["_meant"].nameless("cn* or *")
+    assert cluster.meant(target) == (sorted(UNUSABLE), sorted(UNUSABLE))
+
+
 def test_a_rollout_over_names_of_nodes(master, tmp_path):
     cluster = Cluster(master, NAMES)
     assert became(Rollouts(tmp_path)(cluster)) == dict.fromkeys(NAMES, "done")
@@ -168,8 +176,7 @@ def test_a_rollout_over_names_of_nodes(master, tmp_path):
 )
 def test_node_groups_are_spelled_out_as_salt_does(master, groups, target, spelled_out):
     """The minions, which are asked by match.compound, do not know the master's."""
-    runner.__opts__ = {"nodegroups": groups}
-    assert runner._spelled_out(target) == spelled_out
+    assert sys.modules["_meant"].spelled_out(target, groups) == spelled_out
     cluster = Cluster(master, NODES)
     cluster.opts["nodegroups"] = groups
     assert cluster.meant(target)[1] == cluster.meant(spelled_out or "nobody")[1]

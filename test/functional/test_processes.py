@@ -1,6 +1,7 @@
 """What /proc says of a process, held against what Python knows of it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -62,3 +63,31 @@ def test_where_a_process_listens():
 def test_where_a_process_listens_by_ipv6():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
         assert f"[::1]:{six.getsockname()[1]}" in _processes.listening([os.getpid()])[os.getpid()]
+
+
+# Ends its first thread alone (SYS_exit).
+ONLY_OTHERS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("ready", flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+def test_one_whose_first_thread_has_ended_is_still_there():
+    with subprocess.Popen([sys.executable, "-c", ONLY_OTHERS], stdout=-1, text=True) as child:
+        child.stdout.readline()
+        until = time.monotonic() + 10
+        while _state(child.pid) != "Z" and time.monotonic() < until:
+            time.sleep(0.01)
+        assert _state(child.pid) == "Z"
+        (found,) = [process for process in _processes.running() if process.pid == child.pid]
+        assert (found.program, found.uid) == ("", os.geteuid())
+        assert _processes.cgroups(child.pid) == _processes.cgroups(os.getpid())
+        _processes.tell(found, signal.SIGKILL)
+        assert child.wait(10) == -9
+
+
+def _state(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]

@@ -9,7 +9,7 @@ import pytest
 from harness.paths import REPO
 
 # A face's answer that comes out of the library, before and after.
-VERSION = ("1.0.0", "1.0.0+upgrade")
+VERSION = ("1.1.0", "1.1.0+upgrade")
 # One function of each face and neighbour; asking for it has Salt load the file.
 FUNCTIONS = [
     "file_transaction.read",

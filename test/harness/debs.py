@@ -1,4 +1,4 @@
-"""Debian packages for a node that is up: fetched once with what they need, and unpacked by the node's own dpkg."""
+"""Debian packages for a node that is up: fetched once with what they need, and unpacked by the node's own apt."""
 
 from pathlib import Path
 
@@ -9,6 +9,13 @@ from harness.shell import run
 from harness.store import kept
 
 _SOURCES = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian {} main\n"
+
+# The units that they enable.
+_DISABLE = """\
+for package in /root/debs/*.deb; do dpkg-deb --contents $package; done |
+    sed -n 's,.* \\./lib/systemd/system/\\([^/@]*[.]\\)\\(service\\|socket\\)$,\\1\\2,p' |
+    xargs systemctl disable
+"""
 
 
 def debs(layout: str, *packages: str) -> Path:
@@ -41,12 +48,15 @@ def debs(layout: str, *packages: str) -> Path:
 
 
 def install(node: Node, *packages: str) -> None:
-    """Install packages in a node, without starting what they bring."""
+    """Install packages in a node; what they bring is neither started nor enabled."""
     place = Path("/root/debs")
     (node.root / place.relative_to("/")).mkdir()
     for package in debs(node.layout, *packages).glob("*.deb"):
         run(["cp", package, node.root / place.relative_to("/")])
     node.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
     node.run(["chmod", "755", "/usr/sbin/policy-rc.d"], check=True)
-    node.run(["sh", "-c", f"DEBIAN_FRONTEND=noninteractive dpkg --install {place}/*.deb"], check=True)
+    # It knows in which order, and has to fetch nothing.
+    get = "DEBIAN_FRONTEND=noninteractive apt-get -qq --yes --no-install-recommends"
+    node.run(["sh", "-c", f"{get} install {place}/*.deb"], check=True)
+    node.run(["sh", "-c", _DISABLE], check=True)
     node.run(["rm", "-r", str(place), "/usr/sbin/policy-rc.d"], check=True)

@@ -25,6 +25,11 @@ def pillar(node: Node, data: object) -> None:
     node.pillar(yaml.safe_dump(data))
 
 
+def sync(node: Node) -> None:
+    """The formula's modules and states on the node, as an apply brings them. No minion has to be told of it."""
+    node.salt("saltutil.sync_all", refresh=False)
+
+
 def apply(node: Node, sls: str | None = "slurm_pam", **keywords: object) -> dict[str, dict]:
     """What each state came to, by its ID, in the order of the run. Without a state file, the highstate is applied."""
     results = node.salt("state.apply", *([sls] if sls else []), **keywords)

@@ -162,8 +162,13 @@ def _sle15(root: Path) -> None:
     run(["chroot", root, "zypper", "--non-interactive", "--no-gpg-checks", "refresh"])
 
 
+SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
+# A directory service, and what asks it.
+DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
+
 LAYOUTS = {
-    "sle15": Layout("bookworm", ("common", "sle15"), ("libslurm38", "rpm", "zypper"), _sle15),
+    "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, _sle15),
+    "sle15-directory": Layout("bookworm", ("common", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), _sle15),
     "debian12": Layout("bookworm", ("common", "debian"), (), _debian),
     "debian13": Layout("trixie", ("common", "debian"), (), _debian),
 }

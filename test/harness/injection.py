@@ -45,7 +45,8 @@ class Run:
         self.node, self.sls = node, sls
         words = ["state.apply", sls, *(f"{key}={value}" for key, value in keywords.items())]
         self.salt_call = ["salt-call", "--local", "--log-level=quiet", "--out=json", *words]
-        self._strace("-y", "-e", f"trace=execve,{','.join(CALLS.split())}")
+        # It stops only at these calls; where one is to be injected, strace has to see them all.
+        self._strace("--seccomp-bpf", "-y", "-e", f"trace=execve,{','.join(CALLS.split())}")
         seen = [match for match in map(LINE.match, node.read(TRACE).splitlines()) if match]
         # The first call of all is salt-call's own execve.
         calls = [(match, _paths(match["arguments"])) for match in seen[1:] if match["process"] == seen[0]["process"]]

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def note(text: str) -> None:
@@ -12,27 +12,39 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def step(text: str) -> Iterator[None]:
-    """Announce a step, count its seconds on a terminal, and say how it ended."""
-    started, ended = time.monotonic(), threading.Event()
-    live = sys.stderr.isatty()
+def live(tell: Callable[[], str]) -> Iterator[None]:
+    """A line on a terminal that is kept up to date as long as the context lasts, and nothing elsewhere."""
+    ended = threading.Event()
 
-    def count() -> None:
+    def show() -> None:
         while not ended.wait(1):
-            print(f"\r  ... {text} {time.monotonic() - started:.0f} s", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{tell()}", end="", file=sys.stderr, flush=True)
 
-    counter = threading.Thread(target=count, daemon=True)
-    if live:
-        counter.start()
-    else:
-        note(f"  ... {text}")
-    mark = "failed"
+    shower = threading.Thread(target=show, daemon=True)
+    if sys.stderr.isatty():
+        shower.start()
     try:
         yield
-        mark = "ok"
     finally:
         ended.set()
-        if live:
-            counter.join()
-        lead = "\r\033[K" if live else ""
-        note(f"{lead}  {mark:6} {text} ({time.monotonic() - started:.1f} s)")
+        if shower.ident:
+            shower.join()
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def step(text: str) -> Iterator[None]:
+    """Announce a step, count its seconds on a terminal, and say how it ended."""
+    started, mark = time.monotonic(), "failed"
+
+    def seconds() -> float:
+        return time.monotonic() - started
+
+    if not sys.stderr.isatty():
+        note(f"  ... {text}")
+    try:
+        with live(lambda: f"  ... {text} {seconds():.0f} s"):
+            yield
+        mark = "ok"
+    finally:
+        note(f"  {mark:6} {text} ({seconds():.1f} s)")

@@ -9,7 +9,7 @@ import os
 
 import pytest
 from harness import host
-from harness.formula import settings
+from harness.formula import settings, sync
 from harness.image import LAYOUTS
 from harness.node import Node
 from harness.salt_tree import SALTS
@@ -54,7 +54,7 @@ def node(machine, layout, salt):
 def open_node(node):
     """That node with the formula's modules and Slurm's package, and nothing of it in place."""
     settings(node)
-    node.salt("saltutil.sync_all")
+    sync(node)
     node.run(["zypper", "--non-interactive", "--no-gpg-checks", "install", "slurm-pam_slurm"], check=True)
     return node
 

@@ -96,7 +96,9 @@ def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened)
     opened.nodes["cn2"].cancel(job)
     assert closed(opened) == ["cn1"]
     told = json.loads(opened.master.runner("slurm_pam.report", "--out=json").stdout)
-    assert told["nodes"] == state["changes"]["return"]["nodes"]
+    assert {name: (node["state"], node["reason"]) for name, node in told["nodes"].items()} == {
+        name: (node["state"], node["reason"]) for name, node in state["changes"]["return"]["nodes"].items()
+    }
     state, said = rollout(opened)
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert not any("canary" in line for line in said)
@@ -158,7 +160,7 @@ def test_what_goes_wrong_on_a_node_is_taken_back_there(opened):
     """One apply fails, one node is not as it should be afterwards, and one cannot be taken back; a fourth is well."""
     wrapper, own = "/usr/local/bin/systemctl", 'exec /usr/bin/systemctl "$@"'
     confirm = "/var/lib/slurm_pam/confirm"
-    # slurm_pam.logind is the last that an apply does, and the first that needs this verb.
+    # slurm_pam.logind is the last that an apply changes, and the first that needs this verb.
     masking = 'case "$*" in *mask*systemd-logind*)'
     drift = "echo account required pam_permit.so >> /etc/pam.d/slurm-common-account-pc"
     broken = f"echo 'echo the disk is full >&2; exit 1' > {confirm}/take-back; exit 1"
@@ -243,6 +245,29 @@ def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_bac
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
 
 
+def test_in_waves_with_a_node_that_is_tolerated_and_paused_by_somebody(opened):
+    """No call to more than two; a broken node is tolerated; another terminal pauses it and lets it go on."""
+    opened.nodes["cn3"].run(["systemctl", "disable", "--now", "slurmd"], check=True)
+    order = command(at_once=2, batch=2, tolerate="25%", probes=[])
+    with subprocess.Popen(opened.master.command(["salt-run", *order]), stdout=-1, stderr=-1, text=True) as running:
+        said = []
+        for line in running.stderr:
+            said.append(line)
+            if "canary: cn1" in line:
+                assert "waits ahead of its next batch" in opened.master.runner("slurm_pam.pause").stdout
+            if "Paused ahead of nodes, batch 1 of 1" in line:
+                counts = json.loads(opened.master.runner("slurm_pam.report", "form=counts", "--out=json").stdout)
+                assert counts == {"nodes": {"waiting": 2, "refused": 1, "done": 1}}
+                opened.master.runner("slurm_pam.resume")
+        states = json.loads(running.stdout.read())["data"].values()
+    opened.nodes["cn3"].run(["systemctl", "enable", "--now", "slurmd"], check=True)
+    (state,) = next(iter(states)).values()
+    assert became(state) == {"cn1": "done", "cn2": "done", "cn3": "refused", "gpu1": "done"}, (state, said)
+    assert "no more are open than is tolerated" in state["changes"]["return"]["summary"]
+    assert opened.master.runner("slurm_pam.stop").rc == 1
+    assert closed(opened) == ["cn1", "cn2", "gpu1"]
+
+
 def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
     words = opened.master.command(["salt-run", *command(batch=5)])
     first = subprocess.Popen(
@@ -260,3 +285,26 @@ def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert closed(opened) == TARGETS
     assert not any(opened.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
+
+
+def test_stops_where_a_session_is_not_held_to_its_job_as_the_settings_ask(opened):
+    """cgroup.conf says so on both nodes; slurmd of the second one still runs without."""
+    master, conf = opened.master, "/etc/slurm/cgroup.conf"
+    master.pillar("slurm_pam", yaml.safe_dump({"slurm_pam": {**EXAMPLE, "confine": ["cores"]}}))
+    names = ["cn1", "cn2"]
+    before = {name: opened.nodes[name].read(conf) for name in names}
+    for name in names:
+        opened.nodes[name].write(conf, f"{before[name]}ConstrainCores=yes\n")
+    opened.nodes["cn1"].run(["systemctl", "restart", "slurmd"], check=True)
+    jobs = {name: opened.nodes[name].job("alice", 60) for name in names}
+    probe = {"command": "ssh -o BatchMode=yes alice@{node} cat", "expect": "confined", "user": "alice"}
+    state, _ = rollout(opened, nodes="cn1 or cn2", probes=[probe])
+    for name in names:
+        opened.nodes[name].cancel(jobs[name])
+        opened.nodes[name].write(conf, before[name])
+    opened.nodes["cn1"].run(["systemctl", "restart", "slurmd"], check=True)
+    master.pillar("slurm_pam", yaml.safe_dump({"slurm_pam": EXAMPLE}))
+    assert became(state) == {"cn1": "done", "cn2": "taken back"}, state["changes"]
+    told = f"is not held to the cores of its job {jobs['cn2']} (its job has no cgroup for it)"
+    assert "ssh -o BatchMode=yes alice@cn2 cat: The session of alice" in reason(state, "cn2")
+    assert told in reason(state, "cn2")

@@ -1,7 +1,7 @@
 """Packages: installed by the names that the settings have, all at once, before a PAM file asks for what is in them."""
 
 import pytest
-from harness.formula import applied, apply, changed, etc, failed, settings
+from harness.formula import applied, apply, changed, etc, failed, settings, sync
 
 MODULE = "/lib64/security/pam_slurm_adopt.so"
 
@@ -33,7 +33,7 @@ def test_all_in_one_transaction(fresh_node):
     node.run(["rpm", "--erase", "slurm-node"], check=True)
     node.run(["mv", "/usr/sbin/slurmd", "/usr/sbin/slurmd.away"], check=True)
     settings(node)
-    node.salt("saltutil.sync_all")
+    sync(node)
     would = applied(node, "slurm_pam.packages", test=True)["slurm_pam-packages-installed"]
     results = applied(node, "slurm_pam.packages")
     assert set(results["slurm_pam-packages-installed"]["changes"]) == {"slurm-node", "slurm-pam_slurm"}
@@ -116,7 +116,7 @@ def test_an_installation_that_would_remove_something_is_refused(fresh_node):
     package(node, "slurm-smd-slurmctld", conflicts=["libpam-slurm-adopt"])
     before, packages = etc(node), node.run(["dpkg-query", "--show"]).stdout
     settings(node)
-    node.salt("saltutil.sync_all")
+    sync(node)
     for dry in (True, False):
         failures = failed(apply(node, test=dry))
         found = "Installing libpam-slurm-adopt would take something away: slurm-smd-slurmctld 25.05.3-1"

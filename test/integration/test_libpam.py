@@ -1,6 +1,7 @@
 """pam_verdict beside the libpam of a node, which is newer than this machine's."""
 
 import pytest
+from harness.formula import sync
 from harness.salt_tree import HOME
 from libpam import differential
 
@@ -11,7 +12,7 @@ EACH = 5000
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_configurations(node, seed):
     node.write("/root/driver.py", differential.DRIVER.read_text())
-    node.salt("saltutil.sync_modules")
+    sync(node)
     libpam = node.salt("pam_stack.libpam")
     assert (libpam["version"], libpam["debian"]) == ("1.6.0", True)
     ask = node.command([f"{HOME}/bin/python3", "/root/driver.py"])

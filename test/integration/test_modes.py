@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 import yaml
-from harness.formula import DENIED, EXAMPLE, applied, apply, changed, settings
+from harness.formula import DENIED, EXAMPLE, applied, apply, changed, settings, sync
 from harness.paths import REPO
 from harness.session import session
 
@@ -27,7 +27,7 @@ def in_job(node, job):
 
 
 def test_audit_changes_nothing_and_reports(node, job):
-    node.salt("saltutil.sync_all")
+    sync(node)
     settings(node, mode="audit")
     before = node.snapshot("/etc")
     results = applied(node)

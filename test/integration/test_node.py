@@ -1,13 +1,16 @@
 """The compute node that the other tests stand on: what a login finds on it, and that nothing of it stays behind."""
 
+import json
 import subprocess
 
 import pytest
 from harness import network
 from harness.cgroups import ROOT
+from harness.formula import settings, sync
 from harness.image import LAYOUTS, USERS
 from harness.node import Node
 from harness.paths import RUN
+from harness.salt_tree import SALTS
 from harness.session import session
 from harness.site import machine as machine_name
 
@@ -68,6 +71,43 @@ def test_salt_leaves_etc_alone(fresh_node):
     assert fresh_node.salt("test.ping") is True
     assert fresh_node.salt("pillar.items") == {}
     assert fresh_node.snapshot("/etc") == before
+
+
+def _lasting(answer):
+    """Without what differs from one call to the next by itself."""
+    if isinstance(answer, dict):
+        passing = ("duration", "start_time", "pid")
+        return {key: _lasting(value) for key, value in answer.items() if key not in passing}
+    return answer
+
+
+@pytest.mark.parametrize("salt", SALTS, indirect=True, scope="module")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["test.ping"],
+        ["grains.items"],
+        ["no.such"],
+        ["state.apply", "slurm_pam", "test=True", "--retcode-passthrough"],
+        ["slurm_pam.audit", "--retcode-passthrough"],
+        ["test.ping", "--no-such-option"],
+    ],
+    ids=" ".join,
+)
+def test_salt_that_forks_answers_as_salt_call_does(node, words):
+    settings(node)
+    sync(node)
+    words = ["--local", "--out=json", "--log-level=error", *words]
+    forked, started = node.warm.call(words), node.run(["salt-call", *words])
+    assert (forked.rc, forked.stderr) == (started.rc, started.stderr)
+    if started.stdout:
+        assert _lasting(json.loads(forked.stdout)) == _lasting(json.loads(started.stdout))
+
+
+def test_salt_that_forks_is_there_again_after_its_end(node):
+    node.salt("test.ping")
+    node.warm.end()
+    assert node.salt("test.ping") is True
 
 
 def test_session_stays_open_until_it_ends(node):

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from harness.formula import DENIED, applied, apply, failed, settings
+from harness.formula import DENIED, applied, apply, failed, settings, sync
 
 CONF = "/etc/slurm/slurm.conf"
 ENFORCE = {"manage": "enforce"}
@@ -12,7 +12,7 @@ ENFORCE = {"manage": "enforce"}
 @pytest.fixture(scope="module", autouse=True)
 def synced(node):
     settings(node)
-    node.salt("saltutil.sync_all")
+    sync(node)
 
 
 @contextlib.contextmanager

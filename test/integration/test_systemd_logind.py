@@ -1,6 +1,7 @@
 """systemd_logind on a node whose systemd runs: masked for good, open sessions stay, and back."""
 
 import pytest
+from harness.formula import sync
 from harness.session import session
 
 SERVICE = "systemd-logind.service"
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.parametrize("layout", ["debian12", "debian13"], indirec
 
 @pytest.fixture(scope="module")
 def synced(node):
-    node.salt("saltutil.sync_all")
+    sync(node)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from harness import trace
-from harness.formula import EXAMPLE, etc, failed, settings
+from harness.formula import EXAMPLE, etc, failed, settings, sync
 from harness.image import LAYOUTS
 from harness.node import Node
 from harness.paths import REPO
@@ -47,7 +47,7 @@ def node(request, machine, salt):
             config = booted.read("/etc/ssh/sshd_config")
             booted.write("/etc/ssh/sshd_config", re.sub("(?m)^Include .*\n", "", config))
             booted.run(["systemctl", "reload", "ssh"], check=True)
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         yield booted
 
 

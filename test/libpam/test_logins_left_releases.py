@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 from harness import full, host, releases
+from harness.release_machine import Machine
 from harness.shell import Failed
 
 import _slurm_pam_login
@@ -30,7 +31,7 @@ CASES = {
 
 @pytest.fixture(scope="module", params=full.RELEASES)
 def machine(request, tmp_path_factory):
-    with releases.Machine(request.param, tmp_path_factory.mktemp("machine")) as machine:
+    with Machine(request.param, tmp_path_factory.mktemp("machine")) as machine:
         yield machine
 
 

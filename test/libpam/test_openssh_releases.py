@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 from harness import host, network, releases
+from harness.release_machine import Machine
 from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_crowding
@@ -63,7 +64,7 @@ def etc(tmp_path):
 
 @pytest.fixture
 def machine(suite, tmp_path):
-    with releases.Machine(suite, tmp_path) as machine:
+    with Machine(suite, tmp_path) as machine:
         yield machine
 
 

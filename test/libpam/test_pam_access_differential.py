@@ -5,7 +5,8 @@ import itertools
 import random
 
 import pytest
-from harness import full, host, releases
+from harness import full, host
+from harness.release_machine import Machine
 
 import _slurm_pam_access
 import _slurm_pam_accounts
@@ -95,7 +96,7 @@ class Real:
 
 @pytest.fixture(scope="module", params=full.RELEASES)
 def real(request, tmp_path_factory):
-    with releases.Machine(request.param, tmp_path_factory.mktemp("machine")) as machine:
+    with Machine(request.param, tmp_path_factory.mktemp("machine")) as machine:
         yield Real(machine)
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 from harness import full, host, releases
+from harness.release_machine import Machine
 
 import _slurm_pam_access
 from _slurm_pam_settings import problems, without_nulls
@@ -48,7 +49,7 @@ def machine(request, tmp_path_factory):
     # Refusals are no reason to refuse whoever comes next.
     options = [] if request.param in ("bullseye", "bookworm") else ["-o", "PerSourcePenalties=no"]
     scratch = tmp_path_factory.mktemp("machine")
-    with releases.Machine(request.param, scratch) as machine, machine.sshd("UsePAM yes\n", *options):
+    with Machine(request.param, scratch) as machine, machine.sshd("UsePAM yes\n", *options):
         yield machine
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from harness import full, host, releases
 from harness.paths import REPO
+from harness.release_machine import Machine
 from harness.shell import run
 
 import _child
@@ -80,7 +81,7 @@ def machine(request, tmp_path_factory):
     options = [] if request.param in ("bullseye", "bookworm") else ["-o", "PerSourcePenalties=no"]
     options += ["-o", "MaxStartups=200"]
     scratch = tmp_path_factory.mktemp("machine")
-    with releases.Machine(request.param, scratch) as machine, machine.sshd("UsePAM yes\n", *options):
+    with Machine(request.param, scratch) as machine, machine.sshd("UsePAM yes\n", *options):
         for place, text in FILES.items():
             machine.write(place, text)
         machine.write("/etc/shadow", SHADOW, 0o640)

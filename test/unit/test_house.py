@@ -21,11 +21,12 @@ MAY_IMPORT = {
     "faces": {"ground", "neighbours", "_pam_*", "_slurm_pam_*", "salt"},
     # Of another process, or of another directory on Python's path: these ask the faces.
     "_states": {"salt.exceptions"},
-    "_runners": {"salt", "_node_answers"},
+    "_runners": {"salt", "runners' library"},
 }
 # These know nothing of Slurm.
 NOT_EITHER = {"pam_stack": {"_slurm_pam_*"}, "pam_verdict": {"_slurm_pam_*"}}
 DUNDERS = {"__context__", "__env__", "__grains__", "__opts__", "__pillar__", "__runner__", "__salt__", "__states__"}
+RUNNERS = {path.stem for path in (REPO / "_runners").glob("_*.py")}
 RENEWAL = "import _library\n_library.renew(os.path.dirname(__file__))"
 
 FILES = sorted(path for part in ("_modules", "_states", "_runners") for path in (REPO / part).glob("*.py"))
@@ -35,7 +36,8 @@ ROOMS = {name.removeprefix("_modules/"): tree for name, tree in TREES.items() if
 
 def floor(module):
     """Where a module lives: a floor of the house, or else its own name; nothing for the standard library."""
-    for name, rooms in {"ground": GROUND, "neighbours": NEIGHBOURS, "faces": FACES}.items():
+    named = {"ground": GROUND, "neighbours": NEIGHBOURS, "faces": FACES, "runners' library": RUNNERS}
+    for name, rooms in named.items():
         if module in rooms:
             return name
     for prefix in ("_pam_", "_slurm_pam_"):
@@ -103,6 +105,11 @@ def test_what_salt_loads_renews_the_library_before_it_imports_it(room):
     of_the_house = [index for index, node in enumerate(ROOMS[room].body) if set(imports(node)) & ROOMS.keys()]
     if of_the_house:
         assert "\n".join(words[of_the_house[0] :][:2]) == RENEWAL
+
+
+@pytest.mark.parametrize("room", sorted(RUNNERS))
+def test_what_a_runner_imports_uses_nothing_of_salts_loader(room):
+    assert not names(TREES[f"_runners/{room}"]) & DUNDERS
 
 
 # Once

@@ -7,6 +7,7 @@ import time
 import pytest
 from harness.paths import REPO
 from harness.runners import logins
+from harness.source import load
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 from harness.runners import logins
+from harness.source import load
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 (problem,) = logins.failing(["cn1"], [{"command": sys.argv[2]}], 60).values()
@@ -122,7 +124,7 @@ def test_nothing_is_run_for_a_name_that_is_none(tmp_path, name):
     marker = tmp_path / "marker"
     name = name.format(marker=marker)
     commands = [{"command": command} for command in ("sh -c '{node}'", "sh {node}", f"touch {marker}")]
-    (shown, problem), = logins.failing([name], commands).items()
+    ((shown, problem),) = logins.failing([name], commands).items()
     assert "this is no name of a node" in problem
     assert shown.isprintable() and shown[0] in "'\""
     assert not marker.exists()
@@ -131,3 +133,82 @@ def test_nothing_is_run_for_a_name_that_is_none(tmp_path, name):
 def test_the_others_are_logged_in_to(tmp_path):
     found = logins.failing(["cn1", "-cn2", "cn3"], [{"command": "test {node} != cn3"}])
     assert sorted(found) == ["'-cn2'", "cn3"]
+
+
+# Logins that stay while the node is asked
+
+IN_JOB = {"user": "canary", "job": 7, "problems": []}
+OUT = {"user": "canary", "job": None, "problems": ["it is in no job\x1b[2J, but in /", "and more"]}
+OTHERS = {"user": "bob", "job": None, "problems": ["bob's"]}
+
+
+def staying(answers, command="cat", seconds=10):
+    """What is told of cn1 when the node answers this to slurm_pam.confined, and what it was asked."""
+    asked = []
+
+    def execute(target, function, tgt_type, timeout):
+        asked.append((target, function, tgt_type))
+        assert 0 < timeout <= seconds
+        return answers
+
+    loaded = load("_runners/slurm_pam_logins.py", __salt__={"salt.execute": execute})
+    found = loaded.failing(["cn1"], [{"command": command, "expect": "confined", "user": "canary"}], seconds)
+    return found.get("cn1", ""), asked
+
+
+ANSWERS = {
+    "in its job": ({"cn1": {"sessions": [IN_JOB, OTHERS]}}, ""),
+    "one of two is not": ({"cn1": {"sessions": [IN_JOB, OUT]}}, r"cat: it is in no job\x1b[2J, but in /; and more"),
+    "it is not there": ({"cn1": {"sessions": [OTHERS]}}, "cat: canary was let in, and is in no job there"),
+    "no answer": ({}, "cat: no answer to slurm_pam.confined"),
+    "an error": ({"cn1": "'slurm_pam.confined' is not available."}, "slurm_pam.confined: 'slurm_pam.confined' is not"),
+    "nonsense": ({"cn1": {"sessions": [1]}}, "the minion's answer makes no sense (of the type dict)"),
+    "sessions without problems": ({"cn1": {"sessions": [{"user": "canary"}]}}, "(of the type NoneType)"),
+    "another text": ({"cn1": {"sessions": [{"user": "canary", "problems": "bad"}]}}, "cat: bad"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_session_is_held_against_its_job_while_it_is_there(case):
+    answers, told = ANSWERS[case]
+    found, asked = staying(answers)
+    assert asked == [(["cn1"], "slurm_pam.confined", "list")]
+    assert told in found if told else found == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "seconds", "told"),
+    [
+        ("sh -c 'echo no active jobs; exit 255'", 10, "expected confined, but exit status 255: no active jobs"),
+        ("true", 10, "expected confined, but exit status 0"),
+        ("sleep 60", 0.5, "sleep 60 did not end within"),
+        ("/nowhere/ssh {node}", 10, "/nowhere/ssh cn1: "),
+        (FLOOD, 30, "said more than 64 KiB, and was ended"),
+    ],
+)
+def test_a_login_that_does_not_come_through_is_no_question_to_the_node(command, seconds, told):
+    found, asked = staying({"cn1": {"sessions": [IN_JOB]}}, command, seconds)
+    assert told in found and asked == []
+
+
+def test_what_is_held_against_its_job_is_ended_then(tmp_path):
+    found, _ = staying({"cn1": {"sessions": [IN_JOB]}}, f"sh -c 'cat; echo over > {tmp_path}/over; sleep 60'")
+    assert found == "" and not (tmp_path / "over").exists()
+
+
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        ({"expect": "confined", "user": "canary"}, ""),
+        ({"expect": "confined"}, "needs user"),
+        ({"expect": "confined", "user": ""}, "needs user"),
+        ({"expect": "confined", "user": "canary", "says": "x"}, "has no says"),
+        ({"user": "canary"}, "user is for no other"),
+        ({"expect": "deny", "says": "x", "user": "canary"}, "user is for no other"),
+        ({"expect": "confined", "user": 7}, "A probe's user is 7; it has to be a text"),
+        ({"expect": "adopted"}, "allowed is permit, deny or confined"),
+    ],
+)
+def test_a_probe_with_a_user(probe, told):
+    found = logins.misused([{"command": "ssh canary@{node} cat", **probe}])
+    assert told in found if told else found == ""

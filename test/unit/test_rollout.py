@@ -1,7 +1,12 @@
 """The plan of a rollout: everyone once, in the order that was asked for; what minions' answers come to; real logins."""
 
+import contextlib
+import io
 import json
+import sqlite3
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from harness.runners import (
@@ -29,6 +34,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import SaltClientError
 
+rollouts = sys.modules["_rollout"]
 NAMES = st.lists(st.sampled_from([f"cn{number}" for number in range(30)]), unique=True)
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, 100).map("{}%".format))
 
@@ -98,6 +104,16 @@ def test_a_canary_that_is_done_is_not_replaced_by_another():
         ({"canary": ["cn1"]}, "canary is ['cn1']"),
         ({"confirm": 0}, "confirm is 0"),
         ({"confirm": "soon"}, "confirm is 'soon'"),
+        ({"at_once": 0}, "at_once is 0; allowed is a number of nodes from 1"),
+        ({"at_once": "10%"}, "at_once is '10%'"),
+        ({"at_once": True}, "at_once is True"),
+        ({"tolerate": -1}, "tolerate is -1; allowed is a number from 0, a percentage such as 2%"),
+        ({"tolerate": "101%"}, "tolerate is '101%'"),
+        ({"tolerate": None}, "tolerate is None"),
+        ({"tolerate": {"gpu": 1}}, "tolerate names 'gpu'; there are nodes"),
+        ({"tolerate": {"cpu": 1}, "partitions": {"gpu": "gpu*"}}, "tolerate names 'cpu'; there are gpu, others"),
+        ({"tolerate": {"gpu": "x"}, "partitions": {"gpu": "gpu*"}}, "tolerate is 'x' for gpu"),
+        ({"partitions": {"a\nb": "gpu*"}}, "partitions has the name 'a\\nb'"),
         ({"probes": 5}, "probes is 5"),
         ({"probes": {"command": "ssh"}}, "probes is {'command': 'ssh'}"),
         ({"probes": ["ssh cn1"]}, "A probe is 'ssh cn1'"),
@@ -118,13 +134,20 @@ def test_wrong_arguments_are_named_and_nothing_is_done(arguments, told):
     assert runner.__context__["retcode"] == 1
 
 
-def test_a_rollout_that_ended_is_not_resumed_and_one_that_stopped_is():
-    ended = {"cn1": {"state": "done", "reason": ""}, "cn2": {"state": "unchanged", "reason": ""}}
-    stopped = {**ended, "cn3": {"state": "taken back", "reason": "why"}}
-    fresh = {"state": "waiting", "reason": ""}
-    assert runner._resumed(["cn1", "cn2", "cn9"], ended) == {"cn1": fresh, "cn2": fresh, "cn9": fresh}
-    assert runner._resumed(["cn1", "cn3", "cn9"], stopped) == {**stopped, "cn9": fresh}
-    assert runner._resumed(["gpu1"], stopped) == {**stopped, "gpu1": fresh}
+def resumed(directory, names, earlier):
+    with contextlib.closing(runner.Record(str(directory))) as record:
+        record.nodes = {name: runner.Node(*node) for name, node in earlier.items()}
+        record.resume(names)
+        return {name: node[:2] for name, node in record.nodes.items()}
+
+
+def test_a_rollout_that_ended_is_not_resumed_and_one_that_stopped_is(tmp_path):
+    ended = {"cn1": ("done", ""), "cn2": ("unchanged", "")}
+    stopped = {**ended, "cn3": ("taken back", "why")}
+    fresh = ("waiting", "")
+    assert resumed(tmp_path, ["cn1", "cn2", "cn9"], ended) == {"cn1": fresh, "cn2": fresh, "cn9": fresh}
+    assert resumed(tmp_path, ["cn1", "cn3", "cn9"], stopped) == {**stopped, "cn9": fresh}
+    assert resumed(tmp_path, ["gpu1"], stopped) == {**stopped, "gpu1": fresh}
 
 
 # A whole rollout, whose minions answer what is written here
@@ -132,7 +155,7 @@ def test_a_rollout_that_ended_is_not_resumed_and_one_that_stopped_is():
 
 @pytest.fixture
 def rollout(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner.log, "exception", lambda message: None)
+    monkeypatch.setattr(rollouts.log, "exception", lambda message: None)
     return Rollouts(tmp_path)
 
 
@@ -340,7 +363,7 @@ def test_whatever_breaks_in_a_batch_the_report_is_complete(rollout, function):
     assert "the rollout broke off: ZeroDivisionError: oh" in report["nodes"]["cn2"]["reason"]
     changed = "changed nothing there" if function.endswith("status") else "takes the change back by itself within 300 s"
     assert changed in report["nodes"]["cn2"]["reason"]
-    assert json.loads(rollout.file.read_text()) == report["nodes"]
+    assert rollout.recorded() == report["nodes"]
 
 
 def test_a_login_that_does_not_end_as_it_should_takes_the_node_back(rollout):
@@ -390,16 +413,337 @@ def test_what_an_earlier_run_left_is_told_and_verified(rollout):
     assert "state.apply" in minions.functions("cn2")
 
 
+OLD = {"cn1": {"state": "done", "reason": ""}, "cn2": {"state": "failed", "reason": "the disk is full"}}
+BROKEN = ["", '{"cn1": {"sta', "[]", '{"cn1": "done"}', '{"cn1": {"state": "odd", "reason": ""}}']
+
+
 @pytest.mark.parametrize(
-    "text", ["", '{"cn1": {"sta', "[]", '{"cn1": "done"}', '{"cn1": {"state": "odd", "reason": ""}}']
+    ("name", "text"),
+    [*(("rollout.json", text) for text in BROKEN), ("rollout.db", "SQLite format 3"), ("rollout.db", "x" * 10_000)],
 )
-def test_a_record_that_cannot_be_read_says_what_to_do(rollout, text):
+def test_a_record_that_cannot_be_read_says_what_to_do(rollout, name, text):
     rollout(Minions())
-    rollout.file.write_text(text)
+    (rollout.directory / name).write_text(text)
     minions = Minions()
     for report in (rollout(minions), runner.report()):
         assert report["result"] is False and report["nodes"] == {}
-        assert str(rollout.file) in report["summary"] and "salt-run slurm_pam.forget" in report["summary"]
+        assert str(rollout.directory / name) in report["summary"] and "slurm_pam.forget" in report["summary"]
     assert minions.asked == []
     runner.forget()
     assert rollout(minions)["result"] is True
+
+
+def sql(file, line):
+    with contextlib.closing(sqlite3.connect(file)) as base, base:
+        base.execute(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("UPDATE node SET state = 'odd'", "it is no record of a rollout"),
+        ("UPDATE node SET reason = x'00'", "it is no record of a rollout"),
+        ("DROP TABLE node", "no such table: node"),
+        ("PRAGMA user_version = 99", "a later release wrote it"),
+    ],
+)
+def test_a_record_of_something_else_is_not_taken_for_one(rollout, line, told):
+    rollout(Minions())
+    sql(rollout.file, line)
+    assert told in rollout(Minions())["summary"]
+
+
+def test_what_1_0_0_wrote_down_is_gone_on_with(rollout):
+    rollout.directory.mkdir()
+    (rollout.directory / "rollout.json").write_text(json.dumps(OLD))
+    told = runner.report()["nodes"]
+    assert {name: {key: node[key] for key in ("state", "reason")} for name, node in told.items()} == OLD
+    assert not (rollout.directory / "rollout.json").exists() and rollout.recorded() == OLD
+    report = rollout(Minions(cn1={"slurm_pam.audit": HOLDS}), canary="cn1")
+    assert became(report) == dict.fromkeys(NODES, "done")
+    # And if 1.0.0 comes again in between, what it did last.
+    (rollout.directory / "rollout.json").write_text(json.dumps(OLD))
+    assert became(runner.report()) == all_became("done", "failed", "done")
+
+
+# Many nodes
+
+
+def cluster(count, **changes):
+    return Minions([f"cn{number:05}" for number in range(count)], **changes)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The most nodes of a call."""
+    found, send = [0], Minions.send
+
+    def counted(self, whom, *words):
+        found[0] = max(found[0], len(whom if isinstance(whom, list) else self.who_matches(whom)))
+        return send(self, whom, *words)
+
+    monkeypatch.setattr(Minions, "send", counted)
+    return found
+
+
+def test_no_call_goes_to_more_nodes_than_is_said(rollout, called):
+    minions = cluster(3000, cn00007={"match.compound": None})
+    minions.takes = {name: 1 + number % 7 for number, name in enumerate(minions.named)}
+    report = rollout(minions, batch="50%", at_once=200)
+    assert set(became(report).values()) == {"done", "unreachable"} and called == [200]
+    assert became(report)["cn00007"] == "unreachable"
+
+
+def test_nodes_whose_turn_it_is_are_never_more_than_is_said(rollout, monkeypatch):
+    most, take = [0], sys.modules["_waves"].Waves._go_on
+
+    def counted(self, *words):
+        take(self, *words)
+        most[0] = max(most[0], len(self._turns))
+
+    monkeypatch.setattr(sys.modules["_waves"].Waves, "_go_on", counted)
+    assert rollout(cluster(1000), batch=1000, at_once=30)["result"] is True
+    assert most == [30]
+
+
+def test_slow_nodes_do_not_hold_the_others_up(rollout):
+    """Five hang with their apply for all their time, one is slow to sync; the rest ends as if they were not there."""
+    minions = cluster(1000)
+    minions.takes = dict.fromkeys(minions.named, 2.0)
+    slow = {("cn00100", "saltutil.sync_all"): 250.0, ("cn00100", "slurm_pam.audit"): 40.0}
+    hanging = [f"cn00{number}" for number in (205, 305, 405, 505, 605)]
+    minions.takes |= slow | {(name, "state.apply"): 500.0 for name in hanging}
+    minions.alive = {"cn00100", *hanging}
+    ends, fire = {}, rollout.fire
+
+    def timed(tag, data):
+        ends[tag.rpartition("/")[2], data["state"]] = minions.clock
+        fire(tag, data)
+
+    rollout.fire = timed
+    report = rollout(minions, canary="cn00000", batch=1000, at_once=100, tolerate=5, confirm=300)
+    lost = {name: state for name, state in became(report).items() if state != "done"}
+    assert lost == dict.fromkeys(hanging, "failed"), lost
+    assert "no answer to state.apply within 180 s; it may still be at it" in report["nodes"][hanging[0]]["reason"]
+    audited = [at for (name, state), at in ends.items() if state == "waiting" and name != "cn00100"]
+    assert max(audited) < min(audited) + 120 < ends["cn00100", "waiting"]
+    closed = [at for (name, state), at in ends.items() if state == "done" and name != "cn00000"]
+    assert max(closed) < ends[hanging[0], "failed"]
+
+
+# What is tolerated
+
+
+def lost(minions, *names):
+    for name in names:
+        minions.answers[name] |= {"state.apply": HALF, "slurm_pam_confirm.status": [NOTHING, NOTHING, WAITING]}
+    return minions
+
+
+@pytest.mark.parametrize(
+    ("tolerate", "result"),
+    [
+        (0, "Stopped at nodes, batch 1 of 4"),
+        (1, "Stopped at nodes, batch 2 of 4"),
+        ("1%", "Stopped at nodes, batch 1 of 4"),  # of forty nodes: not half a node, but none
+        ("4%", "Stopped at nodes, batch 2 of 4"),
+        (2, "All nodes that answer were tried, and no more are open than is tolerated: 2 taken back, 38 done"),
+        ("5%", "All nodes that answer were tried"),
+        ({"nodes": 2}, "All nodes that answer were tried"),
+    ],
+)
+def test_so_many_nodes_may_stay_as_they_are(rollout, tolerate, result):
+    """The fifth and the fifteenth do not come through."""
+    report = rollout(lost(cluster(40), "cn00005", "cn00015"), batch=10, tolerate=tolerate)
+    assert report["summary"].startswith(result), report["summary"]
+    assert report["result"] is False and report["nodes"]["cn00005"]["state"] == "taken back"
+    assert "no disk" in report["nodes"]["cn00005"]["reason"]
+
+
+def test_the_canary_has_to_come_through(rollout):
+    assert rollout(lost(cluster(9), "cn00000"), tolerate="100%")["summary"].startswith("Stopped at canary")
+    minions = cluster(9, cn00003={"slurm_pam.audit": BLOCKED})
+    told = rollout(minions, canary="cn00003", tolerate=9)["summary"]
+    assert told.startswith("Stopped before this run changed anything: the canary is refused")
+
+
+def test_nodes_that_cannot_be_closed_count_as_well(rollout):
+    minions = cluster(9, cn00003={"slurm_pam.audit": BLOCKED})
+    report = rollout(minions, tolerate=1, batch=5)
+    assert became(report).pop("cn00003") == "refused" and list(became(report).values()).count("done") == 8
+    runner.forget()
+    minions = lost(cluster(9, cn00003={"slurm_pam.audit": BLOCKED}), "cn00004")
+    assert rollout(minions, tolerate=1, batch=5)["summary"].startswith("Stopped at nodes, batch 1 of 2")
+
+
+def test_each_partition_has_its_own(rollout):
+    minions = Minions([*(f"cn{number}" for number in range(10)), *(f"gpu{number}" for number in range(10))])
+    minions.answers["cn3"]["state.apply"] = minions.answers["gpu3"]["state.apply"] = HALF
+    meant, answer = {"gpu*": "gpu", "cn*": "cn"}, minions.answer
+
+    def matching(name, function):
+        if function == "match.compound" and (start := meant.get(minions.target)):
+            return Answer(True, name.startswith(start))
+        return answer(name, function)
+
+    def send(whom, function, words, keywords):
+        minions.target = keywords.get("tgt")
+        return Minions.send(minions, whom, function, words, keywords)
+
+    minions.answer, minions.send = matching, send
+    order = {"nodes": "cn* or gpu*", "partitions": {"gpu": "gpu*", "batch": "cn*"}, "batch": "50%"}
+    told = rollout(minions, **order, tolerate={"gpu": 1})
+    assert told["summary"].startswith("Stopped at batch, batch 1 of 2"), told["summary"]
+    assert runner.report(form="counts") == {
+        "batch": {"waiting": 4, "failed": 1, "done": 5},  # one of them as the canary
+        "gpu": {"failed": 1, "done": 9},
+    }
+    assert sorted(runner.report(state="failed", partition="gpu")["nodes"]) == ["gpu3"]
+
+
+def test_where_more_are_lost_than_that_no_more_are_begun(rollout):
+    """Also in the middle of a batch."""
+    minions = cluster(500)
+    report = rollout(lost(minions, *minions.named[100:]), batch=500, at_once=20, tolerate=5)
+    counts = runner.report(form="counts")["nodes"]
+    assert report["summary"].startswith("Stopped at nodes, batch 1 of 1")
+    assert 6 <= counts["taken back"] <= 26 and counts["waiting"] > 370
+
+
+# From another terminal
+
+
+@pytest.fixture
+def meanwhile(rollout, monkeypatch):
+    """A function: what somebody else does when a rollout says something."""
+    heard = {}
+    say = runner.Watch.say
+
+    def said_and_done(self, line):
+        say(self, line)
+        for start, act in list(heard.items()):
+            if start in line:
+                del heard[start]
+                act()
+
+    monkeypatch.setattr(runner.Watch, "say", said_and_done)
+    return heard
+
+
+def test_it_is_stopped_at_the_next_batch(rollout, meanwhile):
+    meanwhile["batch 1 of 2: cn2"] = lambda: wish("stop")
+    report = rollout(Minions())
+    assert became(report) == all_became("done", "done", "waiting")
+    assert report["summary"].startswith("Stopped ahead of nodes, batch 2 of 2, as slurm_pam.stop has asked")
+    # The wish was about that one.
+    assert became(rollout(Minions(cn1={"slurm_pam.audit": HOLDS}), canary="cn1")) == all_became("done", "done", "done")
+
+
+def test_it_is_paused_and_goes_on(rollout, meanwhile, capsys):
+    minions, paused = Minions(), []
+    heard = minions.heard
+
+    def waiting(seconds):
+        paused.append(minions.clock)
+        if "paused" in meanwhile and minions.clock > meanwhile["paused"] + 3600:
+            wish()
+        return heard(seconds)
+
+    minions.heard = waiting
+    meanwhile["batch 1 of 2: cn2"] = lambda: wish("pause")
+    meanwhile["Paused ahead of nodes, batch 2 of 2"] = lambda: meanwhile.setdefault("paused", minions.clock)
+    assert became(rollout(minions)) == all_became("done", "done", "done")
+    assert minions.clock > 4600
+    assert capsys.readouterr().err.count("Paused ahead of") == 1
+
+
+def wish(*wishes):
+    with contextlib.closing(runner.Record(runner._directory())) as record:
+        record.wish(*wishes)
+
+
+def test_there_has_to_be_a_rollout_for_that(rollout):
+    for command in (runner.pause, runner.resume, runner.stop):
+        runner.__context__["retcode"] = 0
+        assert command() == "No rollout is running on this master"
+        assert runner.__context__["retcode"] == 1
+    with runner.records.alone(runner._directory()):
+        assert runner.stop() == "The rollout ends ahead of its next batch"
+        assert runner.pause().startswith("The rollout waits ahead of its next batch")
+        assert "nothing was forgotten" in runner.forget()
+
+
+# What the person sees
+
+
+def test_of_many_nodes_those_are_named_that_are_not_well(rollout, capsys):
+    rollout(lost(cluster(51), "cn00013"), batch="100%", tolerate=1)
+    lines = [line[9:] for line in capsys.readouterr().err.splitlines()]
+    assert [line.split()[:2] for line in lines if line.startswith("  ")] == [["cn00013", "taken"]]
+    assert lines[-1 - 1] == "nodes, batch 1 of 1: " + ", ".join(f"cn{number:05}" for number in range(1, 51))
+    assert len(rollout.fired) > 150
+
+
+def test_the_moving_line_says_how_far_it_is():
+    progress = sys.modules["_rollout_watch"].progress
+    assert progress("gpu, batch 1 of 9", 1000, 2, 3000, 100.2) == (
+        "gpu, batch 1 of 9: 1,000 done, 2 failing, 3,000 left, 10.0 a second, 5 min to go"
+    )
+    assert progress("canary", 0, 0, 1, 5) == "canary: 0 done, 0 failing, 1 left"
+    assert progress("x", 10, 0, 10, 10).endswith("1.0 a second, 10 s to go")
+    assert progress("x", 10, 0, 100_000, 10).endswith("28 h to go")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_it_is_one_line(monkeypatch):
+    screen, now = Terminal(), [0.0]
+    watching = sys.modules["_rollout_watch"]
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now[0], strftime=lambda form: "12:00:00"))
+    watch = runner.Watch(screen)
+    watch.expect(1000)
+    watch.begin("nodes, batch 1 of 1", [f"cn{number}" for number in range(1000)])
+    for number in range(100):
+        now[0] += 0.1
+        watch.ended(runner.Node("done"))
+        if number == 50:
+            watch.node("cn51", runner.Node("failed", "no disk"))
+    lines = screen.getvalue().split("\n")
+    assert lines[0] == "12:00:00 nodes, batch 1 of 1: 1,000 nodes"
+    assert lines[1].endswith("\r\x1b[K12:00:00   cn51                 failed       no disk")
+    assert len(lines) == 3 and 15 <= screen.getvalue().count("\r") <= 25
+    assert lines[2].endswith("\x1b[K") and "left, 10.0 a second" in lines[2]
+
+
+def test_a_report_of_what_is_asked_for(rollout):
+    rollout(lost(cluster(60), "cn00013", "cn00014", "cn00020"), batch=60, tolerate=3)
+    assert runner.report(form="counts") == {"nodes": {"taken back": 3, "done": 57}}
+    assert sorted(runner.report(state="taken back, failed")["nodes"]) == ["cn00013", "cn00014", "cn00020"]
+    assert runner.report(partition="gpu")["nodes"] == {} and runner.__context__["retcode"] == 1
+    lines = runner.report(form="table").splitlines()
+    assert [line.split()[0] for line in lines] == ["state", "taken", "done"]
+    assert "cn[00013-00014,00020]" in lines[1] and lines[1].endswith("state-1: no disk")
+    assert "cn[00000-00012,00015-00019,00021-00059]" in lines[2]
+    assert "state is 'odd'; there are waiting" in runner.report(state="odd")["summary"]
+    assert "form is 'xml'; allowed is nodes, table or counts" in runner.report(form="xml")["summary"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([], ""),
+        (["cn1"], "cn1"),
+        (["cn3", "cn1", "cn2", "cn10"], "cn[1-3,10]"),
+        (["cn08", "cn09", "cn10"], "cn10,cn[08-09]"),
+        (["cn1-ib", "cn2-ib"], "cn[1-2]-ib"),
+        (["r1n1", "r1n2", "r2n1"], "r1n[1-2],r2n1"),
+        (["login", "admin"], "admin,login"),
+        (["cn0", "cn1"], "cn[0-1]"),
+        (["cn" + "9" * 30, "cn²"], "cn" + "9" * 30 + ",cn²"),
+    ],
+)
+def test_names_in_few_words(names, told):
+    assert sys.modules["_node_ranges"].folded(names) == told

@@ -1,11 +1,12 @@
 """What a node says is data: whatever it is, it stays one printable line of that node, and no other node feels it."""
 
+import contextlib
 import datetime
 import json
-import os
 import random
 import re
 import stat
+import sys
 import time
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ from harness.runners import (
     runner,
     said,
     state,
+    waves,
 )
 
 LONGEST = 5100  # characters of a line on the terminal: a reason, and what stands ahead of it
@@ -39,8 +41,8 @@ for _ in range(5000):
 
 @pytest.fixture
 def rollout(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner.log, "exception", lambda message: None)
-    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(sys.modules["_rollout"].log, "exception", lambda message: None)
+    monkeypatch.setattr(runner.records, "_SYNCHRONOUS", "OFF")
     return Rollouts(tmp_path)
 
 
@@ -164,7 +166,7 @@ def assert_is_shown_well(rollout, report, capsys):
     assert all(tag[:18] == "slurm_pam/rollout/" and len(tag.split()) == 1 for tag, _ in rollout.fired)
     rollout.fired.clear()
     assert report["summary"].isprintable() and len(report["summary"]) < LONGEST
-    recorded = json.loads(rollout.file.read_text()) if rollout.file.exists() else {}
+    recorded = rollout.recorded()
     for nodes in (report["nodes"], recorded):
         for name, node in nodes.items():
             assert name.isprintable() and len(name) < 260
@@ -322,35 +324,24 @@ def test_one_node_s_nonsense_is_that_node_s_alone(rollout, function, turn, capsy
         runner.forget()
 
 
-def test_a_node_that_hangs_leaves_the_others_time_for_their_logins(rollout, monkeypatch):
+@pytest.mark.parametrize("hanging", ["state.apply", "slurm_pam.audit", "slurm_pam.confirm"])
+def test_a_node_that_hangs_leaves_the_others_time_for_their_logins(rollout, monkeypatch, hanging):
     """In each part of its turn: nothing of their time is used up."""
-    for hanging in ("state.apply", "slurm_pam.audit", "slurm_pam.confirm"):
-        now, left = [1000.0], []
+    left = []
 
-        class Slow(Minions):
-            def ask(self, whom, seconds, function, *words, hanging=hanging, now=now, **keywords):
-                heard = super().ask(whom, seconds, function, *words, **keywords)
-                turn = function != "slurm_pam.audit" or self.functions_asked().count(function) > 1
-                if function == hanging and turn and "cn2" in whom:
-                    now[0] += seconds
-                    heard.pop("cn2", None)
-                return heard
+    def failing(nodes, probes, seconds):
+        left.append(seconds)
+        return {} if seconds > 0 else dict.fromkeys(nodes, "was not tried")
 
-            def functions_asked(self):
-                return [function for function, _ in self.asked]
-
-        def failing(nodes, probes, seconds, left=left):
-            left.append(seconds)
-            return {} if seconds > 0 else dict.fromkeys(nodes, "was not tried")
-
-        monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda now=now: now[0], strftime=time.strftime))
-        monkeypatch.setitem(runner.__salt__, "slurm_pam_logins.failing", failing)
-        minions = Slow(cn2={"slurm_pam_confirm.status": [NOTHING, NOTHING, WAITING]})
-        report = rollout(minions, batch=3, confirm=300)
-        monkeypatch.undo()
-        assert min(left) >= 0.14 * 300
-        assert became(report)["cn1"] == became(report)["cn3"] == "done", (hanging, report)
-        runner.forget()
+    monkeypatch.setitem(runner.__salt__, "slurm_pam_logins.failing", failing)
+    # Its audit before its turn is answered at once.
+    turn = {hanging: None} if hanging != "slurm_pam.audit" else {hanging: [OPEN, None]}
+    minions = Minions(cn2={"slurm_pam_confirm.status": [NOTHING, NOTHING, WAITING], **turn})
+    minions.alive = {"cn2"}
+    report = rollout(minions, batch=3, confirm=300, probes=[{"command": "true"}])
+    assert len(left) == 2 + (hanging == "slurm_pam.confirm") and min(left) >= 0.89 * 300
+    assert became(report) == {"cn1": "done", "cn2": "taken back", "cn3": "done"}, report
+    assert f"no answer to {hanging} within" in report["nodes"]["cn2"]["reason"]
 
 
 # What is remembered
@@ -358,14 +349,17 @@ def test_a_node_that_hangs_leaves_the_others_time_for_their_logins(rollout, monk
 
 def test_the_record_is_the_masters_alone(rollout):
     rollout(Minions())
-    assert stat.S_IMODE(rollout.file.stat().st_mode) == 0o600
+    with contextlib.closing(runner.Record(str(rollout.directory))) as record:
+        record.wish("pause")  # so that there is a journal beside it
+        files = [path for path in rollout.directory.iterdir() if path.name.startswith("rollout.db")]
+        assert len(files) == 3 and {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(rollout.file.parent.stat().st_mode) == 0o700
 
 
 def test_what_an_earlier_release_wrote_down_is_shown_well(rollout, capsys):
-    rollout(Minions())
+    rollout(Minions([]))
     old = {"state": "failed", "reason": FORGED * 10_000}
-    rollout.file.write_text(json.dumps({"cn1": old, "cn1\n": old, "a\x1bb": old}))
+    (rollout.directory / "rollout.json").write_text(json.dumps({"cn1": old, "cn1\n": old, "a\x1bb": old}))
     nodes = runner.report()["nodes"]
     assert sorted(nodes) == ["'a\\x1bb'", "'cn1\\n'", "cn1"]
     assert all(node["reason"].isprintable() and len(node["reason"]) < LONGEST for node in nodes.values())
@@ -388,11 +382,16 @@ class Bus:
         print("No minions matched the target.")
         return {"jid": str(len(self.published)), "minions": self.minions} if self.minions else {}
 
-    def get_event(self, wait, tag, full, auto_reconnect):
-        assert wait and full
+    def get_event(self, tag, full, auto_reconnect, wait=0, no_block=False):
+        assert full and bool(wait) is not no_block
+        if no_block:
+            return None
         Clock.now += 1
         event = self.events.pop(0) if self.events else None
         return event(len(self.published)) if callable(event) else event
+
+    def connect_pub(self, timeout):
+        self.closed -= 1
 
     def close_pub(self):
         self.closed += 1
@@ -403,14 +402,33 @@ class Clock:
 
 
 @pytest.fixture
-def ask(monkeypatch, capsys):
-    def asked(bus, *words, **keywords):
-        answers = runner._asker(bus, {"cn1", "cn2"})(*words, **keywords)
-        assert capsys.readouterr().out == ""
-        return answers
-
+def minions(monkeypatch, capsys):
+    """A function: a bus -> the minions at it, as a rollout has them."""
     Clock.now = 0.0
-    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: Clock.now))
+    module, buses = sys.modules["_minions"], []
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: Clock.now))
+
+    def make(bus):
+        buses.append(bus)
+        return module.Minions(bus, lambda nodes, seconds: {})
+
+    yield make
+    assert capsys.readouterr().out == ""
+    assert all(bus.closed == 0 for bus in buses)
+
+
+@pytest.fixture
+def ask(minions):
+    def asked(bus, names, seconds, function, *words, **keywords):
+        def turn():
+            return (yield waves.Question(function, words, keywords, seconds)).answer
+
+        answers = {}
+        with contextlib.closing(minions(bus)) as channel:
+            wave = waves.Waves(channel, 500, lambda: None)
+            wave.take({name: turn() for name in names}, answers.__setitem__)
+        return {name: answer for name, answer in answers.items() if answer}
+
     return asked
 
 
@@ -423,14 +441,30 @@ def test_minions_are_asked_and_their_answers_heard(ask):
     answers = ask(bus, ["cn1", "cn2"], 100, "state.apply", "slurm_pam", pillar={})
     assert answers == {"cn1": Answer(False, "fine"), "cn2": Answer(True, "fine")}
     assert bus.published == [(["cn1", "cn2"], "list", "state.apply", ("slurm_pam",), {"pillar": {}})]
-    assert bus.closed == 1 and Clock.now == 2
-
-
-def test_a_target_is_a_compound_one_and_who_is_awaited_can_be_said(ask):
-    bus = Bus(event("cn2"), event("cn1"), minions=["cn1", "cn2", "dead1"])
-    assert ask(bus, "cn*", 100, "test.ping", awaited={"cn1"}).keys() == {"cn1", "cn2"}
-    assert bus.published == [("cn*", "compound", "test.ping", (), {})]
     assert Clock.now == 2
+
+
+def strangers(channel, *words):
+    return sys.modules["_meant"].answering(channel, "cn*", *words)
+
+
+def test_a_target_is_a_compound_one_and_who_is_awaited_can_be_said(minions):
+    bus = Bus(event("cn2"), event("cn9"), event("cn1"), minions=["cn1", "cn2", "dead1"])
+    with contextlib.closing(minions(bus)) as channel:
+        assert strangers(channel, {"cn1"}, {"cn1", "cn2"}) == {"cn1", "cn2"}
+    assert bus.published == [("cn*", "compound", "test.ping", (), {})]
+    assert Clock.now == 3
+
+
+def test_where_nobody_is_awaited_it_ends_soon(minions):
+    with contextlib.closing(minions(Bus(*[event("cn1")] * 50))) as channel:
+        assert strangers(channel, set(), {"cn1"}) == {"cn1"}
+    assert Clock.now < 25
+
+
+def test_a_master_of_masters_hears_everyone(minions):
+    with contextlib.closing(minions(Bus(event("cn1"), event("below1")))) as channel:
+        assert strangers(channel, set(), None) == {"cn1", "below1"}
 
 
 def test_nobody_is_asked_where_there_is_nobody(ask):
@@ -447,19 +481,16 @@ def test_a_minion_without_a_sign_of_life_is_given_up(ask):
 
 
 def test_one_that_hangs_is_not_waited_for_without_end(ask):
-    """It gives signs of life for ever."""
+    """It gives signs of life for ever; beside it, a third one that gives none is given up."""
 
     def alive(published):
         return event("cn2", str(published)) if published > 1 else None
 
     bus = Bus(event("cn1"), *[alive] * 1000)
-    assert ask(bus, ["cn1", "cn2"], 300, "state.apply").keys() == {"cn1"}
+    assert ask(bus, ["cn1", "cn2", "cn3"], 300, "state.apply").keys() == {"cn1"}
     assert 300 <= Clock.now < 303
-
-
-def test_where_nobody_is_awaited_it_ends_soon(ask):
-    assert ask(Bus(*[event("cn1")] * 50), "cn*", 300, "test.ping", awaited=set()).keys() == {"cn1"}
-    assert Clock.now < 25
+    looks = [whom for whom, _, function, _, _ in bus.published if function == "saltutil.find_job"]
+    assert looks[0] == ["cn2", "cn3"] and looks[1:] == [["cn2"]] * 13
 
 
 HOSTILE = [

@@ -7,7 +7,7 @@ from looks import given, settings
 from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_accounts
-from _slurm_pam_admins import administrators, by_accident, local_groups, people
+from _slurm_pam_admins import administrators, by_accident, local_groups, of_a_directory_alone, people
 
 IDS = {"root": (0, 0), "ann": (1001, 50), "ben": (1002, 50)}
 USERS = {name: SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=gid) for name, (uid, gid) in IDS.items()}
@@ -77,6 +77,34 @@ def test_somebody_else_or_nobody_at_all_is_an_administrator(others):
     (finding,) = administrators(*given(**access(groups={"gone": {}}, **others)))
     assert finding.kind == "warnings"
     assert finding.found == f"slurm_pam:access:users:zoe: {UNKNOWN}; slurm_pam:access:groups:gone: {NOBODY}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (access(users={"ann": {}}), True),
+        (access(users={"ben": {}}), False),
+        (access(users={"ann": {}, "ben": {}}), False),
+        (access(groups={"ldap": {"local": False}}), True),
+        # Whom it has, it does not say.
+        (access(groups={"unlisted": {"local": False}}), True),
+        (access(groups={"ldap": {"local": False}, "local": {}}), True),
+        (access(groups={"ldap": {"local": False}, "local": {"members": ["ben"]}}), False),
+        # The directory has a user of this node in its group.
+        (access(groups={"ldap": {"local": False, "members": ["ben"]}}), True),
+        # Nobody is known at all, which is another finding.
+        (access(users={"zoe": {}}), False),
+        (access(groups={"gone": {"local": False}}), False),
+        (access(), False),
+        (access(users={"ann": {}}, root_only=True), False),
+    ],
+)
+def test_administrators_of_a_directory_alone(monkeypatch, settings, told):
+    monkeypatch.setattr(_slurm_pam_accounts, "local_users", lambda: {"root", "ben"})
+    found = list(of_a_directory_alone(*given(**settings)))
+    assert [finding.kind for finding in found] == ["warnings"] * told
+    for finding in found:
+        assert finding.found == "Every administrator of this node comes from a directory (sss)"
 
 
 # Local groups, which the formula completes

@@ -1,15 +1,15 @@
-"""Who was on the node before: connections that wait, sessions outside of any job, managers of people who are gone."""
+"""Who was on the node before: connections that wait, and managers of people who are gone."""
 
 import pytest
 
 import _slurm_pam_before
+import _slurm_pam_strays
 from _processes import Process
-from _slurm_pam_before import managers, sessions, told, waiting
+from _slurm_pam_before import managers, told, waiting
 
 ACCESS = {"users": {"ann": {}}, "groups": {"admins": {"members": ["new"]}}}
 UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003, "new": 1004}
 UIDS["lost"] = 4711
-JOB = "1:name=systemd:/slurm/uid_1002/job_7/step_extern/task_0\n"
 USER = "1:name=systemd:/user.slice/user-{0}.slice/"
 
 
@@ -30,11 +30,12 @@ class Accounts:
 def node(monkeypatch):
     """Its processes, and their cgroups."""
     found, groups = [], {}
-    monkeypatch.setattr(_slurm_pam_before, "pwd", Accounts())
+    for room in (_slurm_pam_before, _slurm_pam_strays):
+        monkeypatch.setattr(room, "pwd", Accounts())
     monkeypatch.setattr(_slurm_pam_before._processes, "running", lambda: list(found))
     monkeypatch.setattr(_slurm_pam_before._processes, "cgroups", lambda pid: groups.get(pid, ""))
     in_groups = {("chief", "admins")}
-    monkeypatch.setattr(_slurm_pam_before._slurm_pam_accounts, "is_in", lambda *asked: asked in in_groups)
+    monkeypatch.setattr(_slurm_pam_strays._slurm_pam_accounts, "is_in", lambda *asked: asked in in_groups)
 
     def process(pid, user, parent=1, program="/usr/sbin/sshd", started=100.0, cgroups=""):
         found.append(Process(pid, parent, UIDS[user], started, program, []))
@@ -67,51 +68,14 @@ def test_connections_that_are_not_logged_in(node, tmp_path, monitor, child):
     assert told(waiting([str(file)]))[0].startswith("process 11, since 1970-01-01 0")
 
 
-def test_sessions_outside_of_any_job(node):
-    for pid, user, cgroups in [
-        (20, "alice", USER.format(1001) + "session-3.scope\n"),
-        (30, "bob", JOB),
-        (35, "new", ""),
-        (40, "ann", USER.format(1000) + "session-4.scope\n"),
-        (50, "chief", ""),
-        (60, "root", ""),
-        (70, "sshd", ""),
-    ]:
-        node(pid, "root")
-        node(pid + 1, user, pid, cgroups=cgroups)
-    node(90, "bob", 1, "/usr/sbin/sshd")  # one that he started himself
-    (finding,) = sessions({"access": ACCESS}, {})
-    assert finding.found.startswith("People are logged in outside of any job: alice (process 21, since 1970-01-01 0")
-    assert (finding.kind, finding.found.count("process")) == ("warnings", 1)
-
-
-@pytest.mark.parametrize(
-    ("cgroups", "in_job"),
-    [
-        (JOB, True),
-        ("0::/system.slice/node_slurmstepd.scope/job_7/step_extern/user/task_special\n", True),
-        ("4:memory:/slurm_node/uid_1002/job_7\n1:name=systemd:/user.slice/user-1002.slice/session-1.scope\n", True),
-        # What a user calls a cgroup of their own is no job.
-        ("0::/user.slice/user-1002.slice/user@1002.service/job_7/step_extern\n", False),
-        ("0::/system.slice/ssh.service\n", False),
-    ],
-)
-def test_what_is_a_jobs_cgroup(node, cgroups, in_job):
-    node(20, "root")
-    node(21, "bob", 20, cgroups=cgroups)
-    assert len(list(sessions({"access": ACCESS}, {}))) == (not in_job)
-
-
 def test_nobody_is_there(node):
-    assert list(sessions({"access": ACCESS}, {})) == [] == managers(ACCESS)
+    assert managers(ACCESS) == []
 
 
 def test_somebody_whom_no_directory_knows_now(node):
     node(1, "root")
     node(2, "root", 1)
     node(3, "lost", 2, cgroups=USER.format(4711) + "user@4711.service/init.scope\n")
-    (finding,) = sessions({"access": ACCESS}, {})
-    assert "user 4711 (process 3" in finding.found
     assert managers(ACCESS) == []
 
 

@@ -97,9 +97,9 @@ def command(words, path=SSHD):
 def systemd(monkeypatch, *units, **instances):
     def answer(*words):
         if words[1] == "list-unit-files":
-            return "gate.service  enabled enabled\ngetty@.service enabled enabled\n"
+            return "gate.service  enabled enabled\ngetty@.service enabled enabled\noff.service disabled enabled\n"
         asked = words[3:]
-        assert "getty@.service" not in asked
+        assert not {"getty@.service", "off.service"} & set(asked)
         return "\n\n".join(units if "gate.service" in asked else [instances["instance"]])
 
     monkeypatch.setattr(_slurm_pam_ask, "answer", answer)

@@ -57,7 +57,7 @@ class Node:
 
     def modules(self, rules, service, user, rhost, mounting):
         """What the child says; test/libpam has what the real modules say."""
-        access = _slurm_pam_access.rule_for(f"{self.top}/access.conf", user, [], rhost, False)
+        access = _slurm_pam_access.rule_for(f"{self.top}/access.conf", user, lambda group: False, rhost, False)
         codes = {
             "pam_access.so": "success" if access.startswith("+") else "perm_denied",
             "pam_deny.so": "auth_err",
@@ -378,6 +378,16 @@ def test_what_nobody_answers_is_no_answer(node, user, origin):
     node.silent = -1
     with pytest.raises(CommandExecutionError, match=r"not answer for (the user zoe$|login\.test)"):
         node.explain(user, origin)
+
+
+@pytest.mark.parametrize(("user", "permitted"), [("alice", True), ("bob", False)])
+def test_a_group_of_a_directory_that_does_not_answer_has_nobody(node, user, permitted):
+    """As pam_access takes it, which asks the same way."""
+    (node.top / "access.conf").write_text("+ : (of-a-directory) : ALL\n- : ALL : ALL\n")
+    node.silent = -1
+    told = node.explain(user)
+    assert told["permitted"] is permitted
+    assert "sss (nsswitch.conf) does not answer for the group of-a-directory, so pam_access has nobody" in told["why"]
 
 
 # Another sshd, or options of the one that runs

@@ -30,7 +30,7 @@ def test_the_example_shows_every_setting_with_its_default():
     everything = yaml.safe_load(re.sub(r"(?m)^( *)# ( *\w+:(?: .*)?)$", r"\1\2", text))["slurm_pam"]
     assert checks.misfits(everything) == []
     assert set(everything) == set(DEFAULTS)
-    for section in ("packages", "slurm", "sshd", "pam", "clean"):
+    for section in ("packages", "slurm", "sshd", "pam", "strays", "clean"):
         assert everything[section] == DEFAULTS[section]
     assert set(everything["access"]) == set(DEFAULTS["access"])
     assert set(everything["pam_slurm_adopt"]) == set(checks.ADOPT_OPTIONS)
@@ -107,7 +107,16 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"doors": {"cron": "opened"}}, "slurm_pam:doors:cron", "'opened'", "one of close, report, leave"),
         ({"doors": {"../cron": "close"}}, "slurm_pam:doors:../cron", "'../cron'", "a file name of lower case"),
         ({"doors": {"Cron": "close"}}, "slurm_pam:doors:Cron", "'Cron'", "a file name of lower case"),
+        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
+        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
+        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
+        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
+        ({"strays": "end"}, "slurm_pam:strays is", "'end'", "mapping"),
+        ({"strays": {"action": "kill"}}, "slurm_pam:strays:action", "'kill'", "report, end"),
+        ({"strays": {"grace": -1}}, "slurm_pam:strays:grace", "-1", "a number"),
+        ({"strays": {"grace": True}}, "slurm_pam:strays:grace", "True", "a number"),
+        ({"strays": {"grace": "5m"}}, "slurm_pam:strays:grace", "'5m'", "a number"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
         ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
@@ -343,3 +352,6 @@ def test_doors_that_can_be_closed_and_those_that_cannot(doors, told):
 def test_an_administrator_has_a_way_over_ssh(origins, only_root, count):
     given = {"access": {"users": {"a": {"origins": origins}}, "root_only": only_root}}
     assert len(checks.problems(given, merged(given))) == count
+def test_what_adopts_nothing_holds_nobody_to_anything():
+    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
+    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")

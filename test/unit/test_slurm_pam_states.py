@@ -151,6 +151,8 @@ def test_logind(states, function, logind, call):
         ("sshd_absent", {"sshd": {"manage": False}}, "sshd was left alone"),
         ("logind_managed", {"logind": "keep"}, "systemd-logind is left alone, as slurm_pam:logind says"),
         ("logind_restored", {"logind": "keep"}, "systemd-logind was left alone"),
+        ("strays_ended", {}, "Processes outside of jobs are left alone, as slurm_pam:strays and slurm_pam:mode say"),
+        ("strays_ended", {"strays": {"action": "end"}, "mode": "adopt"}, "Processes outside of jobs are left alone"),
     ],
 )
 def test_what_is_left_alone(states, function, sections, comment):
@@ -362,3 +364,44 @@ def test_a_manager_that_does_not_stop_fails_the_state(states):
     ret = state(states, **asked).logind_managed("it", DEFAULTS)
     assert (ret["result"], ret["changes"]) == (False, {})
     assert ret["comment"].endswith("user@1001.service could not be stopped. Look at systemctl status user@1001.service")
+
+
+# Who is outside of jobs
+
+
+END = settings(strays={"action": "end", "grace": 60})
+FOUND = {"alice": 3, "bob": 1}
+
+
+@pytest.mark.parametrize(("test", "result", "verb"), [(False, True, "are"), (True, None, "would be")])
+def test_strays_are_ended(test, result, verb):
+    ended = []
+    asked = {
+        "slurm_pam__strays_to_end": lambda now: {"users": FOUND, "waits": False},
+        "slurm_pam__end_strays": lambda now, users: ended.append(users),
+    }
+    ret = state(None, test, **asked).strays_ended("it", END)
+    assert ret["changes"] == {
+        "processes of alice": {"old": "3 outside of jobs", "new": "told, and ended in 60 s"},
+        "processes of bob": {"old": "1 outside of jobs", "new": "told, and ended in 60 s"},
+    }
+    assert (ret["result"], ended) == (result, [] if test else [["alice", "bob"]])
+    assert ret["comment"] == f"Users with processes outside of jobs {verb} told, and these {verb} ended 60 s later"
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize(("users", "waits", "told"), [({}, False, "No user has"), (FOUND, True, "an earlier apply")])
+def test_strays_that_there_are_none_of_or_that_were_told(users, waits, told, test):
+    asked = {"slurm_pam__strays_to_end": lambda now: {"users": users, "waits": waits}, "slurm_pam__end_strays": None}
+    ret = state(None, test, **asked).strays_ended("it", END)
+    assert (ret["result"], ret["changes"]) == (True, {}) and told in ret["comment"]
+
+
+def test_strays_on_a_node_without_systemd():
+    def fails(now, users):
+        raise CommandExecutionError("systemd-run: No such file or directory")
+
+    asked = {"slurm_pam__strays_to_end": lambda now: {"users": FOUND, "waits": False}, "slurm_pam__end_strays": fails}
+    ret = state(None, **asked).strays_ended("it", END)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "could not be ended: systemd-run: No such file" in ret["comment"]

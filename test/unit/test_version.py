@@ -14,6 +14,8 @@ SAYS = {
     "slurm_pam/ready.sls": r"^    - version: (.*)$",
     "slurm_pam/clean.sls": r"^    - version: (.*)$",
     "doc/cluster.md": r"slurm_pam-([\d.]+)-\d+\.spm",
+    "slurm_pam-formula.spec": r"^Version: +(.*)$",
+    "pillar.schema.json": r'"title": "Pillar of the Salt formula slurm_pam (.*)"',
 }
 
 

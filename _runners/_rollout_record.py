@@ -1,0 +1,212 @@
+"""What became of each node of a rollout: a database, so that a word about one node costs the same beside any number.
+
+Whoever is killed leaves what was settled, and nothing half of it. Others may read it meanwhile, and leave a wish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import _node_answers as said
+
+# What a node can be in a report, and whether the rollout is through with it
+STATES = {
+    "waiting": False,
+    "unreachable": False,
+    "refused": False,
+    "applying": False,
+    "failed": False,
+    "taken back": False,
+    "done": True,
+    "unchanged": True,
+}
+# The most characters of a reason or a summary: what a node said, and what we say of it.
+REASON = 5000
+# What another terminal can ask of a rollout.
+PAUSE, STOP = "pause", "stop"
+
+_NAME, _LOCK, _JSON = "rollout.db", "rollout.lock", "rollout.json"
+_VERSION = 1
+_TABLES = (
+    "CREATE TABLE node (name TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, part TEXT NOT NULL,"
+    " at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE wish (what TEXT PRIMARY KEY) WITHOUT ROWID",
+    f"PRAGMA user_version = {_VERSION}",
+)
+# A power cut takes nothing back that was settled.
+_SYNCHRONOUS = "FULL"
+_BUSY = 30  # seconds that another process may take with the database
+
+
+class Node(NamedTuple):
+    """What became of a node, since when, and in which partition it is."""
+
+    state: str = "waiting"
+    reason: str = ""
+    partition: str = ""
+    at: float = 0.0
+
+
+class Unreadable(ValueError):
+    """There is a record, and it cannot be read."""
+
+    def __init__(self, path: str, error: Exception) -> None:
+        super().__init__(
+            f"{path}, where the last rollout stands, cannot be read: {error}. "
+            "salt-run slurm_pam.forget removes it; the next rollout then begins with its canary"
+        )
+
+
+class Record:
+    """The record in the master's cache directory. Raises Unreadable."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = os.path.join(directory, _NAME)
+        self.nodes: dict[str, Node] = {}
+        self._new: set[str] = set()
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        self._base = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
+        try:
+            self._prepare()
+            self._take_over(os.path.join(directory, _JSON))
+            rows = self._base.execute("SELECT name, state, reason, part, at FROM node")
+            self.nodes = {name: _sound(Node(*node)) for name, *node in rows}
+        except Unreadable:
+            self.close()
+            raise
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            self.close()
+            raise Unreadable(self.path, error) from error
+
+    def close(self) -> None:
+        self._base.close()
+
+    def _prepare(self) -> None:
+        self._base.execute("PRAGMA journal_mode = WAL")
+        self._base.execute(f"PRAGMA synchronous = {_SYNCHRONOUS}")
+        if self._version() > _VERSION:
+            raise ValueError("a later release wrote it")
+        if self._version() == _VERSION:
+            return  # who only reads waits for nobody
+        with self._at_once():
+            for line in _TABLES if self._version() < _VERSION else ():
+                self._base.execute(line)
+
+    def _version(self) -> int:
+        return self._base.execute("PRAGMA user_version").fetchone()[0]
+
+    def _take_over(self, path: str) -> None:
+        """What 1.0.0 wrote down. It goes when it is here, so that a rollout of 1.0.0 after this one is seen as well."""
+        earlier = _of_json(path)
+        if earlier is None:
+            return
+        self.nodes, self._new = earlier, set(earlier)
+        self.settle()
+        os.unlink(path)
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._base.execute("ROLLBACK")
+            raise
+        self._base.execute("COMMIT")
+
+    # What became of nodes
+
+    def resume(self, names: Iterable[str]) -> None:
+        """Of an earlier rollout that came to its end, nothing is to be gone on with."""
+        names = list(names)
+        ended = all(STATES[self.nodes[name].state] for name in names if name in self.nodes)
+        for name in names:
+            if ended or name not in self.nodes:
+                self.nodes[name] = Node(at=time.time())
+                self._new.add(name)
+
+    def tell(self, name: str, state: str, reason: str, partition: str | None = None) -> Node:
+        """Note what became of a node; it stays once it is settled."""
+        known = self.nodes[name]
+        at = known.at if known.state == state else time.time()
+        node = Node(state, said.line(reason, REASON), known.partition if partition is None else partition, at)
+        self.nodes[name] = node
+        self._new.add(name)
+        return node
+
+    def settle(self) -> None:
+        if self._new:
+            with self._at_once():
+                self._base.executemany(
+                    "INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)",
+                    [(name, *self.nodes[name]) for name in sorted(self._new)],
+                )
+            self._new.clear()
+
+    # What others wish
+
+    def wish(self, *wishes: str) -> None:
+        """These instead of those that were."""
+        with self._at_once():
+            self._base.execute("DELETE FROM wish")
+            self._base.executemany("INSERT INTO wish VALUES (?)", [(wish,) for wish in wishes])
+
+    def wishes(self) -> set[str]:
+        return {wish for (wish,) in self._base.execute("SELECT what FROM wish")}
+
+
+def there(directory: str) -> bool:
+    return any(os.path.exists(os.path.join(directory, name)) for name in (_NAME, _JSON))
+
+
+def forget(directory: str) -> None:
+    for name in (_NAME, f"{_NAME}-wal", f"{_NAME}-shm", _JSON):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
+
+
+@contextlib.contextmanager
+def alone(directory: str) -> Iterator[bool]:
+    """Whether there is no other rollout; the lock goes with its process."""
+    with open(os.path.join(directory, _LOCK), "w", encoding="utf-8", opener=_private) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _of_json(path: str) -> dict[str, Node] | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+            at = os.fstat(file.fileno()).st_mtime
+        return {
+            # 1.0.0 wrote down what it was told.
+            name if name.isprintable() else said.shown(name): _sound(
+                Node(node["state"], said.line(node["reason"], REASON), "", at)
+            )
+            for name, node in record.items()
+        }
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Unreadable(path, error) from error
+
+
+def _sound(node: Node) -> Node:
+    if node.state not in STATES or not isinstance(node.reason, str) or not isinstance(node.partition, str):
+        raise ValueError("it is no record of a rollout")
+    return node

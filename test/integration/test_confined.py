@@ -1,0 +1,107 @@
+"""What a session is held to on real nodes: what is said of the configuration, and what is measured of sessions."""
+
+import contextlib
+import re
+
+import pytest
+from harness.formula import applied, apply, failed, settings
+from harness.node import Node
+from harness.session import session
+
+CONF, SLURM = "/etc/slurm/cgroup.conf", "/etc/slurm/slurm.conf"
+# Slurm 22.05 with cgroup v1, and 24.11 with cgroup v2 of a kernel without cpuset; and what jobs can be held to there.
+MACHINES = {"container": ("sle15", ["cores", "memory", "devices"]), "uml": ("debian13", ["memory"])}
+KEYS = {"cores": "ConstrainCores", "memory": "ConstrainRAMSpace", "devices": "ConstrainDevices"}
+# Every process of a user's that was started over SSH, into the root of each hierarchy that Slurm uses.
+TAKE_OUT = """
+for pid in $(pgrep -u alice {which}); do
+    for root in /sys/fs/cgroup/cgroup.procs /run/slurm-cgroup/*/cgroup.procs; do
+        test ! -e $root || echo $pid > $root
+    done
+done
+"""
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def held(machine, request):
+    """A node whose jobs are given memory, and what they can be held to there."""
+    layout, kinds = MACHINES[request.param]
+    with Node.boot(layout, machine=request.param) as booted:
+        text = booted.read(SLURM).replace("=CR_CPU\n", "=CR_CPU_Memory\nDefMemPerNode=200\n")
+        booted.write(SLURM, re.sub(r"(CPUs=\d+) State", r"\1 RealMemory=900 State", text))
+        yield booted, kinds
+
+
+@contextlib.contextmanager
+def constrained(node, kinds):
+    """A cluster that holds its jobs to these, and a job of alice's that is."""
+    before = node.read(CONF)
+    kept = "".join(line for line in before.splitlines(True) if not line.startswith("Constrain"))
+    node.write(CONF, kept + "".join(f"{KEYS[kind]}=yes\n" for kind in kinds))
+    node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
+    node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() == ["idle"], "an idle node", 60)
+    job = node.job("alice", 60)
+    try:
+        yield job
+    finally:
+        node.cancel(job, 60)
+        node.write(CONF, before)
+
+
+def confined(node, user="alice"):
+    told = node.salt("slurm_pam.confined")
+    assert told["holds"] == (not any(row["problems"] for row in told["sessions"]))
+    return [row for row in told["sessions"] if row["user"] == user]
+
+
+def test_with_limits(held):
+    node, kinds = held
+    settings(node, confine=kinds)
+    with constrained(node, kinds) as job:
+        results = applied(node)
+        # There is no swap limit, and no device that Slurm knows of.
+        assert not any("slurm_pam:confine" in told for told in results["slurm_pam-ready"].get("warnings", []))
+        with session(node, "alice") as inside:
+            inside.ask("true")
+            (row,) = confined(node)
+            assert (row["job"], row["outside"], row["problems"]) == (job, [], []), row
+            assert [kind for kind in kinds if row[kind]["held"] is not True] == [], row
+            assert row["namespaces"] == {"held": True, "found": "those of its job"}
+            assert f"/job_{job}" in inside.ask("cat /proc/self/cgroup")
+            assert row["memory"]["found"] == "200 MiB"
+            if "cores" in kinds:
+                assert f"Cpus_allowed_list:\t{row['cores']['found']}\n" in inside.ask("cat /proc/self/status")
+
+            # root takes a process out of it, then all of it.
+            inside.ask("sleep 300 & true")
+            node.run(["sh", "-c", TAKE_OUT.format(which="-x sleep -n")], check=True)
+            (row,) = confined(node)
+            (left,) = node.run(["pgrep", "-u", "alice", "-x", "-n", "sleep"], check=True).stdout.split()
+            assert (row["job"], row["outside"]) == (job, [int(left)]), row
+            assert f"outside of the cgroup of its job {job}: {left}. " in row["problems"][0]
+            node.run(["sh", "-c", TAKE_OUT.format(which="")], check=True)
+            (row,) = confined(node)
+            assert row["job"] is None, row
+            assert f"is in no job, but in /, although job {job} of this user runs here" in row["problems"][0]
+            # What had been its processes in the job is out as well, so it is ended here.
+            node.run(["pkill", "-KILL", "-u", "alice"], check=True)
+
+
+def test_without_limits(held):
+    """The node is closed by now."""
+    node, kinds = held
+    with constrained(node, []):
+        settings(node, confine=kinds)
+        problem = failed(apply(node))["slurm_pam-ready"]
+        assert f"slurm_pam:confine asks for {', '.join(kinds)}, but jobs here are not held to it" in problem
+        assert f"{KEYS['memory']} is not set ({CONF})" in problem
+        with session(node, "alice") as inside:
+            inside.ask("true")
+            (row,) = confined(node)
+            assert [kind for kind in kinds if row[kind]["held"] is not False] == [], row
+            assert len(row["problems"]) == len(kinds)
+            settings(node, confine=[])
+            (row,) = confined(node)
+            assert row["problems"] == []
+    told = [text for text in node.salt("slurm_pam.preflight")["warnings"] if text.startswith("Jobs here are not held")]
+    assert len(told) == 1 and "A session in a job of one core can use " in told[0]

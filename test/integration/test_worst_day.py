@@ -1,0 +1,196 @@
+"""An upgrade, what people see when something is wrong, and the way back by hand: README's and doc/troubleshooting.md's.
+
+The tests of this file follow one another on one node.
+"""
+
+import json
+import re
+import subprocess
+
+import pytest
+from harness.formula import applied, apply, changed, etc, failed, pillar
+from harness.paths import REPO
+from harness.shell import run
+
+PAGE = (REPO / "doc/troubleshooting.md").read_text()
+# As it was released.
+OLD, OLD_AT = "1.0.0", "6f91521d"
+SETTINGS = {"slurm_pam": {"access": {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24"], "members": ["admin"]}}}}}
+
+
+@pytest.fixture(scope="module")
+def old(node):
+    """A function that applies the formula as it was released, from a place of its own."""
+    archive = ["git", "-C", REPO, "archive", OLD_AT, "slurm_pam", "_modules", "_states"]
+    if not run(["git", "-C", REPO, "cat-file", "-e", f"{OLD_AT}^{{commit}}"], check=False).ok:
+        run(["git", "-C", REPO, "fetch", "--quiet", "--depth=1", "origin", "tag", f"v{OLD}"])
+        archive[4] = f"v{OLD}"
+    directory = node.root / "srv/old"
+    directory.mkdir()
+    subprocess.run(["tar", "-xC", directory], input=subprocess.run(archive, capture_output=True, check=True).stdout)
+
+    def state(sls="slurm_pam"):
+        words = ["--file-root=/srv/old", "--out=json", "--log-level=error", "state.apply", sls, "sync_mods=all"]
+        states = json.loads(node.run(["salt-call", "--local", *words], check=True).stdout)["local"]
+        assert isinstance(states, dict), states
+        assert not [each["comment"] for each in states.values() if each["result"] is False]
+
+    return state
+
+
+@pytest.fixture(scope="module")
+def before(node):
+    pillar(node, SETTINGS)
+    return etc(node)
+
+
+@pytest.fixture
+def closed(node, before):
+    """The node closed by this release, whatever the test before left."""
+    applied(node)
+    return node
+
+
+def is_closed(node):
+    return node.ssh("admin").ok and "you have no active jobs" in node.ssh("bob").stderr
+
+
+def is_open(node):
+    return all(node.ssh(user).ok for user in ("root", "admin", "alice", "bob"))
+
+
+# An upgrade
+
+
+def test_clean_takes_back_what_the_old_release_applied(node, before, old):
+    old()
+    assert is_closed(node)
+    node.salt("saltutil.sync_all")
+    applied(node, "slurm_pam.clean")
+    assert etc(node) == before
+    assert is_open(node)
+
+
+def test_an_apply_over_the_old_release(node, before, old):
+    """The old modules are told from the new ones, and the node stays closed all the while."""
+    old()
+    told = failed(apply(node))
+    assert list(told) == ["slurm_pam-ready"]
+    assert all(words in told["slurm_pam-ready"] for words in ("on this minion are of 1.0.0", "sync_mods=all"))
+    assert is_closed(node)
+    applied(node, sync_mods="all")
+    assert is_closed(node)
+    assert changed(applied(node)) == []
+    assert node.salt("slurm_pam.audit")["holds"]
+
+
+# What people see
+
+
+@pytest.fixture
+def job(closed):
+    number = closed.job("alice")
+    yield number
+    closed.cancel(number)
+
+
+def said(node, message):
+    """That the page has this message as a heading, and that a user of the node sees it."""
+    assert re.search(rf'^### "{re.escape(message)}', PAGE, re.MULTILINE), message
+    seen = node.ssh("alice")
+    assert not seen.ok
+    assert message in seen.stderr.replace("\r", ""), seen.stderr
+    assert node.ssh("admin").ok and node.ssh("root").ok
+
+
+def test_no_job(closed):
+    said(closed, "Access denied by pam_slurm_adopt: you have no active jobs on this node")
+
+
+def test_a_job_whose_extern_step_was_ended(closed, job):
+    closed.run(["scancel", f"{job}.extern"], check=True)
+    closed.until(lambda: not closed.ssh("alice").ok, "the step gone")
+    said(closed, "Access denied by pam_slurm_adopt: you have no active jobs on this node")
+
+
+def log(node):
+    return node.run(["journalctl", "--since=-10s", "-t", "sshd", "-t", "sshd-session", "--output=cat"]).stdout
+
+
+MODULE, SLURM_CONF = "/lib64/security/pam_slurm_adopt.so", "/etc/slurm/slurm.conf"
+FAULTS = {
+    "Access denied for user alice by PAM account configuration": ("chage -E 0 alice", "chage -E -1 alice"),
+    "PAM adding faulty module": (f"mv {MODULE} /root/module", f"mv /root/module {MODULE}"),
+    "Could not establish a configuration source": (f"mv {SLURM_CONF} /root/conf", f"mv /root/conf {SLURM_CONF}"),
+}
+
+
+def test_connections_closed_without_a_reason(closed, job):
+    """Each with what the page says of the log; administrators get in meanwhile."""
+    seen = {}
+    for words, (breaks, mends) in FAULTS.items():
+        closed.run(["sh", "-ec", breaks], check=True)
+        login = closed.ssh("alice")
+        seen[words] = (login.ok, "Connection closed by" in login.stderr, words in log(closed), closed.ssh("admin").ok)
+        closed.run(["sh", "-ec", mends], check=True)
+    assert seen == dict.fromkeys(FAULTS, (False, True, True, True))
+    assert [words for words in FAULTS if words not in PAGE] == []
+    assert closed.ssh("alice").ok
+
+
+def test_what_the_page_types(closed, job):
+    blocks = re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    commands = re.findall(r"^(alice\$|node#) (.*)\n((?:(?!alice\$|node#).*\n)*)", "".join(blocks), re.MULTILINE)
+    assert commands
+    for prompt, line, told in commands:
+        done = closed.ssh("alice", line) if prompt == "alice$" else closed.run(["sh", "-ec", line], check=True)
+        assert done.ok and told.strip() in done.stdout, (line, done)
+
+
+def test_an_audit_names_what_was_changed(closed):
+    """After the page's own change of a line."""
+    assert "pam_systemd.so" in closed.read("/etc/pam.d/sshd")
+    audit = closed.salt("slurm_pam.audit")
+    assert not audit["holds"] and re.fullmatch(r"\d+ of \d+ .*", audit["summary"]), audit["summary"]
+    assert "/etc/pam.d/sshd" in json.dumps(audit["findings"])
+    closed.run(["sed", "-i", "$d", "/etc/pam.d/sshd"], check=True)
+    assert closed.salt("slurm_pam.audit")["holds"]
+
+
+def test_a_node_that_was_renamed(closed, job):
+    closed.run(["hostname", "renamed"], check=True)
+    try:
+        assert not closed.ssh("alice").ok
+        assert closed.ssh("admin").ok
+        assert "slurmctld knows no node renamed" in json.dumps(closed.salt("slurm_pam.explain", "alice"))
+    finally:
+        closed.run(["hostname", closed.name], check=True)
+    assert closed.ssh("alice").ok
+
+
+# Locked out
+
+
+def test_the_three_lines_of_the_readme(closed, before):
+    """Typed on a node that is closed to everyone: nobody is an administrator any more, and root is kept out."""
+    _, _, section = (REPO / "README.md").read_text().partition("## Locked out?\n")
+    lines = re.findall(r"^    (.*)$", section.partition("\n## ")[0], re.MULTILINE)
+    assert len(lines) == 3
+    closed.write("/etc/security/slurm-access.conf", "- : ALL : ALL\n")
+    closed.run(["sed", "-i", "s/^PermitRootLogin.*/PermitRootLogin no/", "/etc/ssh/sshd_config.d/00-slurm_pam.conf"])
+    closed.run(["systemctl", "reload", "sshd"], check=True)
+    closed.until(lambda: not closed.ssh("root").ok, "root locked out")
+    assert not any(closed.ssh(user).ok for user in ("admin", "alice", "bob"))
+    for line in lines:
+        closed.run(["sh", "-ec", line], check=True)
+    closed.until(lambda: closed.ssh("root").ok, "root let in")
+    assert is_open(closed)
+    assert closed.run(["systemctl", "is-active", "systemd-logind"]).ok
+    # Salt is there again.
+    applied(closed, "slurm_pam.clean")
+    assert etc(closed) == before
+    assert is_open(closed)
+    applied(closed)
+    assert is_closed(closed)
+    applied(closed, "slurm_pam.clean")
+    assert etc(closed) == before
