@@ -17,6 +17,9 @@ import _slurm_pam_accounts
 from _pam_errors import PamError
 from _slurm_pam_accounts import Address
 
+# What pam_access takes whoever has no remote host (PAM_RHOST) to come from: consoles, cron.
+LOCAL = "LOCAL"
+
 _WORD = re.compile(r"[^\s,]+")
 
 
@@ -78,12 +81,12 @@ def is_name(origin: str) -> bool:
         ipaddress.ip_network(origin, strict=False)
         return False
     except ValueError:
-        return origin not in ("ALL", "LOCAL")
+        return origin not in ("ALL", LOCAL)
 
 
 def from_elsewhere(origins: Iterable[str]) -> list[str]:
-    """Those of which a login over the network can be; LOCAL fits what has no remote host (PAM_RHOST)."""
-    return [origin for origin in origins if origin != "LOCAL"]
+    """Those of which a login over the network can be."""
+    return [origin for origin in origins if origin != LOCAL]
 
 
 # Reading
@@ -113,9 +116,9 @@ def rule_for(
     is_in
         Whether the user is in the group of that name.
     origin
-        The address or the host that the user comes from.
+        The address or the host that the user comes from, or LOCAL.
     by_name
-        Whether sshd tells PAM the origin's name (UseDNS).
+        Whether PAM is told the origin's name (UseDNS), or it is LOCAL.
     separator
         What is between two words (``listsep=``), each blank beside one being part of it; by default blanks and commas.
     reads
@@ -173,7 +176,7 @@ def _comes_from(word: str, told: str, reads: Release) -> bool:
     """Whether an origin means what sshd tells PAM, a name or an address."""
     if word.lower() in ("all", told.lower()):
         return True
-    if word.lower() == "local":
+    if LOCAL in (word.upper(), told):
         return False
     if word.startswith("."):
         return told.lower().endswith(word.lower())
