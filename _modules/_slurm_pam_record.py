@@ -73,7 +73,7 @@ def record(settings: Mapping[str, Any]) -> str:
     settings
         The merged settings of the formula.
     """
-    before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: _is_masked()}
+    before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: is_masked()}
     deeds = {
         _key(way): max(before.get(_key(way), order[0]), _value(settings, way), key=order.index)
         for way, order in _DEEDS.items()
@@ -138,8 +138,8 @@ def message() -> str | None:
     return recorded().get(_key(_MESSAGE))
 
 
-def _is_masked() -> bool:
-    """systemd.unit(5): a unit whose file is a link to /dev/null."""
+def is_masked() -> bool:
+    """Whether systemd-logind is masked now: its unit file is a link to /dev/null (systemd.unit(5))."""
     return os.path.realpath(_slurm_pam_wanted.mask("systemd-logind.service")) == os.devnull
 
 

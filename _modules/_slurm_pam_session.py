@@ -1,13 +1,16 @@
-"""Whether sessions keep the modules that they need."""
+"""Whether sessions keep the modules that they need, and administrators what they rely on."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import _child
 import _pam_edit
 import _pam_expand
 import _pam_libpam
+import _slurm_pam_record
 from _pam_errors import PamError
 from _slurm_pam_finding import Finding
 
@@ -46,6 +49,37 @@ def kept(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
                 "Put it there (pam-config, pam-auth-update, authselect), or take it out of the list",
                 "warnings",
             )
+
+
+_AT_ONCE = "With systemd-logind masked, `shutdown -r +60` reboots at once and ends every job"
+_KEEP = (
+    "slurm_pam:logind: keep leaves logind alone, and sessions stay in their jobs all the same, since pam_systemd is "
+    "out of sshd's session"
+)
+
+
+def shutdown(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """
+    Whether a shutdown that an administrator schedules would happen at once, since logind is not there to wait.
+
+    Source: halt_main in systemd's src/systemctl/systemctl-compat-halt.c, before 246 in systemctl.c.
+    """
+    closing, masked = wanted["logind"] == "mask", _slurm_pam_record.is_masked()
+    if not closing and not masked:
+        return
+    said = _child.ask("systemctl", "--version").stdout.split()
+    release = re.match(r"\d+", said[1]) if len(said) > 1 else None
+    if release is None:
+        found = "Which systemd this is could not be asked (systemctl --version)"
+    elif int(release[0]) < settings["logind_kept_from"]:
+        return
+    elif closing:
+        found = f"slurm_pam:logind is {wanted['logind']!r}, and this is systemd {release[0]}"
+    else:
+        found = f"systemd-logind is masked here, by an earlier apply or by hand, and this is systemd {release[0]}"
+    unmask = "" if closing else "Unmask it: systemctl unmask --now systemd-logind. "
+    then = "Until then, use systemctl reboot, which has no time, or scontrol reboot"
+    yield Finding(found, _AT_ONCE, f"{unmask}{_KEEP}. {then}", "warnings")
 
 
 def removed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:

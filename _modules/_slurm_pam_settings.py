@@ -110,7 +110,8 @@ _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 # What a pattern can say of origins. ipaddress knows more.
 _ORIGIN_PATTERN = "|".join(
     (
-        "ALL|LOCAL",
+        "ALL",
+        "LOCAL",
         rf"{_IPV4}(?:/(?:3[0-2]|[12]?[0-9]|{_IPV4}))?",
         rf"(?=[0-9A-Fa-f.]*:)[0-9A-Fa-f:.]+(?:{_ZONE}|/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?",
         _HOST,
@@ -257,10 +258,11 @@ _NODE_SETTINGS: dict[str, Any] = {
         "replace": _FLAG,
         "policy": _list_of(_SCENARIO),
     },
-    "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
     "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
-    "logind": _one_of("mask", "stop", "keep"),
+    "logind": _or_null(_one_of("mask", "stop", "keep")),
+    "logind_kept_from": _NUMBER,
     "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
+    "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(

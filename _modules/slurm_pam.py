@@ -89,6 +89,8 @@ def _layers(rendered: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("defaults.yaml", _data_file("defaults.yaml")),
         (f"platforms.yaml:{family}", _data_file("platforms.yaml").get(family, {})),
+        # map.jinja decides where nobody else has.
+        ("the release of systemd", {"logind": rendered["settings"]["logind"]}),
         ("pillar slurm_pam", given),
         *(
             (f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {}))

@@ -423,6 +423,10 @@ def logind_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         return _ret(name, True, "systemd-logind is left alone, as slurm_pam:logind says")
     state = {"mask": "systemd_logind.masked", "stop": "service.dead"}[logind]
     ret = {**__states__[state]("systemd-logind"), "name": name}
+    if logind == "mask" and ret["changes"]:
+        since = settings["logind_kept_from"]
+        told = f"From systemd {since} on, `shutdown` with a time goes down at once without it: use systemctl reboot"
+        ret["comment"] = f"{ret['comment']}\n{told}"
     return ret if ret["result"] is False else _managers_stopped(ret, settings)
 
 

@@ -29,6 +29,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_wanted, "RECORD", str(tmp_path / "record/places.json"))
     monkeypatch.setattr(_slurm_pam_wanted, "mask", lambda unit: f"{tmp_path}/system/{unit}")
     settings = copy.deepcopy(yaml.safe_load((REPO / "slurm_pam/defaults.yaml").read_text()))
+    settings["logind"] = "mask"
     settings["access"]["file"] = f"{tmp_path}/security/access.conf"
     ssh = {"config": f"{tmp_path}/ssh/sshd_config", "drop_in": f"{tmp_path}/ssh/sshd_config.d/00.conf"}
     settings["sshd"] |= {"manage": True, **ssh}

@@ -12,7 +12,7 @@ import _slurm_pam_record
 import _slurm_pam_wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
-SETTINGS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+SETTINGS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
 RECORDED = "Where the formula puts what is written down"
 FORGOTTEN = "Nothing of the formula is left to be found"
 

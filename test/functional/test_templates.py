@@ -96,10 +96,11 @@ def high(tmp_path_factory):
     functions = salt.loader.minion_mods(opts)
     renderers = salt.loader.render(opts, functions)
 
-    def compiled(path, pillar):
+    def compiled(path, pillar, **grains):
         functions.pack["__pillar__"] = copy.deepcopy(pillar)
+        own = salt.loader.render(opts | {"grains": opts["grains"] | grains}, functions) if grains else renderers
         where = {"saltenv": "base", "sls": f"slurm_pam.{path.stem}"}
-        return plain(salt.template.compile_template(str(path), renderers, "jinja|yaml", None, None, **where))
+        return plain(salt.template.compile_template(str(path), own, "jinja|yaml", None, None, **where))
 
     return compiled
 
@@ -205,3 +206,38 @@ def test_the_reaction_of_1_0_0_was_one(react):
     assert everyone["tgt"] == "*" and "tgt_type" not in everyone
     states = [reaction["state"] for reaction in react(ONCE, HOSTILE["a reaction"])]
     assert sorted(states) == ["local", "runner"]
+
+
+def version(number):
+    return {"systemd": {"version": number, "features": ""}}
+
+
+@pytest.mark.parametrize(
+    ("given", "grains", "logind"),
+    [
+        ({}, version("234"), "mask"),
+        ({}, version("239"), "mask"),
+        ({}, version("240"), "keep"),
+        ({}, version("254"), "keep"),
+        ({}, version("258~rc2"), "keep"),
+        ({}, {**version("252"), "os_family": "Debian"}, "mask"),
+        ({}, {**version("257"), "os_family": "Debian"}, "keep"),
+        # What is not known is not risked.
+        ({}, {}, "keep"),
+        ({}, {"systemd": None}, "keep"),
+        ({}, version("unknown"), "keep"),
+        # Whoever says so has it.
+        ({"logind": "mask"}, version("257"), "mask"),
+        ({"logind": "keep"}, version("234"), "keep"),
+        ({"logind": None}, version("257"), "keep"),
+        ({"logind_kept_from": 300}, version("257"), "mask"),
+        ({"partitions": {"a": {"nodes": "*", "settings": {"logind": "stop"}}}}, version("257"), "stop"),
+        # slurm_pam.ready says what is wrong.
+        ({"logind_kept_from": "never"}, version("234"), "keep"),
+        ({"logind": ["mask"]}, version("234"), ["mask"]),
+    ],
+)
+def test_logind_is_kept_where_shutdown_would_not_wait_without(high, given, grains, logind):
+    states = high(ROOT / "slurm_pam/ready.sls", {"slurm_pam": given}, **grains)
+    (settings,) = (part["settings"] for part in states["slurm_pam-settings"]["test.nop"] if "settings" in part)
+    assert settings["logind"] == logind

@@ -9,7 +9,7 @@ from _slurm_pam_settings import without_nulls
 from _slurm_pam_wanted import wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+DEFAULTS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
 
 
 def settings(**sections):

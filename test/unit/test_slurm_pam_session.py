@@ -1,10 +1,14 @@
 """Sessions keep the modules that they need."""
 
+import subprocess
+
 import pytest
 from looks import given
 
+import _child
 import _pam_libpam
-from _slurm_pam_session import kept, removed
+import _slurm_pam_record
+from _slurm_pam_session import kept, removed, shutdown
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,31 @@ def test_a_module_that_nobody_has_is_nothing_to_keep(tmp_path, monkeypatch, text
     assert [(finding.kind, finding.found) for finding in found] == [
         ("warnings", f"{path} has no pam_systemd.so that administrators could keep (slurm_pam:pam:session_keep)")
     ] * told
+
+
+@pytest.mark.parametrize(
+    ("version", "logind", "masked", "kept_from", "found"),
+    [
+        ("systemd 257 (257.13-1~deb13u1)", "mask", False, 256, "slurm_pam:logind is 'mask', and this is systemd 257"),
+        ("systemd 257 (257.13-1~deb13u1)", "mask", True, 256, "slurm_pam:logind is 'mask', and this is systemd 257"),
+        ("systemd 249 (249.17+suse.1)", "mask", False, 240, "slurm_pam:logind is 'mask', and this is systemd 249"),
+        ("systemd 258~rc1", "keep", True, 240, "systemd-logind is masked here, by an earlier apply or by hand"),
+        ("systemd 240", "mask", False, 240, "slurm_pam:logind is 'mask', and this is systemd 240"),
+        ("systemd 239 (239-82.el8)", "mask", True, 240, None),
+        ("systemd 252 (252.39-1~deb12u2)", "mask", False, 256, None),
+        ("systemd 257", "keep", False, 240, None),
+        # Whoever asks for it starts it.
+        ("systemd 257", "stop", False, 240, None),
+        ("", "mask", False, 240, "Which systemd this is could not be asked"),
+        ("systemd unknown", "mask", False, 240, "Which systemd this is could not be asked"),
+    ],
+)
+def test_a_shutdown_that_would_not_wait_is_told(monkeypatch, version, logind, masked, kept_from, found):
+    monkeypatch.setattr(_slurm_pam_record, "is_masked", lambda: masked)
+    monkeypatch.setattr(_child, "ask", lambda *words: subprocess.CompletedProcess(words, 0, version, ""))
+    told = list(shutdown(*given(logind=logind, logind_kept_from=kept_from)))
+    assert len(told) == bool(found)
+    for finding in told:
+        assert finding.found.startswith(found) and finding.kind == "warnings"
+        assert "`shutdown -r +60` reboots at once" in finding.why and "slurm_pam:logind: keep" in finding.do
+        assert ("systemctl unmask --now systemd-logind" in finding.do) is (logind == "keep")

@@ -101,16 +101,16 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"message": "Get\r\na job"}}, "slurm_pam:pam:message", "Get\\r", "no other control characters"),
         ({"pam": {"message": "Get\u202e a job"}}, "slurm_pam:pam:message", "u202e", "no other control characters"),
         ({"pam": {"message": "x" * 2001}}, "slurm_pam:pam:message", "xxx", "a text of up to 2000"),
+        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
+        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
+        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
+        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"doors": ["cron"]}, "slurm_pam:doors", "['cron']", "a mapping"),
         ({"doors": {"cron": "closed"}}, "slurm_pam:doors:cron", "'closed'", "did you mean close?"),
         ({"doors": {"cron": True}}, "slurm_pam:doors:cron", "True", "one of close, report, leave"),
         ({"doors": {"cron": "opened"}}, "slurm_pam:doors:cron", "'opened'", "one of close, report, leave"),
         ({"doors": {"../cron": "close"}}, "slurm_pam:doors:../cron", "'../cron'", "a file name of lower case"),
         ({"doors": {"Cron": "close"}}, "slurm_pam:doors:Cron", "'Cron'", "a file name of lower case"),
-        ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
-        ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
-        ({"confine": [True]}, "slurm_pam:confine", "[True]", "cores, memory, swap, devices"),
-        ({"confine": None}, "slurm_pam:confine", "None", "a list"),
         ({"logind": "masked"}, "slurm_pam:logind", "'masked'", "did you mean mask?"),
         ({"strays": "end"}, "slurm_pam:strays is", "'end'", "mapping"),
         ({"strays": {"action": "kill"}}, "slurm_pam:strays:action", "'kill'", "report, end"),
@@ -324,6 +324,9 @@ def test_no_name_says_more_than_a_name(name):
     assert problem.startswith(f"slurm_pam:access:groups:{name}: ")
 
 
+def test_what_adopts_nothing_holds_nobody_to_anything():
+    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
+    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")
 # Doors
 
 
@@ -352,6 +355,3 @@ def test_doors_that_can_be_closed_and_those_that_cannot(doors, told):
 def test_an_administrator_has_a_way_over_ssh(origins, only_root, count):
     given = {"access": {"users": {"a": {"origins": origins}}, "root_only": only_root}}
     assert len(checks.problems(given, merged(given))) == count
-def test_what_adopts_nothing_holds_nobody_to_anything():
-    (problem,) = checks.problems({}, merged({"access": ADMINS, "module": "pam_slurm", "confine": ["cores"]}))
-    assert problem.startswith("slurm_pam:confine is ['cores'], but slurm_pam:module is 'pam_slurm'")

@@ -11,7 +11,7 @@ from salt.exceptions import CommandExecutionError
 from _slurm_pam_wanted import MARKER, TAG, wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+DEFAULTS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
 
 
 def settings(**sections):

@@ -19,7 +19,7 @@ from _pam_grammar import RETURN_CODES
 from _slurm_pam_wanted import LOGIND_UNITS, touched, wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEFAULTS = yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text())
+DEFAULTS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
 ADMINS = {"groups": {"hpc_admin_g": {"origins": ["192.0.2.0/24", "198.51.100.7"]}}}
 LIBPAM = {"version": "1.5.2", "debian": False}
 ACCESS = "pam_access.so nodefgroup accessfile=/etc/security/slurm-access.conf"
