@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -245,10 +246,20 @@ def _address(text: str) -> Address | None:
 _LONG = 4000
 
 
-def lines(name: str, origins: Iterable[str]) -> Iterator[str]:
-    """The rules that let a word of the file in from these origins, in as many lines as they need."""
-    line = ""
-    for origin in written(origins):
+def lines(name: str, origins: Iterable[str], mapped: bool = False) -> Iterator[str]:
+    """
+    The rules that let a word of the file in from these origins, in as many lines as they need.
+
+    name
+        The word.
+    origins
+        As the settings have them.
+    mapped
+        Whether IPv4 addresses are written as IPv6 has them as well. Programs that listen for both families tell PAM
+        those; sshd does not.
+    """
+    line, found = "", written(origins)
+    for origin in itertools.chain(found, filter(None, map(_mapped, found)) if mapped else ()):
         if line and len(line) + len(origin) > _LONG:
             yield f"+:{name}:{line}\n"
             line = ""
@@ -263,6 +274,16 @@ def written(origins: Iterable[str]) -> list[str]:
     """
     found = list(dict.fromkeys(map(_written, origins)))
     return ["ALL"] if "ALL" in found else found
+
+
+def _mapped(origin: str) -> str | None:
+    """An IPv4 network or address within ::ffff:0:0/96."""
+    try:
+        network = ipaddress.IPv4Network(origin)
+    except ValueError:
+        return None
+    place = f"::ffff:{network.network_address}"
+    return place if network.prefixlen == network.max_prefixlen else f"{place}/{96 + network.prefixlen}"
 
 
 def _written(origin: str) -> str:

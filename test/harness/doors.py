@@ -125,9 +125,10 @@ class Doors:
         return self._wrote("atd", user, 10)
 
     def systemd_user(self, user: str) -> str | None:
-        """By the manager that linger starts; it is stopped again."""
+        """By the manager that linger keeps, started anew: a session may have started it before. It is stopped again."""
         self._forget("systemd-user", user)
         self.node.run(["loginctl", "enable-linger", user], check=True)
+        self.node.run(["systemctl", "restart", f"user@{self.node.uid(user)}"])
         try:
             return self._wrote("systemd-user", user, 12)
         finally:
