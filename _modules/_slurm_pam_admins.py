@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_wanted
-from _slurm_pam_access import from_elsewhere
+from _slurm_pam_access import LOCAL, from_elsewhere
 from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_doors import NETWORK
 from _slurm_pam_finding import Finding
@@ -62,7 +62,7 @@ def at_the_machine(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
     access = settings["access"]
     here = [door.service for door in _slurm_pam_wanted.closed(settings) if door.reach != NETWORK]
     entries = [*access["groups"].values(), *access["users"].values()]
-    if not here or settings["mode"] == "adopt" or any({"ALL", "LOCAL"} & set(entry["origins"]) for entry in entries):
+    if not here or settings["mode"] == "adopt" or any({"ALL", LOCAL} & set(entry["origins"]) for entry in entries):
         return
     yield Finding(
         f"slurm_pam:doors closes {', '.join(here)}, where nobody has an address to come from, and no administrator's "

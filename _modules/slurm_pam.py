@@ -375,7 +375,7 @@ def confined() -> dict[str, Any]:
 
 
 @_salts_errors
-def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
+def explain(user: str, origin: str = "127.0.0.1", service: str | None = None) -> dict[str, Any]:
     """
     Whether a user would get in over SSH from an origin, now, and why. Changes nothing and logs nobody in.
 
@@ -383,6 +383,9 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
         A name.
     origin
         The address or host name that sshd sees.
+    service
+        Another PAM service than sshd's, such as cockpit or login, of which the account rules alone are looked at. The
+        origin is LOCAL where nobody comes from an address.
 
     Returns ``{"user", "origin", "permitted": bool, "why": str, "access": str, "jobs": [int], "decided_by", "trace"}``:
     ``permitted`` is None if Slurm's rule decides and a step daemon that does not answer may have a job of the user's,
@@ -405,10 +408,11 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     .. code-block:: bash
 
         salt-call slurm_pam.explain alice 192.0.2.1
+        salt-call slurm_pam.explain alice service=cron
 
     .. versionadded:: 1.0.0
     """
-    return _slurm_pam_explain.login(user, origin, settings())
+    return _slurm_pam_explain.login(user, origin, settings(), service)
 
 
 @_salts_errors
