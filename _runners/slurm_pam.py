@@ -199,7 +199,6 @@ def stop() -> str:
 def _wish(told: str, *wishes: str) -> str:
     with records.alone(_directory()) as free:
         if free:
-            __context__["retcode"] = 1
             return "No rollout is running on this master"
     with contextlib.closing(Record(_directory())) as record:
         record.wish(*wishes)
@@ -275,7 +274,6 @@ def forget() -> str:
     """
     with records.alone(_directory()) as free:
         if not free:
-            __context__["retcode"] = 1
             return "A rollout is running, and nothing was forgotten; salt-run slurm_pam.stop ends it"
         records.forget(_directory())
     return "The next rollout begins with its canary"
