@@ -22,6 +22,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _pam_errors
 import _pam_prove
+import _slurm_pam_ask
 import _slurm_pam_audit
 import _slurm_pam_before
 import _slurm_pam_confined
@@ -265,10 +266,12 @@ def evidence() -> dict[str, Any]:
     What is true of this node now, in few words, for a page about the whole cluster
     (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
 
-    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
-    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
-    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
-    rules and where their answers lead.
+    Returns ``{"mode", "version", "since", "access", "promises", "doors", "unseen", "strays", "loose", "drift",
+    "warnings", "stack"}``: ``since`` is when the PAM files that close this node were changed last, in seconds since
+    1970, ``access`` the rules for who gets in without a job, ``promises`` what :py:func:`prove` finds, ``doors`` those
+    of :py:func:`doors` that are on, ``unseen`` what that could not ask, ``strays`` who :py:func:`strays` finds,
+    ``loose`` the problems of :py:func:`confined`, ``drift`` what :py:func:`audit` finds, ``stack`` the account rules
+    and where their answers lead.
 
     Raises CommandExecutionError if one of these cannot be told.
 
@@ -280,7 +283,8 @@ def evidence() -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    given = _slurm_pam_settings.without_nulls(settings())
+    found = _slurm_pam_evidence.evidence(given, audit(), prove(), doors(), strays(), confined())
     __context__["retcode"] = 0
     return found
 
@@ -484,6 +488,23 @@ def version() -> str:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_settings.VERSION
+
+
+def booted() -> bool:
+    """
+    Whether systemd runs this system. It runs none that is an image in a build, where no unit can be reloaded.
+
+    Source: sd_booted(3).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.booted
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ask.booted()
 
 
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -711,7 +732,7 @@ def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
         The merged settings of the formula.
 
     Returns ``{"users": {"alice": 3}, "waits": bool}``: how many processes each of them has, and whether people were
-    told by an earlier apply and the grace is not over yet.
+    told by an earlier apply and the grace is not over yet. ``users`` is empty where nobody is to be ended.
 
     CLI Example:
 
@@ -723,7 +744,7 @@ def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = _slurm_pam_settings.without_nulls(settings)
     if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
-        return {"users": {}, "waits": False}
+        return {"users": {}, "waits": _slurm_pam_ending.waits()}
     # Managers of people without a session are stopped before.
     idle = [] if settings["logind"] == "keep" else _slurm_pam_before.managers(settings["access"])
     users = _slurm_pam_strays.by_user(_slurm_pam_strays.to_end(settings, idle))
@@ -753,6 +774,23 @@ def end_strays(settings: Mapping[str, Any], users: list[str]) -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_ending.start(_slurm_pam_settings.without_nulls(settings), users)
+
+
+def spare_strays() -> None:
+    """
+    Whoever was told by :py:func:`end_strays`, and whose time is not over yet, keeps his processes.
+
+    Raises CommandExecutionError if systemd does not stop the unit.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.spare_strays
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_ending.stop()
 
 
 @_salts_errors

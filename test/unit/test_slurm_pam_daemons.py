@@ -249,7 +249,8 @@ def test_a_systemd_that_does_not_answer_is_told(monkeypatch):
     having(monkeypatch)
     monkeypatch.setattr(_slurm_pam_daemons, "to_come", silent)
     (finding,) = daemons(settings(), {})
-    assert finding.found == "Whether another sshd is started on this node could not be asked: systemctl show: no answer"
+    asked = "systemd could not be asked whether it starts another sshd on this node"
+    assert finding.found == f"{asked}: systemctl show: no answer"
     assert finding.kind == "warnings"
 
 

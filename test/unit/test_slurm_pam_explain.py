@@ -161,7 +161,7 @@ def test_a_job_without_an_extern_step_counts_to_the_older_module_only(node):
     del node.jobs[0]
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (False, [])
-    assert told["why"].endswith("Job 9 has no extern step, and is none to pam_slurm_adopt.")
+    assert told["why"].endswith("Job 9 has no extern step, so pam_slurm_adopt does not see it.")
     node.stack(*CLOSED, module="pam_slurm")
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (True, [9])
