@@ -485,7 +485,7 @@ def _policy(settings: Mapping[str, Any]) -> list[dict]:
     """What a login has to come to under these settings, as scenarios of a proof."""
     service = settings["pam"]["service"]
     access = _access_module(settings)
-    slurm = f"{settings['module']}.so"
+    slurm = _acting(settings)
     outsider = {access: _DENIALS}
     login = {"service": service, "call": "acct_mgmt"}
     scenarios = [
@@ -540,6 +540,12 @@ def _policy(settings: Mapping[str, Any]) -> list[dict]:
         for kept in [module in settings["pam"]["session_keep"]]
     ]
     return scenarios
+
+
+def _acting(settings: Mapping[str, Any]) -> str:
+    """Slurm's module as it acts for the service: for one that it is not told of it answers ignore, whoever comes."""
+    words = [word for word in _slurm_options(settings, {}) if word.startswith("service=")]
+    return " ".join([f"{settings['module']}.so", *words])
 
 
 def _shown_to_nobody_else(login: Mapping[str, Any], access: str, slurm: str) -> Iterator[dict]:

@@ -241,3 +241,19 @@ def test_logind_is_kept_where_shutdown_would_not_wait_without(high, given, grain
     states = high(ROOT / "slurm_pam/ready.sls", {"slurm_pam": given}, **grains)
     (settings,) = (part["settings"] for part in states["slurm_pam-settings"]["test.nop"] if "settings" in part)
     assert settings["logind"] == logind
+
+
+@pytest.mark.parametrize(
+    ("doors", "partition", "merged"),
+    [
+        ({"login": "close"}, {"cockpit": "close"}, {"login": "close", "cockpit": "close"}),
+        ({"login": "close"}, {"login": "leave"}, {"login": "leave"}),
+        ({"login": "close"}, {"login": None}, {"login": None}),
+        ({}, {}, {}),
+    ],
+)
+def test_doors_of_a_partition(high, doors, partition, merged):
+    given = {"doors": doors, "partitions": {"a": {"nodes": "*", "settings": {"doors": partition}}}}
+    states = high(ROOT / "slurm_pam/ready.sls", {"slurm_pam": given})
+    (settings,) = (part["settings"] for part in states["slurm_pam-settings"]["test.nop"] if "settings" in part)
+    assert settings["doors"] == merged

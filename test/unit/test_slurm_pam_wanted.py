@@ -323,6 +323,7 @@ def test_without_a_closed_door_all_is_as_it_was(doors):
         ("cockpit", {}, []),
         ("systemd-user", {}, []),
         ("cron", {"required pam_slurm_adopt": "optional pam_slurm_adopt"}, ["a user without a job is turned away"]),
+        ("cron", {" service=cron": ""}, ["a user without a job is turned away"]),
         ("cron", {"success=2": "success=1"}, ["root and system accounts get in"]),
         (
             "cron",
