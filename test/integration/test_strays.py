@@ -51,13 +51,13 @@ def leave_for_later(node):
     return LATER
 
 
-def test_everybody_who_is_there(node):
+def test_who_is_ended_and_who_stays(node):
+    """One that ignores SIGTERM is killed; bob keeps his job, and what his session in it has started."""
     managed = f"XDG_RUNTIME_DIR=/run/user/{node.uid('bob')} systemd-run --user sleep {MANAGED}"
     with contextlib.ExitStack() as stack:
         alice, admin, root = (stack.enter_context(session(node, user)) for user in ("alice", "admin", "root"))
         alice.ask(f"sleep {SSH} >/dev/null 2>&1 </dev/null &")
         alice.ask(sleeps(LEFT))
-        # sh ignores SIGTERM while it waits.
         alice.ask(f"(trap '' TERM; exec sleep {STUBBORN}) >/dev/null 2>&1 </dev/null &")
         alice.ask(f"script -qfc 'sleep {TERMINAL}' /home/alice/seen >/dev/null 2>&1 </dev/null &")
         admin.ask(sleeps(ADMINS))
@@ -73,9 +73,6 @@ def test_everybody_who_is_there(node):
         ended = {*ENDED, *leave_for_later(node)}
         job = node.job("bob", 60)
         told = node.salt("slurm_pam.strays")
-        for each in told:
-            print(each)
-        print(node.run(["sh", "-c", "grep -a . /proc/$(pgrep -d, sleep)/cgroup"]).stdout)
         ways = {(each["user"], each["came"], bool(each["spared"])) for each in told}
         assert ways == {
             ("alice", "ssh", False),
@@ -86,13 +83,14 @@ def test_everybody_who_is_there(node):
             ("bob", "left behind by a session", False),
             ("bob", "systemd --user", False),
             *(("bob", way, False) for way in ("cron", "at") if ended > ENDED),
-        }
+        }, told
         assert all(each["outlives"] == [job] * (each["user"] == "bob") for each in told)
-        warnings = node.salt("slurm_pam.preflight")["warnings"]
-        print(warnings)
-        (foreseen,) = [apply(node, test=True)["slurm_pam-strays-ended"]["changes"]]
-        done = applied(node)["slurm_pam-strays-ended"]
-        assert done["changes"] == foreseen and set(foreseen) == {"processes of alice", "processes of bob"}
+        foreseen = apply(node, test=True)
+        warnings = foreseen["slurm_pam-ready"]["warnings"]
+        assert any("alice (" in text and f"{GRACE} seconds later" in text for text in warnings), warnings
+        changes = applied(node)["slurm_pam-strays-ended"]["changes"]
+        assert changes == foreseen["slurm_pam-strays-ended"]["changes"]
+        assert set(changes) == {"processes of alice", "processes of bob"}
         assert running(node) >= (ended | SPARED) - {MANAGED}
         with session(node, "bob") as adopted:
             adopted.ask(sleeps(IN_JOB))
@@ -105,9 +103,7 @@ def test_everybody_who_is_there(node):
             assert admin.ask("echo still here") == root.ask("echo still here") == "still here\n"
             unit = ["systemctl", "is-failed", "slurm_pam-strays.service"]
             node.until(lambda: node.run(unit).stdout == "inactive\n", "the unit gone")
-        seen = node.run(["cat", "/home/alice/seen"]).stdout
-        print(seen)
-        assert "processes outside of any job" in seen
+        assert "processes outside of any job" in node.run(["cat", "/home/alice/seen"]).stdout
         left = node.salt("slurm_pam.strays")
         assert all(each["spared"] for each in left), left
         node.cancel(job, 60)
