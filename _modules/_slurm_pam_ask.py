@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _processes
 
 
 class Unanswered(CommandExecutionError):
@@ -32,6 +35,11 @@ def answer(*words: str, timeout: float = 30, env: Mapping[str, str] | None = Non
     if said.returncode:
         raise Unanswered(f"{' '.join(words)}: {reason(said)}")
     return said.stdout
+
+
+def booted() -> bool:
+    """Whether systemd runs this system. It runs none that is an image in a build. Source: sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system") and not _processes.in_chroot()
 
 
 def units(properties: str, *names: str) -> list[dict[str, list[str]]]:
@@ -64,18 +72,31 @@ _OF_EVERY_UNIT = (
 )
 # States of unit files with which systemd starts a unit at boot.
 _AT_BOOT = ("enabled", "enabled-runtime", "generated")
-_kept: dict[str, list[dict[str, list[str]]]] | None = None
+_kept: dict[str, list[Any]] | None = None
 
 
 @contextlib.contextmanager
 def once() -> Iterator[None]:
-    """While this lasts, systemd is asked once for every unit: what is asked of it belongs to one moment."""
+    """While this lasts, every unit and every process is asked for once: what is said of them is of one moment."""
     global _kept
     before, _kept = _kept, {} if _kept is None else _kept
     try:
         yield
     finally:
         _kept = before
+
+
+def _keeping(name: str, ask: Callable[[], list[Any]]) -> list[Any]:
+    if _kept is None:
+        return ask()
+    if name not in _kept:
+        _kept[name] = ask()
+    return _kept[name]
+
+
+def every_process() -> list[_processes.Process]:
+    """The processes of this node, as _processes.running has them."""
+    return _keeping("processes", lambda: list(_processes.running()))
 
 
 def every_unit() -> list[dict[str, list[str]]]:
@@ -86,19 +107,18 @@ def every_unit() -> list[dict[str, list[str]]]:
 
     Source: systemctl(1), list-unit-files and show.
     """
-    if _kept is not None and "units" in _kept:
-        return _kept["units"]
+    return _keeping("units", _every_unit)
+
+
+def _every_unit() -> list[dict[str, list[str]]]:
     shown = units(_OF_EVERY_UNIT, *_enabled(), "*.service", "*.socket")
     # One that only another names is not there.
-    found = [unit for unit in shown if unit.get("LoadState") != ["not-found"]]
-    if _kept is not None:
-        _kept["units"] = found
-    return found
+    return [unit for unit in shown if unit.get("LoadState") != ["not-found"]]
 
 
 def _enabled() -> list[str]:
     """Units that the next boot starts need not be loaded yet."""
-    # With --state or without names, systemd looks through its directories for more units, and for some of them twice.
+    # With --state, or without names, it costs systemd two to four times as much.
     shown = answer("systemctl", "list-unit-files", "--no-legend", "--plain", "*.service", "*.socket")
     rows = [line.split() for line in shown.splitlines()]
     # A template is no unit.

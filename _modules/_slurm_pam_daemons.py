@@ -19,7 +19,7 @@ import _child
 import _file
 import _processes
 import sshd_config
-from _slurm_pam_ask import Unanswered, every_unit, units
+from _slurm_pam_ask import Unanswered, every_process, every_unit, units
 from _slurm_pam_connections import as_proof, services
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import value
@@ -50,7 +50,7 @@ def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
     Raises Unanswered if systemd does not say what it starts.
     """
     seen = set()
-    for daemon in [*running(_processes.running()), *to_come()]:
+    for daemon in [*running(every_process()), *to_come()]:
         if daemon[2:] not in seen and not _is_usual(daemon, settings["sshd"]["config"]):
             yield daemon
         seen.add(daemon[2:])
@@ -213,16 +213,16 @@ def daemons(settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Ite
             yield from _findings(daemon, settings, files)
     except Unanswered as error:
         yield Finding(
-            f"Whether another sshd is started on this node could not be asked: {error}",
+            f"systemd could not be asked whether it starts another sshd on this node: {error}",
             "One with options or files of its own may lead past Slurm",
-            "Look at the units of this node that start an sshd",
+            "Check the units of this node that start an sshd",
             "warnings",
         )
 
 
 def _findings(daemon: Daemon, settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Iterator[Finding]:
     do = (
-        "Have it read the configuration of this node's sshd, without options of its own; or stop and disable it; or, "
+        "Make it read the configuration of this node's sshd, without options of its own; or stop and disable it; or, "
         "if it asks PAM for a service of its own, close that as well (slurm_pam:doors)"
     )
     service = settings["pam"]["service"]
@@ -231,7 +231,7 @@ def _findings(daemon: Daemon, settings: Mapping[str, Any], files: Mapping[str, s
         kinds = sshd_config.connections(daemon.config, files, daemon.program, daemon.options)
     except CommandExecutionError as error:
         found = f"{daemon.who} could not be asked for its configuration: {error}"
-        yield Finding(found, "Whether its logins come to Slurm is not known", do)
+        yield Finding(found, "It is not known whether its logins come to Slurm", do)
         return
     for finding in services(kinds, service, daemon.name, doors):
         yield finding._replace(found=f"{daemon.who}: {finding.found}", do=do)

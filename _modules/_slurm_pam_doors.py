@@ -24,6 +24,7 @@ class Door:
     programs: tuple[str, ...] = ()  # those that ask it or start what does, by name; by path if they are in no PATH
     setuid: bool = False  # anybody starts it, so it is on where it is
     asks_password: bool = True  # whether the service's auth stack comes before its account stack
+    otherwise: str = ""  # the service that is asked where this one has no file
     stays: str = ""  # why it is not closed by its account rules, if it is not
     adopts: bool = True  # whether what it starts can be moved into a job
 
@@ -130,7 +131,7 @@ _DOORS = (
     ),
     Door(
         "login",
-        "console, serial line; JupyterHub's default",
+        "console, serial line",
         CONSOLE,
         units=(
             "getty@*.service",
@@ -139,9 +140,8 @@ _DOORS = (
             "container-getty@*.service",
             "container-shell@*.service",
             "autovt@*.service",
-            "jupyterhub.service",
         ),
-        programs=("login", "agetty", "mgetty", "mingetty", "jupyterhub"),
+        programs=("login", "agetty", "mgetty", "mingetty"),
     ),
     Door(
         "remote",
@@ -149,6 +149,7 @@ _DOORS = (
         NETWORK,
         units=("telnet.socket", "telnet@*.service"),
         programs=("in.telnetd", "telnetd"),
+        otherwise="login",
     ),
     *(
         Door(name, "r-commands", NETWORK, units=(f"{name}.socket", f"{name}@*.service"), programs=(f"in.{name}d",))
@@ -161,7 +162,9 @@ _DOORS = (
         units=("rstudio-server.service",),
         programs=("rserver", "/usr/lib/rstudio-server/bin/rserver"),
     ),
-    Door("jupyterhub", "JupyterHub", NETWORK, units=("jupyterhub.service",), programs=("jupyterhub",)),
+    Door(
+        "jupyterhub", "JupyterHub", NETWORK, units=("jupyterhub.service",), programs=("jupyterhub",), otherwise="login"
+    ),
     Door(
         "xrdp-sesman",
         "remote desktop, xrdp",

@@ -15,6 +15,7 @@ from salt.exceptions import CommandExecutionError
 
 import _child
 import _pam_dispatch
+import _pam_expand
 import _pam_libpam
 import _pam_prove
 import _pam_search
@@ -28,7 +29,7 @@ from _pam_grammar import RETURN_CODES
 from _pam_words import cited, why
 from _processes import Process
 from _slurm_pam_answers import acts_for, adopted
-from _slurm_pam_ask import Unanswered, every_unit, once
+from _slurm_pam_ask import Unanswered, every_process, every_unit, once
 from _slurm_pam_doors import INSIDE, KNOWN, NETWORK, Door
 from _slurm_pam_finding import Finding
 from _slurm_pam_login import value
@@ -60,6 +61,7 @@ def report(settings: Mapping[str, Any]) -> dict[str, Any]:
     findings: list[str] = []
     with once():
         found = _services(findings)
+        found.update((service, _Seen(_door(service), [path])) for service, path in _others(found))
         for service, who in _sshds(settings, findings):
             _add(found, service, who)
     rows = [_row(seen, settings) for seen in found.values()]
@@ -121,9 +123,10 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
     except Unanswered as error:
         units = []
         findings.append(f"What units start on this node could not be asked: {error}")
-    processes = [process for process in _processes.running() if _is_at_home(process)]
-    files, named = _files(), _by_name(processes)
-    found = {service: seen for service, door in KNOWN.items() if (seen := _look(door, units, named)).there or seen.on}
+    processes = [process for process in every_process() if _is_at_home(process)]
+    files, named, reached = _files(), _by_name(processes), _by_service(units)
+    looks = {service: _look(door, reached.get(service, []), named) for service, door in KNOWN.items()}
+    found = {service: seen for service, seen in looks.items() if seen.there or seen.on}
     for service in files & KNOWN.keys() - found.keys():
         found[service] = _Seen(KNOWN[service])
     for unit in units:
@@ -133,8 +136,8 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
                 found[service].on.append(who)
     for process in _asking(processes):
         _unknown(process, files, found, findings)
-    _listen(found, units, named)
-    return _without_twins(found, files)
+    _listen(found, reached, named)
+    return _without_twins(_asking_otherwise(found, files), files)
 
 
 def _is_at_home(process: Process) -> bool:
@@ -169,18 +172,29 @@ def _by_name(processes: Iterable[Process]) -> dict[str, list[Process]]:
     return found
 
 
+_NAMES = {name for door in KNOWN.values() for name in door.units}
+_UNITS = {name: [door.service for door in KNOWN.values() if name in door.units] for name in _NAMES}
+_PATTERNS = {re.compile(fnmatch.translate(name)): services for name, services in _UNITS.items() if "*" in name}
+
+
+def _by_service(units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    """The units of each service in the table."""
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        name = unit["Id"][0]
+        matching = (services for pattern, services in _PATTERNS.items() if pattern.match(name))
+        for service in itertools.chain(_UNITS.get(name, []), *matching):
+            found.setdefault(service, []).append(unit)
+    return found
+
+
 def _look(door: Door, units: Iterable[Unit], named: Mapping[str, list[Process]]) -> _Seen:
-    """What there is of a door: units and programs, and whether they are on."""
-    mine = [unit for unit in units if _is_one_of(unit["Id"][0], door.units)]
+    """What there is of a door: its units and programs, and whether they are on."""
     programs = [path for path in map(_path, door.programs) if path]
-    on = [f"{unit['Id'][0]} is {state}" for unit in mine if (state := _is_on(unit))]
+    on = [f"{unit['Id'][0]} is {state}" for unit in units if (state := _is_on(unit))]
     on += [f"{name} runs (process {named[name][0].pid})" for name in _basenames(door.programs) if name in named]
     on += [f"anybody starts {path}" for path in programs if door.setuid]
-    return _Seen(door, [*(unit["Id"][0] for unit in mine), *programs], on)
-
-
-def _is_one_of(unit: str, patterns: Iterable[str]) -> bool:
-    return any(unit == pattern or ("*" in pattern and fnmatch.fnmatchcase(unit, pattern)) for pattern in patterns)
+    return _Seen(door, [*(unit["Id"][0] for unit in units), *programs], on)
 
 
 def _is_on(unit: Unit) -> str | None:
@@ -215,6 +229,18 @@ def _names(process: Process) -> set[str]:
 def _of_unit(unit: Unit) -> str | None:
     """The PAM service that systemd asks for a unit. Source: systemd.exec(5), PAMName."""
     return unit.get("PAMName", [""])[0].rpartition("/")[2].lower() or None
+
+
+def _asking_otherwise(found: dict[str, _Seen], files: set[str]) -> dict[str, _Seen]:
+    """Those of which a program asks another service, as this one has no file: that one is reached as this one is."""
+    for service in [service for service, seen in found.items() if seen.door.otherwise and service not in files]:
+        seen = found.pop(service)
+        if seen.on:
+            other = found.setdefault(seen.door.otherwise, _Seen(_door(seen.door.otherwise)))
+            other.door = replace(other.door, what=f"{other.door.what}; {seen.door.what}", reach=seen.door.reach)
+            other.on += seen.on
+            other.listening += seen.listening
+    return found
 
 
 def _without_twins(found: dict[str, _Seen], files: set[str]) -> dict[str, _Seen]:
@@ -260,10 +286,29 @@ def _unknown(process: Process, files: set[str], found: dict[str, _Seen], finding
         findings.append(f"Which PAM service is asked by {who} is not known; it has libpam loaded")
 
 
+# What package managers and editors leave beside a file, and pam-config's files behind their links.
+_NO_SERVICE = re.compile(r"[.](rpm|dpkg-|pam-|bak|old|orig)|~$|-pc$")
+
+
+def _others(found: Mapping[str, _Seen]) -> Iterator[tuple[str, str]]:
+    """The services, with their files, of which nothing tells what asks them: those that no other file includes."""
+    paths = {name: _pam_libpam.locate(name) for name in sorted(_files()) if not _NO_SERVICE.search(name)}
+    included = set()
+    for path in filter(None, paths.values()):
+        try:
+            lines = _pam_expand.read(path)
+        except PamError:
+            continue  # what is wrong with it, its own row says
+        included |= {os.path.basename(line["target"]) for line in lines if line["kind"] == "include"}
+    yield from ((name, path) for name, path in paths.items() if path and name not in {*found, *included})
+
+
 # Where they listen
 
 
-def _listen(found: Mapping[str, _Seen], units: Iterable[Unit], named: Mapping[str, list[Process]]) -> None:
+def _listen(
+    found: Mapping[str, _Seen], reached: Mapping[str, list[Unit]], named: Mapping[str, list[Process]]
+) -> None:
     """Add where the doors that are reached from elsewhere take connections."""
     network = [seen for seen in found.values() if seen.door.elsewhere and seen.on]
     running = [
@@ -272,7 +317,7 @@ def _listen(found: Mapping[str, _Seen], units: Iterable[Unit], named: Mapping[st
     ]
     places = _processes.listening({pid for _, pids in running for pid in pids})
     for seen, pids in running:
-        told = [_places(unit) for unit in units if _is_one_of(unit["Id"][0], seen.door.units)]
+        told = map(_places, reached.get(seen.door.service, []))
         seen.listening = list(dict.fromkeys(itertools.chain(*told, *map(places.get, pids))))
 
 
@@ -413,7 +458,7 @@ def _comes_to(
     if program.abort:
         return {"in": False, "why": program.abort["reason"], "decided_by": _place(program.abort)}
 
-    def choose(entry: _pam_dispatch.Entry, pass_: str) -> tuple[str, ...]:
+    def choose(entry: _pam_dispatch.Entry, pass_: str, others: tuple[str, ...] = others) -> tuple[str, ...]:
         if _slurm_pam_wanted.exempts(entry.rule):
             return _REFUSALS  # nobody here is of the system
         always = entry.rule["always"].get(pass_)
@@ -426,6 +471,9 @@ def _comes_to(
         gets_in = bool(ways) == wants_in
         if not gets_in:
             break
+    # Who is out although the others may answer anything is so where they succeed.
+    if wants_in and not gets_in:
+        found = ways = _pam_search.possible(program, call, lambda entry, pass_: choose(entry, pass_, ("success",)))
     code, way = min((ways or found).items(), key=lambda one: (one[0] not in ("success", "perm_denied"), len(one[1])))
     run = _pam_dispatch.Handle(program).call(call, lambda entry, pass_: way.get((pass_, entry.index), "abort"))
     step = _pam_prove.decider(run, ours, gets_in)

@@ -51,7 +51,7 @@ for process in idle:
 
 
 def main() -> None:
-    name = f"bench-{secrets.token_hex(3)}"
+    name = f"bench{secrets.token_hex(3)}"
 
     def do(*words: str, **options: str) -> str:
         command = [str(ROOT / "test/node"), *words]

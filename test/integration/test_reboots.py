@@ -1,7 +1,7 @@
 """A node with a systemd of its own goes down: when it is told to and not before, and while an apply waits."""
 
 import pytest
-from harness.formula import EXAMPLE, applied, etc, pillar
+from harness.formula import EXAMPLE, applied, etc, pillar, sync
 from harness.node import Node
 
 
@@ -9,7 +9,7 @@ from harness.node import Node
 def node(machine):
     """systemd 257, which no patch keeps from going down at once."""
     with Node.boot("debian13", machine="uml") as booted:
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         yield booted
 
 

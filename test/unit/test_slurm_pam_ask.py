@@ -5,7 +5,9 @@ import subprocess
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from _slurm_pam_ask import Unanswered, answer, reason
+import _processes
+import _slurm_pam_ask
+from _slurm_pam_ask import Unanswered, answer, every_process, every_unit, once, reason
 
 
 def test_an_answer():
@@ -32,3 +34,61 @@ def test_a_question_that_cannot_be_asked_is_no_empty_answer(words, why):
 @pytest.mark.parametrize(("stderr", "why"), [("", "exit status 9"), ("\n a\n\nb \n", "b"), (" \n", "exit status 9")])
 def test_the_reason_is_in_its_last_words(stderr, why):
     assert reason(subprocess.CompletedProcess(["x"], 9, "", stderr)) == why
+
+
+SHOWN = """\
+Id=cron.service
+LoadState=loaded
+PAMName=
+
+Id=gone.service
+LoadState=not-found
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What systemd was asked, which is every word of it."""
+    told = []
+
+    def answer(*words):
+        told.append(words)
+        return "one.service enabled\nmany@.service enabled\n" if "list-unit-files" in words else SHOWN
+
+    monkeypatch.setattr(_slurm_pam_ask, "answer", answer)
+    monkeypatch.setattr(_processes, "running", lambda: iter([told.append("processes") or "a process"]))
+    return told
+
+
+def test_every_unit(asked):
+    (cron,) = every_unit()
+    assert cron["Id"] == ["cron.service"]
+    # Those that the next boot starts; a template is no unit.
+    assert asked[-1][-3:] == ("one.service", "*.service", "*.socket")
+
+
+def test_what_is_asked_once(asked):
+    with once():
+        found = [every_unit(), every_unit()]
+        with once():
+            found.append(every_unit())
+            assert every_process() == every_process() == ["a process"]
+        assert every_process() == ["a process"]
+    assert found[0] and found == found[:1] * 3
+    assert (len(asked), asked.count("processes")) == (3, 1)
+    # The next time it is another moment.
+    every_unit()
+    every_process()
+    assert (len(asked), asked.count("processes")) == (6, 2)
+
+
+def test_what_was_not_answered_is_asked_again(asked, monkeypatch):
+    def silent(*words):
+        raise Unanswered("systemctl: no answer")
+
+    with once():
+        with monkeypatch.context() as patch:
+            patch.setattr(_slurm_pam_ask, "answer", silent)
+            with pytest.raises(Unanswered):
+                every_unit()
+        assert every_unit()

@@ -90,6 +90,8 @@ def node(tmp_path, monkeypatch):
         # The gate, told to act for this service, or for all.
         ("auth required pam_unix.so\n" + ALL, (False, 3), (True, 2)),
         ("auth required pam_unix.so\n" + ALL.replace("*", "cockpit"), (False, 3), (True, 2)),
+        # The line that keeps out is the gate's, also where others ahead of it might.
+        ("auth required pam_unix.so\naccount requisite pam_nologin.so\n" + ALL, (False, 4), (True, 3)),
         # The gate of sshd acts for sshd alone: here it ignores, and others let in.
         ("auth required pam_unix.so\n" + GATE, (True, 3), (True, 2)),
         # An end ahead of the gate leads past it.
@@ -210,6 +212,33 @@ def test_a_service_without_a_file_falls_to_other_unless_another_name_has_it(node
     node.file("crond", OPEN)
     found = node.report()[0]
     assert "cron" not in found and found["crond"]["stranger"]["in"]
+
+
+def test_a_program_that_asks_another_service_where_its_own_has_no_file(node):
+    node.file("login", OPEN)
+    node.unit("jupyterhub.service")
+    node.process("/usr/bin/python3", "/usr/bin/python3", "/opt/bin/jupyterhub")
+    node.sockets = {4711: ["0.0.0.0:8000"]}
+    found = node.report()[0]
+    assert "jupyterhub" not in found and found["login"]["reach"] == "network"
+    assert found["login"]["on"] == ["jupyterhub.service is active", "jupyterhub runs (process 4711)"]
+    assert found["login"]["listening"] == ["0.0.0.0:8000"]
+    assert len(node.warnings()) == 1
+    node.file("jupyterhub", OPEN)
+    found = node.report()[0]
+    assert found["jupyterhub"]["on"] and not found["login"]["on"] and found["login"]["reach"] == "console"
+
+
+def test_services_of_which_nothing_tells_what_asks_them(node):
+    node.file("common-account-pc", "account required pam_unix.so\n")
+    (node.top / "common-account").symlink_to("common-account-pc")
+    node.file("mystery", "auth required pam_unix.so\naccount include common-account\n")
+    node.file("mystery.rpmsave", OPEN)
+    node.file("mystery~", OPEN)
+    found = node.report()[0]
+    assert set(found) == {"mystery", "other", "sshd"}
+    assert found["mystery"]["what"] == "not known" and not found["mystery"]["on"] and found["mystery"]["stranger"]["in"]
+    assert not node.warnings()
 
 
 def test_what_is_not_there_is_not_told(node):
