@@ -111,7 +111,7 @@ while read -r verb unit; do
     systemctl "$verb" "$unit" || failed=1
 done < units
 sync
-[ "$failed" = 0 ] && rm -f @BOOT@ && date +%s > taken-back
+[ "$failed" = 0 ] && rm -f @BOOT@ && date +%s > taken-back && sync
 """.replace("@BOOT@", f"{_BOOT_LINK} {_BOOT_UNIT}")
 
 
@@ -385,6 +385,8 @@ def _remove() -> None:
     _stop(*UNITS)
     _empty()
     _disarm_boot()
+    # Or a power cut now would have the next boot take back what was confirmed.
+    _do("sync", "-f", *filter(os.path.isdir, (DIRECTORY, os.path.dirname(_BOOT_UNIT))))
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
         os.rmdir(os.path.dirname(DIRECTORY))

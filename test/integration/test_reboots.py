@@ -70,12 +70,13 @@ def test_a_shutdown_with_logind_masked_reboots_at_once_and_what_waited_is_taken_
 
 def test_a_power_cut_takes_back_what_waits_and_leaves_what_was_confirmed(node):
     before = etc(node)
+    defaults(node, logind="mask", confirm=3600)
     applied(node)
     node.power_cut()
     goes_back_at_boot(node, before)
     applied(node)
     assert node.salt("slurm_pam.confirm") == "Confirmed: this node stays as it is"
-    node.power_cut()
+    node.power_cut()  # before the kernel writes anything by itself
     assert not node.ssh("bob").ok
     assert node.ssh("admin").ok
     assert "waits to be confirmed" not in " ".join(node.salt("slurm_pam.audit")["warnings"])
