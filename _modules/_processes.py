@@ -27,11 +27,31 @@ class Process(NamedTuple):
 
 
 def running() -> Iterator[Process]:
-    """Each process that is there while this is asked. One that ends meanwhile is left out."""
-    booted = _booted()
+    """
+    Each process of this system that is there while this is asked. One that ends meanwhile is left out, and in a chroot
+    what runs outside of it.
+    """
+    booted, every = _booted(), not in_chroot()
     for name in filter(str.isdigit, os.listdir("/proc")):
-        if found := _look(name, booted):
+        if (every or _has_our_root(name)) and (found := _look(name, booted)):
             yield found
+
+
+def in_chroot() -> bool:
+    """Whether this system is a directory of one that runs, as while an image is built; without /proc it is."""
+    try:
+        return not os.path.samefile("/proc/1/root", "/")
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+
+
+def _has_our_root(pid: str) -> bool:
+    try:
+        return os.path.samefile(f"/proc/{pid}/root", "/")
+    except OSError:
+        return False
 
 
 def look(pid: int) -> Process | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,9 @@ import _pam_libpam
 import _slurm_pam_accounts
 from _pam_errors import PamError
 from _slurm_pam_accounts import Address
+
+# What pam_access takes whoever has no remote host (PAM_RHOST) to come from: consoles, cron.
+LOCAL = "LOCAL"
 
 _WORD = re.compile(r"[^\s,]+")
 
@@ -78,12 +82,12 @@ def is_name(origin: str) -> bool:
         ipaddress.ip_network(origin, strict=False)
         return False
     except ValueError:
-        return origin not in ("ALL", "LOCAL")
+        return origin not in ("ALL", LOCAL)
 
 
 def from_elsewhere(origins: Iterable[str]) -> list[str]:
-    """Those of which a login over the network can be; LOCAL fits what has no remote host (PAM_RHOST)."""
-    return [origin for origin in origins if origin != "LOCAL"]
+    """Those of which a login over the network can be."""
+    return [origin for origin in origins if origin != LOCAL]
 
 
 # Reading
@@ -113,9 +117,9 @@ def rule_for(
     is_in
         Whether the user is in the group of that name.
     origin
-        The address or the host that the user comes from.
+        The address or the host that the user comes from, or LOCAL.
     by_name
-        Whether sshd tells PAM the origin's name (UseDNS).
+        Whether PAM is told the origin's name (UseDNS), or it is LOCAL.
     separator
         What is between two words (``listsep=``), each blank beside one being part of it; by default blanks and commas.
     reads
@@ -173,7 +177,7 @@ def _comes_from(word: str, told: str, reads: Release) -> bool:
     """Whether an origin means what sshd tells PAM, a name or an address."""
     if word.lower() in ("all", told.lower()):
         return True
-    if word.lower() == "local":
+    if LOCAL in (word.upper(), told):
         return False
     if word.startswith("."):
         return told.lower().endswith(word.lower())
@@ -242,10 +246,20 @@ def _address(text: str) -> Address | None:
 _LONG = 4000
 
 
-def lines(name: str, origins: Iterable[str]) -> Iterator[str]:
-    """The rules that let a word of the file in from these origins, in as many lines as they need."""
-    line = ""
-    for origin in written(origins):
+def lines(name: str, origins: Iterable[str], mapped: bool = False) -> Iterator[str]:
+    """
+    The rules that let a word of the file in from these origins, in as many lines as they need.
+
+    name
+        The word.
+    origins
+        As the settings have them.
+    mapped
+        Whether IPv4 addresses are written as IPv6 has them as well. Programs that listen for both families tell PAM
+        those; sshd does not.
+    """
+    line, found = "", written(origins)
+    for origin in itertools.chain(found, filter(None, map(_mapped, found)) if mapped else ()):
         if line and len(line) + len(origin) > _LONG:
             yield f"+:{name}:{line}\n"
             line = ""
@@ -260,6 +274,16 @@ def written(origins: Iterable[str]) -> list[str]:
     """
     found = list(dict.fromkeys(map(_written, origins)))
     return ["ALL"] if "ALL" in found else found
+
+
+def _mapped(origin: str) -> str | None:
+    """An IPv4 network or address within ::ffff:0:0/96."""
+    try:
+        network = ipaddress.IPv4Network(origin)
+    except ValueError:
+        return None
+    place = f"::ffff:{network.network_address}"
+    return place if network.prefixlen == network.max_prefixlen else f"{place}/{96 + network.prefixlen}"
 
 
 def _written(origin: str) -> str:

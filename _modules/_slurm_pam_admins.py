@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_wanted
-from _slurm_pam_access import from_elsewhere
+from _slurm_pam_access import LOCAL, from_elsewhere
 from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_doors import NETWORK
 from _slurm_pam_finding import Finding
@@ -31,7 +31,7 @@ def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
     doubts = dict(_doubts(access))
     somebody = [path for path, doubt in doubts.items() if doubt in (None, _UNLISTED)]
     doubtful = "; ".join(f"slurm_pam:access:{path}: {doubt}" for path, doubt in doubts.items() if doubt)
-    advice = "Look whether the names are right, and whether LDAP or SSSD answers (getent)"
+    advice = "Check the names, and whether LDAP or SSSD answers (getent)"
     if doubtful and not somebody and not access["root_only"]:
         yield Finding(
             f"No administrator exists on this node. {doubtful}",
@@ -52,7 +52,7 @@ def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
                 yield Finding(
                     f"slurm_pam:access:{path} has {host}, and {doubt}",
                     "Nobody gets in by that as long as it is so",
-                    "Look whether the name is right (getent ahosts), or name a network or an address",
+                    "Check the name (getent ahosts), or name a network or an address",
                     "warnings",
                 )
 
@@ -62,7 +62,7 @@ def at_the_machine(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
     access = settings["access"]
     here = [door.service for door in _slurm_pam_wanted.closed(settings) if door.reach != NETWORK]
     entries = [*access["groups"].values(), *access["users"].values()]
-    if not here or settings["mode"] == "adopt" or any({"ALL", "LOCAL"} & set(entry["origins"]) for entry in entries):
+    if not here or settings["mode"] == "adopt" or any({"ALL", LOCAL} & set(entry["origins"]) for entry in entries):
         return
     yield Finding(
         f"slurm_pam:doors closes {', '.join(here)}, where nobody has an address to come from, and no administrator's "
@@ -161,7 +161,7 @@ def _not_local(name: str, group: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             f"slurm_pam:access:groups:{name}:local is true, but nobody tells whether a directory has it: {error}",
             "A local group of that name would be made in its place",
-            "See to it that the name services answer (getent group)",
+            "Make sure that the name services answer (getent group)",
         )
         return
     if known is None:
@@ -205,7 +205,7 @@ def _beside_members(
         yield Finding(
             f"{path}: the group's id {known.gr_gid} is the primary group of {some(people)}",
             why,
-            f"Name another group, or have those who are to be administrators in {path}:members",
+            f"Name another group, or list those who are to be administrators in {path}:members",
         )
     others = {user: "by its primary group" for user, uid in primary.items() if uid < PEOPLE}
     # Whom a directory lists is the directory's business.
@@ -216,7 +216,7 @@ def _beside_members(
         yield Finding(
             f"{path} lets others than its members in: {some([f'{user} ({how})' for user, how in others.items()])}",
             f"{why}; the formula takes nobody out of a group",
-            f"Take them out (gpasswd --delete), or have them in {path}:members",
+            f"Take them out (gpasswd --delete), or list them in {path}:members",
             "warnings",
         )
     if local and known.gr_gid >= PEOPLE and not _slurm_pam_accounts.lists_everybody():
@@ -224,7 +224,7 @@ def _beside_members(
             f"{path}: the group's id {known.gr_gid} is of the range of users' own groups, and the name services "
             "do not list whose primary group it is",
             why,
-            "Look whether a directory gives that id (getent group), and give the group one below 1000 (groupmod --gid)",
+            "Ask the directory for that id (getent group), and give the group one below 1000 (groupmod --gid)",
             "warnings",
         )
 
@@ -236,7 +236,7 @@ def _letter_case(users: Mapping[str, Any], named: set[str], everybody: list[pwd.
             yield Finding(
                 f"slurm_pam:access:users:{name} means {some(alike)} as well",
                 "pam_access does not tell letter case",
-                "Have a group of administrators instead (slurm_pam:access:groups)",
+                "Use a group of administrators instead (slurm_pam:access:groups)",
                 "warnings",
             )
 

@@ -93,7 +93,7 @@ def adopted(jobs: list[dict[str, Any]], args: list[str]) -> tuple[str, list[str]
     """
     options = dict(arg.split("=", 1) for arg in args if "=" in arg)
     seen, unseen = ([str(job["job"]) for job in jobs if job["extern"] is extern] for extern in (True, False))
-    notes = [f"Job {job} has no extern step, and is none to pam_slurm_adopt." for job in unseen]
+    notes = [f"Job {job} has no extern step, so pam_slurm_adopt does not see it." for job in unseen]
     if not seen:
         return "ignore" if options.get("action_no_jobs") == "ignore" else "perm_denied", notes
     if len(seen) > 1 and options.get("action_unknown") == "deny":

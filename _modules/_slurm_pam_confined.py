@@ -16,7 +16,7 @@ import _slurm_pam_jobs
 import _slurm_pam_strays
 from _processes import Process
 from _slurm_pam_cgroups import Held, Job, Places
-from _slurm_pam_settings import as_word
+from _slurm_pam_confinement import joins
 from _text import printable
 
 _KINDS = ("cores", "memory", "swap", "devices")
@@ -166,8 +166,7 @@ def _short_of(row: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[s
                 f"{what} to the {kind} of its job {row['job']} ({printable(row[kind]['found'])}), as slurm_pam:confine "
                 "asks for. Look at cgroup.conf, and whether slurmd and the job were started with it"
             )
-    joins = as_word(settings["pam_slurm_adopt"].get("join_container", True)) == "true"
-    if joins and row["namespaces"]["held"] is False:
+    if joins(settings) and row["namespaces"]["held"] is False:
         yield (
             f"is not in the namespaces of its job {row['job']} ({row['namespaces']['found']}), and sees files and "
             "processes of the node and of others. Look for pam_slurm_adopt in sshd's log; if that is as it should be, "

@@ -18,6 +18,7 @@ import _child
 import _slurm_pam_modules
 import slurm_conf
 from _slurm_pam_finding import Finding
+from _slurm_pam_settings import as_word
 
 # A key in lower case: key, value and source, as slurm_conf has it.
 Values = Mapping[str, Mapping[str, Any]]
@@ -63,7 +64,7 @@ _PARTS = (23, 11)
 def confinement(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
     """What sessions are not held to: an error where the settings ask for it, else a warning where it matters."""
     conf, asked = wanted["slurm_conf"], settings["confine"]
-    if settings["module"] != "pam_slurm_adopt" or (not asked and _is_yet_to_come(wanted)):
+    if settings["module"] != "pam_slurm_adopt" or (not asked and _is_told_elsewhere(wanted)):
         return
     try:
         slurm, cgroup, path = _read(conf)
@@ -92,10 +93,36 @@ def confinement(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Itera
             "warnings",
         )
 
+    yield from _namespaces(settings, slurm)
 
-def _is_yet_to_come(wanted: Mapping[str, Any]) -> bool:
-    """Whether this apply installs Slurm."""
-    return bool(wanted["packages"]["node"]) and _child.which("slurmd") is None
+
+def _namespaces(settings: Mapping[str, Any], slurm: Values) -> Iterator[Finding]:
+    """Source: slurm.conf(5), JobContainerType, and NamespaceType from 25.11 on; read_config.c in src/common."""
+    values = {key: _value(slurm, key) for key in ("NamespaceType", "JobContainerType")}
+    given = [key for key, value in values.items() if value and not re.search(r"(?:^|/)none$", value)]
+    if given and not joins(settings):
+        yield Finding(
+            f"{_told(slurm, given[0])}, and slurm_pam:pam_slurm_adopt:join_container is false",
+            "A session sees the node's own /tmp, and not its job's",
+            "Take join_container out, unless that is meant",
+            "warnings",
+        )
+
+
+def joins(settings: Mapping[str, Any]) -> bool:
+    """Whether a session is put into the namespaces of its job."""
+    return as_word(settings["pam_slurm_adopt"].get("join_container", True)) == "true"
+
+
+def _is_told_elsewhere(wanted: Mapping[str, Any]) -> bool:
+    """Whether Slurm is yet to be installed, or the look at slurm.conf says that there is none."""
+    if wanted["packages"]["node"] and _child.which("slurmd") is None:
+        return True
+    try:
+        slurm_conf.find(wanted["slurm_conf"]["path"])
+    except CommandExecutionError:
+        return wanted["slurm_conf"]["manage"] != "keep"
+    return False
 
 
 def _read(conf: Mapping[str, Any]) -> tuple[Values, Values, str]:

@@ -127,7 +127,7 @@ def _keyboard_interactive(rest: Kind, matched: Iterable[Kind]) -> Iterator[Findi
         yield Finding(
             f"sshd takes keyboard-interactive authentication for some logins: {', '.join(told)}",
             OUTSIDE,
-            "Have PasswordAuthentication yes there instead, whose sessions go into their job, or take the line out",
+            "Set PasswordAuthentication yes there instead, which puts sessions into their job, or take the line out",
             "warnings",
         )
 
@@ -160,7 +160,7 @@ def _lists(lines: Iterable[Line]) -> Iterator[Finding]:
         yield Finding(
             f"sshd has lists of its own of who may log in: {', '.join(told)}",
             _JOBS,
-            "Leave it to Slurm and slurm_pam:access who gets in, or see to it that the lists let every user of the "
+            "Let Slurm and slurm_pam:access decide who gets in, or make sure that the lists let every user of the "
             "cluster in",
             "warnings",
         )
@@ -172,6 +172,6 @@ def _refused(matched: Iterable[Kind]) -> Iterator[Finding]:
         yield Finding(
             f"sshd's RefuseConnection is yes for {', '.join(told)}",
             _JOBS,
-            "Take the line out, or see to it that it means nobody with a job",
+            "Take the line out, or make sure that it concerns nobody with a job",
             "warnings",
         )

@@ -213,16 +213,16 @@ def daemons(settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Ite
             yield from _findings(daemon, settings, files)
     except Unanswered as error:
         yield Finding(
-            f"Whether another sshd is started on this node could not be asked: {error}",
+            f"systemd could not be asked whether it starts another sshd on this node: {error}",
             "One with options or files of its own may lead past Slurm",
-            "Look at the units of this node that start an sshd",
+            "Check the units of this node that start an sshd",
             "warnings",
         )
 
 
 def _findings(daemon: Daemon, settings: Mapping[str, Any], files: Mapping[str, str | None]) -> Iterator[Finding]:
     do = (
-        "Have it read the configuration of this node's sshd, without options of its own; or stop and disable it; or, "
+        "Make it read the configuration of this node's sshd, without options of its own; or stop and disable it; or, "
         "if it asks PAM for a service of its own, close that as well (slurm_pam:doors)"
     )
     service = settings["pam"]["service"]
@@ -231,7 +231,7 @@ def _findings(daemon: Daemon, settings: Mapping[str, Any], files: Mapping[str, s
         kinds = sshd_config.connections(daemon.config, files, daemon.program, daemon.options)
     except CommandExecutionError as error:
         found = f"{daemon.who} could not be asked for its configuration: {error}"
-        yield Finding(found, "Whether its logins come to Slurm is not known", do)
+        yield Finding(found, "It is not known whether its logins come to Slurm", do)
         return
     for finding in services(kinds, service, daemon.name, doors):
         yield finding._replace(found=f"{daemon.who}: {finding.found}", do=do)

@@ -27,6 +27,8 @@ from _slurm_pam_ask import answer
 from _slurm_pam_strays import Stray
 
 UNIT = "slurm_pam-strays"
+# Where systemd has transient units, now and up to 228.
+_TRANSIENT = ("/run/systemd/transient", "/run/systemd/system")
 # Seconds that a process has to end by itself, and how often one looks for what it started meanwhile.
 _PATIENCE, _ROUNDS = 10, 50
 _MESSAGE = (
@@ -40,6 +42,8 @@ _MESSAGE = (
 
 def waits() -> bool:
     """Whether people were told already, and their processes are not ended yet."""
+    if not any(os.path.exists(f"{place}/{UNIT}.service") for place in _TRANSIENT):
+        return False
     return _child.ask("systemctl", "is-active", "--quiet", f"{UNIT}.service").returncode == 0
 
 
@@ -70,6 +74,15 @@ def start(settings: Mapping[str, Any], users: Iterable[str]) -> None:
         f"--setenv=PYTHONPATH={path}",
         *(sys.executable, os.path.abspath(__file__), json.dumps(order)),
     )
+
+
+def stop() -> None:
+    """
+    Nobody who was told is ended any more.
+
+    Raises Unanswered if systemd does not stop it.
+    """
+    answer("systemctl", "stop", f"{UNIT}.service")
 
 
 # The program

@@ -16,14 +16,21 @@ import _slurm_pam_wanted
 from _pam_words import place
 
 
-def evidence(settings: Mapping[str, Any], audit: Mapping[str, Any], proofs: list[dict[str, Any]]) -> dict[str, Any]:
+def evidence(
+    settings: Mapping[str, Any],
+    audit: Mapping[str, Any],
+    proofs: list[dict[str, Any]],
+    doors: Mapping[str, Any],
+    strays: list[dict[str, Any]],
+    confined: Mapping[str, Any],
+) -> dict[str, Any]:
     """
     Facts in a form in which nodes that are alike say the same, but for ``since``.
 
     settings
         The merged settings of the formula.
-    audit, proofs
-        What :py:func:`slurm_pam.audit` and :py:func:`slurm_pam.prove` found.
+    audit, proofs, doors, strays, confined
+        What :py:func:`slurm_pam.audit`, ``prove``, ``doors``, ``strays`` and ``confined`` found.
     """
     return {
         "mode": settings["mode"],
@@ -31,6 +38,14 @@ def evidence(settings: Mapping[str, Any], audit: Mapping[str, Any], proofs: list
         "since": _since(settings),
         "access": _access(settings["access"]["file"]),
         "promises": [_promise(proof) for proof in proofs],
+        "doors": [_door(door) for door in doors["doors"] if door["on"]],
+        "unseen": doors["findings"],
+        "strays": [{"user": str(each["user"]), "came": each["came"], "spared": each["spared"]} for each in strays],
+        "loose": [
+            {"user": str(session["user"]), "problem": problem}
+            for session in confined["sessions"]
+            for problem in session["problems"]
+        ],
         "drift": [{"subject": each["subject"], "found": each["found"]} for each in audit["findings"]],
         "warnings": audit["warnings"],
         "stack": _stack(settings["pam"]["service"]),
@@ -60,6 +75,26 @@ def _promise(proof: Mapping[str, Any]) -> dict[str, Any]:
     where = broken.get("decided_by") or {}
     place = f"{where['file']}:{where['line']}" if where.get("file") else ""
     return {"name": proof["name"], "holds": proof["holds"], "why": broken.get("why", ""), "where": place}
+
+
+_GETS_IN = {True: "gets in", False: "does not", None: "not known"}
+
+
+def _door(door: Mapping[str, Any]) -> dict[str, Any]:
+    """A way in that is on."""
+    stranger = door["stranger"]
+    where = stranger.get("decided_by") or {}
+    return {
+        "name": door["service"],
+        "what": door["what"],
+        "reach": door["reach"],
+        "shell": door["shell"],
+        "setting": door["setting"],
+        "stranger": _GETS_IN[stranger["in"]],
+        "administrator": _GETS_IN[door["administrator"]["in"]],
+        "why": stranger["why"],
+        "where": f"{where['file']}:{where['line']}" if where.get("file") else "",
+    }
 
 
 def _stack(service: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from salt.exceptions import CommandExecutionError
 
@@ -22,14 +22,16 @@ import sshd_config
 from _pam_dispatch import Run
 from _pam_expand import Handler
 from _pam_words import cited, told, why
+from _slurm_pam_access import LOCAL
 from _slurm_pam_answers import Login, adopted, is_slurm, name
 from _slurm_pam_ask import Unanswered
 from _slurm_pam_daemons import Daemon
+from _slurm_pam_doors import NETWORK
 
 
-def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def login(user: str, origin: str, settings: Mapping[str, Any], service: str | None = None) -> dict[str, Any]:
     """
-    Whether a user would get in over SSH from an origin, now, and why; :py:func:`slurm_pam.explain
+    Whether a user would get in from an origin, now, and why; :py:func:`slurm_pam.explain
     <salt.modules.slurm_pam.explain>` says what is returned. Changes nothing and logs nobody in.
 
     user
@@ -38,14 +40,20 @@ def login(user: str, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]
         The address or host name that sshd sees.
     settings
         The merged settings of the formula.
+    service
+        Another PAM service than sshd's.
 
     Raises CommandExecutionError if this node's name services do not answer.
     """
+    other = service not in (None, settings["pam"]["service"])
+    origin = LOCAL if other and _slurm_pam_wanted.door_of(service).reach != NETWORK else origin
     found = {"user": user, "origin": origin, "access": None, "jobs": [], "decided_by": None, "trace": []}
     if (account := _slurm_pam_accounts.user(user)) is None:
         return {**found, "permitted": False, "why": f"this node knows no user {user}"}
-    if not _slurm_pam_accounts.addresses(origin):
+    if origin != LOCAL and not _slurm_pam_accounts.addresses(origin):
         return {**found, "permitted": False, "why": f"this node knows no host {origin}"}
+    if other:
+        return {**found, **_at_door(service, account, origin, settings)}
     told = [_through(daemon, account, origin, settings) for daemon in _slurm_pam_daemons.listening(settings)]
     # Whoever gets in through one of them is in; the usual one comes first if they say the same.
     return {**found, **max(told, key=lambda one: _OPENNESS[one["permitted"]])}
@@ -59,28 +67,62 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     user = account.pw_name
     groups = _slurm_pam_accounts.groups_of(user)
     sshd, rhost = _sshd_values(daemon, user, origin)
-    file, by_name = settings["access"]["file"], sshd.get("usedns") == ["yes"]
-    separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
-    silent: list[str] = []
-    access = _slurm_pam_access.rule_for(file, user, _membership(user, silent), origin, by_name, separator)
-    jobs, unasked = _jobs(user)
-    counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
-    found = {"access": access, "jobs": counting}
+    known = _known(account, origin, sshd.get("usedns") == ["yes"], settings)
+    found = {"access": known.access, "jobs": known.counting}
     # sshd's own rules come before PAM is asked.
     if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
         return {**found, "permitted": False, "why": refusal}
     if (asks := _slurm_pam_login.value(sshd, "usepam", "not known to it")) != "yes":
         return {**found, "permitted": True, "why": f"{daemon.who} asks nothing of PAM: its UsePAM is {asks}"}
     service = _slurm_pam_login.value(sshd, "pamservicename", daemon.name)
-    said = _pam_ask.answers(_rules(service), service, user, rhost)
-    verdict = _verdict(service, Login(account, access, file, jobs, said, service))
-    by = verdict["decided_by"] or {"rule": None}
-    if unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
-        verdict.update(permitted=None, why=f"This is not known. {unasked} If none of it is of {user}: {verdict['why']}")
-    notes = [verdict["why"], *silent, *_beside(service, settings["pam"]["service"], origin, sshd)]
+    verdict = _asked(service, account, known, rhost, settings)
+    notes = [verdict["why"], *known.silent, *_beside(service, settings["pam"]["service"], origin, sshd)]
     if daemon.process:
         notes.append(f"This is said of {daemon.who}.")
     return {**found, **verdict, "why": " ".join(notes)}
+
+
+def _at_door(service: str, account: pwd.struct_passwd, origin: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the account rules of another service come to; what it asks before is its own."""
+    known = _known(account, origin, origin == LOCAL, settings)
+    rhost = "" if origin == LOCAL else str(_slurm_pam_accounts.addresses(origin)[0])
+    verdict = _asked(service, account, known, rhost, settings)
+    why = " ".join([verdict["why"], *known.silent])
+    return {"access": known.access, "jobs": known.counting, **verdict, "why": why}
+
+
+class _Known(NamedTuple):
+    """What this node tells of somebody, whatever the way in."""
+
+    access: str | None  # the rule of the access file that fits
+    jobs: list[dict[str, Any]]
+    counting: list[int]  # those that count to Slurm's module
+    unasked: str
+    silent: list[str]
+
+
+def _known(account: pwd.struct_passwd, origin: str, by_name: bool, settings: Mapping[str, Any]) -> _Known:
+    user, file = account.pw_name, settings["access"]["file"]
+    separator = "," if _slurm_pam_wanted.has_blanks(settings["access"]) else None
+    silent: list[str] = []
+    access = _slurm_pam_access.rule_for(file, user, _membership(user, silent), origin, by_name, separator)
+    jobs, unasked = _jobs(user)
+    counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
+    return _Known(access, jobs, counting, unasked, silent)
+
+
+def _asked(
+    service: str, account: pwd.struct_passwd, known: _Known, rhost: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a service's account stack decides."""
+    user, file = account.pw_name, settings["access"]["file"]
+    said = _pam_ask.answers(_rules(service), service, user, rhost)
+    verdict = _verdict(service, Login(account, known.access, file, known.jobs, said, service))
+    by = verdict["decided_by"] or {"rule": None}
+    if known.unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
+        why = f"This is not known. {known.unasked} If none of it is of {user}: {verdict['why']}"
+        verdict.update(permitted=None, why=why)
+    return verdict
 
 
 def _membership(user: str, silent: list[str]) -> Callable[[str], bool]:

@@ -160,9 +160,9 @@ def _version_unasked() -> Iterator[Finding]:
         _asked_version()
     except Unanswered as error:
         yield Finding(
-            f"Of which release Slurm is could not be asked: {error}",
-            "Whether its PAM modules are of the same, and take the options of slurm_pam:pam_slurm_adopt, is not known",
-            "Look what is wrong with slurmd",
+            f"Slurm could not be asked for its release: {error}",
+            "Its PAM modules may be of another one, or may not know the options in slurm_pam:pam_slurm_adopt",
+            "Find out what is wrong with slurmd",
             "warnings",
         )
 

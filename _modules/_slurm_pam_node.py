@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _child
-from _slurm_pam_ask import Unanswered, answer, reason
+from _slurm_pam_ask import Unanswered, answer, booted, reason
 from _slurm_pam_finding import Finding
 from _slurm_pam_steps import is_closed
 
@@ -21,7 +21,8 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
 
     slurmctld is asked once, on the way to closing a node: ten thousand closed nodes leave it alone.
     """
-    if _child.which("slurmd") is None or is_closed(settings):
+    # An image has no name yet: it is built on some other host.
+    if _child.which("slurmd") is None or is_closed(settings) or not booted():
         return
     host = socket.gethostname().partition(".")[0]
     given = settings["pam_slurm_adopt"].get("nodename") if settings["module"] == "pam_slurm_adopt" else None
@@ -33,7 +34,7 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     except Unanswered as error:
         yield Finding(
             f"slurmctld did not say what it knows of this node ({error})",
-            "Whether jobs can come to it, and whether pam_slurm_adopt finds them by this name, is not known",
+            "It is not known whether jobs can come to it, and whether pam_slurm_adopt finds them by this name",
             "Apply again when slurmctld answers, or look yourself: scontrol show node",
             "warnings",
         )

@@ -27,6 +27,7 @@ import _slurm_pam_sshd
 import _slurm_pam_stacks
 import _slurm_pam_steps
 import _slurm_pam_strays
+import _slurm_pam_take_back
 import _slurm_pam_turned_away
 import _slurm_pam_wanted
 import _slurm_pam_ways_in
@@ -40,6 +41,7 @@ def moved(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
 
 # In the order in which they are told.
 LOOKS = (
+    _slurm_pam_take_back.unconfirmed,
     _slurm_pam_files.files,
     _slurm_pam_places.named,
     moved,

@@ -212,7 +212,7 @@ def _locked_out(
         )
     if unasked:
         yield Finding(
-            f"Whether a way to log in over SSH is left is not known of {_reasons(unasked)}",
+            f"It is not known whether there is still a way to log in over SSH for {_reasons(unasked)}",
             "They are to get in without a job, and maybe could not, whatever slurm_pam:access says",
             "Set slurm_pam:confirm, which takes the apply back by itself",
             "warnings",

@@ -28,9 +28,9 @@ def steps(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
         found = _slurm_pam_jobs.jobs()
     except Unanswered as error:
         yield Finding(
-            f"What jobs run on this node could not be asked: {error}",
-            "One without an extern step is no job to pam_slurm_adopt, and its own user would be turned away",
-            "Look why, drain this node and apply when it has no job, or apply with slurm_pam:mode: adopt until then",
+            f"This node could not be asked for its jobs: {error}",
+            "pam_slurm_adopt does not see a job without an extern step, and would turn its own user away",
+            "Find out why; drain the node and apply when it has no job, or apply with slurm_pam:mode: adopt until then",
             unless_closed(settings),
         )
         return
@@ -65,16 +65,16 @@ def _without_a_step(
     if never:
         yield Finding(
             f"Jobs run on this node without an extern step: {_told(never)}",
-            "Started before PrologFlags=Contain was in force, they are no jobs to pam_slurm_adopt, and their own users "
-            f"are turned away{unknown}",
+            "They began before PrologFlags=Contain was in force, so pam_slurm_adopt does not see them, and their own "
+            f"users are turned away{unknown}",
             "Drain this node and apply when they have ended, or apply with slurm_pam:mode: adopt until then",
             unless_closed(settings),
         )
     if ended:
         yield Finding(
             f"Jobs run on this node whose extern step has ended: {_told(ended)}",
-            "They are no jobs to pam_slurm_adopt any more, and their own users are turned away. Every user can end the "
-            "step of his own job, so that it stops no apply",
+            "pam_slurm_adopt does not see them any more, and their own users are turned away. Every user can end the "
+            "step of their own job, so this does not stop an apply",
             "Whoever wants to log in starts another job",
             "warnings",
         )

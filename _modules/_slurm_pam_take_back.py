@@ -2,9 +2,12 @@
 Confirm an apply, or have the node take it back by itself.
 
 Before an apply changes anything, the files that it may write are copied to ``/var/lib/slurm_pam/confirm``, beside a
-small program that brings them back, and a transient systemd timer is started that runs it. Neither needs Salt, its
+small program that brings them back, and a transient systemd timer is started that runs it. None of this needs Salt, its
 master or its cache. Confirming ends the timer and removes the copies. The file ``until`` is the last to come and the
 first to go: where it is not there, nothing waits, and the program does nothing.
+
+A reboot or a power cut ends the timer. So a unit runs the program as soon as the node is up again, whatever time is
+left: whoever has locked himself out power-cycles the node, and whoever could have confirmed has not.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -25,10 +28,24 @@ import _child
 import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
+from _slurm_pam_finding import Finding
 
 DIRECTORY = "/var/lib/slurm_pam/confirm"
 # Two, so that an apply's timer can be started before that of an earlier apply is stopped.
 UNITS = ("slurm_pam-take-back", "slurm_pam-take-back-2")
+# The unit that runs the program when the node comes up; it is not started before.
+_AT_BOOT = "slurm_pam-take-back-at-boot"
+_BOOT_UNIT = f"/etc/systemd/system/{_AT_BOOT}.service"
+_BOOT_LINK = f"/etc/systemd/system/multi-user.target.wants/{_AT_BOOT}.service"
+_BOOT = f"""\
+[Unit]
+Description=Take back what slurm_pam changed, since it was not confirmed before the node went down
+RequiresMountsFor={DIRECTORY}
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh {DIRECTORY}/take-back
+"""
 _RUNNING = {"active", "activating"}
 # Seconds for a program to answer.
 _PATIENCE = 60
@@ -39,8 +56,8 @@ _BUSY = (
 _FIX = f"Fix what blocks it (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/take-back again on the node"
 _PROGRAM = """\
 #!/bin/sh
-# Written by slurm_pam before it changed this node; a timer runs it unless the change is confirmed. Brings every file in
-# "paths" back to what it was, in that order, and then the units. Running it twice does no harm.
+# Written by slurm_pam before it changed this node; a timer runs it unless the change is confirmed, and so does the next
+# boot. Brings every file in "paths" back to what it was, in that order, and then the units. Twice does no harm.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd "${0%/*}" || exit 1
 here="$(pwd -P)"
@@ -94,8 +111,8 @@ while read -r verb unit; do
     systemctl "$verb" "$unit" || failed=1
 done < units
 sync
-[ "$failed" = 0 ] && date +%s > taken-back
-"""
+[ "$failed" = 0 ] && rm -f @BOOT@ && date +%s > taken-back
+""".replace("@BOOT@", f"{_BOOT_LINK} {_BOOT_UNIT}")
 
 
 def arm(seconds: int, settings: Mapping[str, Any]) -> float:
@@ -113,7 +130,7 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
     Raises CommandExecutionError, with no timer started, if something stands against writing a path.
     """
     paths = [_real(path) for path in _slurm_pam_wanted.touched(_slurm_pam_record.continued(settings))]
-    obstacles = file_transaction.obstacles([*paths, os.path.join(DIRECTORY, "until")])
+    obstacles = file_transaction.obstacles([*paths, os.path.join(DIRECTORY, "until"), _BOOT_UNIT])
     if told := [*obstacles["unsafe"], *obstacles["unwritable"]]:
         raise CommandExecutionError("; ".join(told))
     _make_directory()
@@ -124,8 +141,10 @@ def arm(seconds: int, settings: Mapping[str, Any]) -> float:
                 _empty()
             _keep(settings, paths)
             until = time.time() + seconds
+            _arm_boot()
             _start_timer(seconds)
-            _write("until", f"{until:.0f}\n")
+            _write(_in("until"), f"{until:.0f}\n")
+            _do("sync", "-f", DIRECTORY)
         except (CommandExecutionError, OSError):
             if not earlier:
                 _remove()
@@ -169,13 +188,13 @@ def status() -> dict[str, Any]:
 
     state
         ``waiting`` to be confirmed, or else taken back then; ``without a timer``: it waits, but will not be taken back
-        by itself, as after a reboot; ``being taken back`` just now; ``taking back failed``, so that not all is as it
+        by itself before the next boot; ``being taken back`` just now; ``taking back failed``, so that not all is as it
         was; ``taken back`` then; or ``nothing`` of all this.
     """
     until, back = pending(), taken_back()
     if until is None:
         return {"state": "nothing" if back is None else "taken back", "at": back}
-    services = _states(*(f"{unit}.service" for unit in UNITS))
+    services = _states(*(f"{unit}.service" for unit in (*UNITS, _AT_BOOT)))
     if not _RUNNING.isdisjoint(services):
         return {"state": "being taken back", "at": until}
     if not _RUNNING.isdisjoint(_states(*(f"{unit}.timer" for unit in UNITS))):
@@ -220,6 +239,24 @@ def take_back() -> str:
     return "This node is as it was before the last apply"
 
 
+def unconfirmed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """A look: an earlier apply that is not to stay yet."""
+    if pending() is None:
+        return
+    now = status()
+    if now["state"] == "taking back failed":
+        found = "The last apply was to be taken back, and not all could be"
+        yield Finding(found, "Some of this node is as it was before, and some is not", _FIX, "warnings")
+        return
+    when = time.strftime("%F %T", time.localtime(now["at"]))
+    yield Finding(
+        f"The last apply waits to be confirmed ({now['state']}, until {when})",
+        "It is taken back then, or as soon as this node comes up again after a reboot or a power cut",
+        "Keep it: salt-call slurm_pam.confirm. Or take it back: salt-call slurm_pam_confirm.take_back",
+        "warnings",
+    )
+
+
 # The timers, and what they run
 
 
@@ -252,6 +289,21 @@ def _start_timer(seconds: int) -> None:
         *("/bin/sh", os.path.join(DIRECTORY, "take-back")),
     )
     _stop(*(other for other in UNITS if other != unit))
+
+
+def _arm_boot() -> None:
+    """The next boot runs the program too; systemd reads the unit then."""
+    _write(_BOOT_UNIT, _BOOT, 0o644)
+    os.makedirs(os.path.dirname(_BOOT_LINK), mode=0o755, exist_ok=True)
+    if not os.path.lexists(_BOOT_LINK):
+        os.symlink(_BOOT_UNIT, _BOOT_LINK)
+    _do("sync", "-f", os.path.dirname(_BOOT_UNIT))
+
+
+def _disarm_boot() -> None:
+    for path in (_BOOT_LINK, _BOOT_UNIT):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _stop(*units: str) -> None:
@@ -301,18 +353,20 @@ def _keep(settings: Mapping[str, Any], touched: list[str]) -> None:
     paths = list(dict.fromkeys([*touched, *earlier]))
     _copy([path for path in paths if path not in earlier])
     units = _unit_commands(_slurm_pam_wanted.wanted(settings))
-    _write("units", _text(list(dict.fromkeys([*_lines("units"), *units]))))
+    _write(_in("units"), _text(list(dict.fromkeys([*_lines("units"), *units]))))
     if not _lines("token"):
-        _write("token", f"{secrets.token_hex(16)}\n")
-    _write("take-back", _PROGRAM)
-    _write("paths", _text(paths))
+        _write(_in("token"), f"{secrets.token_hex(16)}\n")
+    _write(_in("take-back"), _PROGRAM)
+    _write(_in("paths"), _text(paths))
     _do("sync", "-f", DIRECTORY)
 
 
 def _unit_commands(wanted: Mapping[str, Any]) -> Iterator[str]:
     """What systemctl has to do when the files are back."""
     if wanted["sshd"]:
-        yield f"reload-or-try-restart {wanted['units']['sshd']}"
+        unit = wanted["units"]["sshd"]
+        # A reload would leave it without the socket; stopped, it is started anew for the next login.
+        yield f"{'stop' if _is_started_by_socket(unit) else 'reload-or-try-restart'} {unit}"
     if wanted["slurm_conf"]["manage"] == "enforce":
         yield f"try-restart {wanted['units']['slurmd']}"
     if wanted["logind"] != "keep":
@@ -320,9 +374,17 @@ def _unit_commands(wanted: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"start {unit}" for unit, state in zip(units, _states(*units)) if state == "active")
 
 
+def _is_started_by_socket(unit: str) -> bool:
+    """Whether systemd listens for a service (systemd.socket(5))."""
+    triggers = _child.ask("systemctl", "show", "--property=TriggeredBy", unit, timeout=_PATIENCE).stdout
+    sockets = [word for word in triggers.strip().partition("=")[2].split() if word.endswith(".socket")]
+    return bool(sockets) and "active" in _states(*sockets)
+
+
 def _remove() -> None:
     _stop(*UNITS)
     _empty()
+    _disarm_boot()
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     if os.path.isdir(os.path.dirname(DIRECTORY)) and not os.listdir(os.path.dirname(DIRECTORY)):
         os.rmdir(os.path.dirname(DIRECTORY))
@@ -344,9 +406,16 @@ def _copy(paths: list[str]) -> None:
         _do("cp", "-a", "--parents", "--", *there, target, cwd="/")
 
 
-def _write(name: str, text: str) -> None:
-    path = os.path.join(DIRECTORY, name)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
+def _in(name: str) -> str:
+    return os.path.join(DIRECTORY, name)
+
+
+def _write(path: str, text: str, mode: int = 0o600) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(f"{path}.new")
+    handle = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(handle, "w", encoding="utf-8") as file:
+        os.fchmod(handle, mode)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -43,7 +43,7 @@ def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings = _slurm_pam_settings.without_nulls(settings)
     return {
         # Files
-        "access": _access(settings["access"]),
+        "access": _access(settings),
         "slurmstepd": _slurmstepd(settings),
         "slurm_conf": _slurm_conf(settings["slurm"]),
         "sshd": _sshd(settings["sshd"]),
@@ -115,7 +115,7 @@ def _may_be_there(unit: str) -> bool:
 # Who gets in without a job
 
 
-def _access(access: Mapping[str, Any]) -> dict[str, Any]:
+def _access(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     The rules of pam_access (access.conf(5)), in the order in which they are read: root, groups, users, and nobody else.
     A group is written ``(group)``, which is never taken for a user of that name.
@@ -124,10 +124,11 @@ def _access(access: Mapping[str, Any]) -> dict[str, Any]:
     word, and ``- : ALL : ALL`` would turn nobody away. Without it the file means the same, so that it may be written
     ahead of the rule that names it, or after.
     """
+    access, mapped = settings["access"], any(door.reach == NETWORK for door in closed(settings))
     who = [("root", access["root"])]
     who += [(f"({name})", group["origins"]) for name, group in sorted(access["groups"].items())]
     who += [(name, user["origins"]) for name, user in sorted(access["users"].items())]
-    rules = "".join(line for entry in who for line in _slurm_pam_access.lines(*entry)) + "-:ALL:ALL\n"
+    rules = "".join(line for entry in who for line in _slurm_pam_access.lines(*entry, mapped)) + "-:ALL:ALL\n"
     return {"files": [{"path": access["file"], "block": rules}], "marker": MARKER}
 
 

@@ -22,6 +22,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _pam_errors
 import _pam_prove
+import _slurm_pam_ask
 import _slurm_pam_audit
 import _slurm_pam_before
 import _slurm_pam_confined
@@ -265,10 +266,12 @@ def evidence() -> dict[str, Any]:
     What is true of this node now, in few words, for a page about the whole cluster
     (:py:func:`slurm_pam.evidence <salt.runners.slurm_pam.evidence>`). Changes nothing.
 
-    Returns ``{"mode", "version", "since", "access", "promises", "drift", "warnings", "stack"}``: ``since`` is when the
-    PAM files that close this node were changed last, in seconds since 1970, ``access`` the rules for who gets in
-    without a job, ``promises`` what :py:func:`prove` finds, ``drift`` what :py:func:`audit` does, ``stack`` the account
-    rules and where their answers lead.
+    Returns ``{"mode", "version", "since", "access", "promises", "doors", "unseen", "strays", "loose", "drift",
+    "warnings", "stack"}``: ``since`` is when the PAM files that close this node were changed last, in seconds since
+    1970, ``access`` the rules for who gets in without a job, ``promises`` what :py:func:`prove` finds, ``doors`` those
+    of :py:func:`doors` that are on, ``unseen`` what that could not ask, ``strays`` who :py:func:`strays` finds,
+    ``loose`` the problems of :py:func:`confined`, ``drift`` what :py:func:`audit` finds, ``stack`` the account rules
+    and where their answers lead.
 
     Raises CommandExecutionError if one of these cannot be told.
 
@@ -280,7 +283,8 @@ def evidence() -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    found = _slurm_pam_evidence.evidence(_slurm_pam_settings.without_nulls(settings()), audit(), prove())
+    given = _slurm_pam_settings.without_nulls(settings())
+    found = _slurm_pam_evidence.evidence(given, audit(), prove(), doors(), strays(), confined())
     __context__["retcode"] = 0
     return found
 
@@ -371,7 +375,7 @@ def confined() -> dict[str, Any]:
 
 
 @_salts_errors
-def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
+def explain(user: str, origin: str = "127.0.0.1", service: str | None = None) -> dict[str, Any]:
     """
     Whether a user would get in over SSH from an origin, now, and why. Changes nothing and logs nobody in.
 
@@ -379,6 +383,9 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
         A name.
     origin
         The address or host name that sshd sees.
+    service
+        Another PAM service than sshd's, such as cockpit or login, of which the account rules alone are looked at. The
+        origin is LOCAL where nobody comes from an address.
 
     Returns ``{"user", "origin", "permitted": bool, "why": str, "access": str, "jobs": [int], "decided_by", "trace"}``:
     ``permitted`` is None if Slurm's rule decides and a step daemon that does not answer may have a job of the user's,
@@ -401,10 +408,11 @@ def explain(user: str, origin: str = "127.0.0.1") -> dict[str, Any]:
     .. code-block:: bash
 
         salt-call slurm_pam.explain alice 192.0.2.1
+        salt-call slurm_pam.explain alice service=cron
 
     .. versionadded:: 1.0.0
     """
-    return _slurm_pam_explain.login(user, origin, settings())
+    return _slurm_pam_explain.login(user, origin, settings(), service)
 
 
 @_salts_errors
@@ -480,6 +488,23 @@ def version() -> str:
     .. versionadded:: 1.1.0
     """
     return _slurm_pam_settings.VERSION
+
+
+def booted() -> bool:
+    """
+    Whether systemd runs this system. It runs none that is an image in a build, where no unit can be reloaded.
+
+    Source: sd_booted(3).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.booted
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_ask.booted()
 
 
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -707,7 +732,7 @@ def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
         The merged settings of the formula.
 
     Returns ``{"users": {"alice": 3}, "waits": bool}``: how many processes each of them has, and whether people were
-    told by an earlier apply and the grace is not over yet.
+    told by an earlier apply and the grace is not over yet. ``users`` is empty where nobody is to be ended.
 
     CLI Example:
 
@@ -719,7 +744,7 @@ def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings = _slurm_pam_settings.without_nulls(settings)
     if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
-        return {"users": {}, "waits": False}
+        return {"users": {}, "waits": _slurm_pam_ending.waits()}
     # Managers of people without a session are stopped before.
     idle = [] if settings["logind"] == "keep" else _slurm_pam_before.managers(settings["access"])
     users = _slurm_pam_strays.by_user(_slurm_pam_strays.to_end(settings, idle))
@@ -749,6 +774,23 @@ def end_strays(settings: Mapping[str, Any], users: list[str]) -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_ending.start(_slurm_pam_settings.without_nulls(settings), users)
+
+
+def spare_strays() -> None:
+    """
+    Whoever was told by :py:func:`end_strays`, and whose time is not over yet, keeps his processes.
+
+    Raises CommandExecutionError if systemd does not stop the unit.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.spare_strays
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_ending.stop()
 
 
 @_salts_errors

@@ -2,8 +2,9 @@
 Confirm an apply, or have the node take it back by itself.
 
 Before an apply changes anything, the files that it may write are copied to ``/var/lib/slurm_pam/confirm``, beside a
-small program that brings them back, and a transient systemd timer is started that runs it. Neither needs Salt, its
-master or its cache. Confirming ends the timer and removes the copies.
+small program that brings them back, and a transient systemd timer is started that runs it; if the node is rebooted or
+loses power meanwhile, it goes back as soon as it is up again. None of this needs Salt, its master or its cache.
+Confirming ends the waiting and removes the copies.
 
 .. versionadded:: 1.0.0
 """
@@ -81,7 +82,7 @@ def status() -> dict[str, Any]:
 
     state
         ``waiting`` to be confirmed, or else taken back then; ``without a timer``: it waits, but will not be taken back
-        by itself, as after a reboot; ``being taken back`` just now; ``taking back failed``, so that not all is as it
+        by itself before the next boot; ``being taken back`` just now; ``taking back failed``, so that not all is as it
         was; ``taken back`` then; or ``nothing`` of all this.
 
     CLI Example:

@@ -128,6 +128,22 @@ _SHAPES: dict[str, Callable[[Any], Any]] = {
     "since": lambda value: None if value is None else _number(value),
     "access": _all(_entry(may=_text, who=_text, origins=_text)),
     "promises": _all(_entry(name=_text, holds=_exactly(bool), why=_text, where=_text)),
+    "doors": _all(
+        _entry(
+            name=_word,
+            what=_word,
+            reach=_word,
+            shell=_exactly(bool),
+            setting=_word,
+            stranger=_word,
+            administrator=_word,
+            why=_text,
+            where=_word,
+        )
+    ),
+    "unseen": _all(_text),
+    "strays": _all(_entry(user=_word, came=_word, spared=_text)),
+    "loose": _all(_entry(user=_word, problem=_text)),
     "drift": _all(_entry(subject=_text, found=_text)),
     "warnings": _all(_text),
     "stack": _all(_entry(level=_number, control=_word, module=_word, where=_word, leads=_all(_lead, _WAYS)), _RULES),
@@ -153,6 +169,11 @@ def states(document: Mapping[str, Any]) -> dict[str, str]:
     of_kind = [state(facts) for facts in document["kinds"]]
     known = {name: of_kind[node["kind"]] for name, node in document["nodes"].items()}
     return {**known, **dict.fromkeys(document["unknown"], "unknown")}
+
+
+def is_open(door: Mapping[str, Any]) -> bool:
+    """Whether people without a job come in by it from elsewhere, or may."""
+    return door["stranger"] != "does not" and door["reach"] != "inside" and door["shell"]
 
 
 def alike(document: Mapping[str, Any], rows: Callable[[dict[str, Any]], Iterable[tuple]]) -> dict[tuple, list[str]]:
@@ -189,7 +210,7 @@ def _parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[tuple[
     for name in ("mode", "version"):
         if before[name] != now[name]:
             yield name, before[name], now[name]
-    for name in ("access", "promises", "drift", "warnings", "stack"):
+    for name in ("access", "promises", "doors", "unseen", "strays", "loose", "drift", "warnings", "stack"):
         then, since = list(map(_words, before[name])), list(map(_words, now[name]))
         for gone in then:
             if gone not in since:
@@ -207,7 +228,7 @@ def _words(entry: Any) -> str:
         return entry
     if "holds" in entry:
         return f"{entry['name']}: {'holds' if entry['holds'] else entry['why'] or 'does not hold'}"
-    return " ".join(str(value) for name, value in entry.items() if name != "leads" and value != "")
+    return " ".join(value for value in entry.values() if isinstance(value, str) and value)
 
 
 def checked(value: Any) -> dict[str, Any]:

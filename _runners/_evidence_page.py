@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from _evidence import STATES, alike, changes, state, states
+from _evidence import STATES, alike, changes, is_open, state, states
 from _evidence_stack import drawn
 from _node_ranges import folded
 from _page import Element, element, page, table
@@ -85,6 +85,9 @@ def _sections(document: Mapping[str, Any], earlier: Mapping[str, Any] | None) ->
     yield "Nodes", _nodes(document)
     yield "Who gets in without a job", _access(document)
     yield "Promises", _promises(document)
+    yield "Doors", _doors(document)
+    yield "Outside every job", _strays(document)
+    yield "Sessions that are not held", _loose(document)
     yield "Drift", _drift(document)
     yield "Warnings", _warnings(document)
     yield "The account rules", _stacks(document)
@@ -136,14 +139,16 @@ def _sums(document: Mapping[str, Any]) -> Element:
 
 
 def _nodes(document: Mapping[str, Any]) -> list[Element]:
-    found = alike(document, lambda facts: [(state(facts), facts["mode"], facts["version"], _kept(facts))])
-    order = list(STATES)
-    rows = []
-    for (name, mode, version, kept), names in sorted(found.items(), key=lambda row: (order.index(row[0][0]), row[0])):
-        rows.append([_which(names), _mark(name), f"{len(names):,}", mode, version, kept, _since(document, names)])
+    found = alike(document, lambda facts: [(state(facts), facts["mode"], facts["version"], _kept(facts), _open(facts))])
+    order, rows = list(STATES), []
+    for row, names in sorted(found.items(), key=lambda each: (order.index(each[0][0]), each[0])):
+        name, mode, version, kept, doors = row
+        since = _since(document, names)
+        rows.append([_which(names), _mark(name), f"{len(names):,}", mode, version, kept, doors, since])
     for (why,), names in _rows(_unknown(document)):
-        rows.insert(0, [_which(names), _mark("unknown"), f"{len(names):,}", "", "", why, ""])
-    columns = ("nodes", "state", "number", "mode", "version", "promises kept, or why unknown", "closed like this since")
+        rows.insert(0, [_which(names), _mark("unknown"), f"{len(names):,}", "", "", why, "", ""])
+    kept = "promises kept, or why unknown"
+    columns = ("nodes", "state", "number", "mode", "version", kept, "open doors", "closed like this since")
     return [_table("Nodes that are alike are one row", columns, rows)]
 
 
@@ -156,6 +161,10 @@ def _unknown(document: Mapping[str, Any]) -> dict[tuple, list[str]]:
 
 def _kept(facts: Mapping[str, Any]) -> str:
     return f"{sum(promise['holds'] for promise in facts['promises'])} of {len(facts['promises'])}"
+
+
+def _open(facts: Mapping[str, Any]) -> str:
+    return ", ".join(door["name"] for door in facts["doors"] if is_open(door)) or "none"
 
 
 def _since(document: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -201,11 +210,40 @@ def _proven(holds: bool) -> Element:
     return element("span", "holds", class_="closed") if holds else element("span", "does not hold", class_="open")
 
 
+def _doors(document: Mapping[str, Any]) -> list[Element]:
+    found = alike(document, lambda facts: [tuple(door.values()) for door in facts["doors"]])
+    rows = [
+        [name, what, reach, stranger, administrator, setting, f"{why} ({where})" if where else why, _which(names)]
+        for (name, what, reach, _, setting, stranger, administrator, why, where), names in _rows(found)
+    ]
+    unseen = alike(document, lambda facts: [("not known", text) for text in facts["unseen"]])
+    rows += [[name, "", "", "", "", "", text, _which(names)] for (name, text), names in _rows(unseen)]
+    columns = ("service", "what it is", "from", "without a job", "administrator", "setting", "why", "nodes")
+    return [_table("Ways in that are on, SSH and others", columns, rows)]
+
+
+def _strays(document: Mapping[str, Any]) -> list[Element]:
+    found = alike(document, lambda facts: [tuple(stray.values()) for stray in facts["strays"]])
+    rows = [[user, came, spared, _which(names), f"{len(names):,}"] for (user, came, spared), names in _rows(found)]
+    if not rows:
+        return [element("p", "On the nodes that answered, root, the system and administrators alone are outside jobs.")]
+    columns = ("user", "came by", "is spared, because", "nodes", "number")
+    return [_table("Users with processes outside every job", columns, rows)]
+
+
+def _loose(document: Mapping[str, Any]) -> list[Element]:
+    found = alike(document, lambda facts: [tuple(session.values()) for session in facts["loose"]])
+    rows = [[user, problem, _which(names), f"{len(names):,}"] for (user, problem), names in _rows(found)]
+    if not rows:
+        return [element("p", "On the nodes that answered, every session of a user with a job is held in it.")]
+    return [_table("Sessions over SSH beside their job", ("user", "problem", "nodes", "number"), rows)]
+
+
 def _drift(document: Mapping[str, Any]) -> list[Element]:
     found = alike(document, lambda facts: [(drift["subject"], drift["found"]) for drift in facts["drift"]])
     rows = [[subject, what, _which(names), f"{len(names):,}"] for (subject, what), names in _rows(found)]
     if not rows:
-        return [element("p", "Every node that answered is as its settings want it.")]
+        return [element("p", "The nodes that answered are as their settings want them.")]
     caption = "What the next apply would change, or what stands in its way"
     return [_table(caption, ("state", "found", "nodes", "number"), rows)]
 

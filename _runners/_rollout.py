@@ -153,7 +153,6 @@ class Rollout:
         for name in names:
             if meaning := meanings.get(self._record.nodes[name].state):
                 self._tell(name, "failed", f"{told}. {meaning}")
-        self._settle()
 
     # Who is told
 

@@ -142,13 +142,16 @@ class Record:
         return node
 
     def settle(self) -> None:
-        if self._new:
+        """What was told goes to disk. Raises ValueError if that cannot be written."""
+        if not self._new:
+            return
+        rows = [(name, *self.nodes[name]) for name in sorted(self._new)]
+        try:
             with self._at_once():
-                self._base.executemany(
-                    "INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)",
-                    [(name, *self.nodes[name]) for name in sorted(self._new)],
-                )
-            self._new.clear()
+                self._base.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise ValueError(f"{self.path} cannot be written: {error}") from error
+        self._new.clear()
 
     # What others wish
 

@@ -110,11 +110,20 @@ def _carried_out(order: Order, named: set[str], accepted: set[str] | None, chann
     with contextlib.closing(record):
         watch, groups = Watch(sys.stderr), __opts__.get("nodegroups", {})
         running = Rollout(order, channel, record, watch, fire, groups)
+        unsettled = ""
         try:
             summary = running.carry_out(named, accepted)
         finally:
-            record.settle()
-        return _ended({name: record.nodes[name] for name in running.names}, summary)
+            unsettled = _settled(record)
+        return _ended({name: record.nodes[name] for name in running.names}, f"{unsettled}{summary}")
+
+
+def _settled(record: Record) -> str:
+    try:
+        record.settle()
+    except ValueError as error:
+        return f"What follows is not in the record: {error}. "
+    return ""
 
 
 def _failing(probes: list[Mapping[str, str]]) -> Callable[[list[str], float], Mapping[str, str]]:

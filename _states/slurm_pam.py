@@ -23,6 +23,7 @@ take something back take back what was applied, whatever the settings say by the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -284,7 +285,8 @@ def slurmd_restarted(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     unit = _wanted(settings)["units"]["slurmd"]
-    if not (__salt__["service.status"](unit) or __salt__["service.enabled"](unit)):
+    runs = __salt__["service.status"](unit) or __salt__["service.enabled"](unit)
+    if not runs or not __salt__["slurm_pam.booted"]():
         return _ret(name, True, f"{unit} does not run, and is not started")
     return _told(name, unit, "service.restart", "restarted")
 
@@ -319,14 +321,42 @@ def sshd_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     sshd has read its configuration again: a reload and never a restart, so that open sessions stay. One that does not
-    run reads it when it starts.
+    run reads it when it starts. One that a socket started is stopped, and started anew for the next login: a reload
+    would leave it without the socket. Afterwards, sshd still takes logins.
 
     .. versionadded:: 1.0.0
     """
     unit = _wanted(settings)["units"]["sshd"]
-    if not __salt__["service.status"](unit):
+    if not __salt__["slurm_pam.booted"]() or not __salt__["service.status"](unit):
         return _ret(name, True, f"{unit} does not run, and reads its configuration when it starts")
-    return _told(name, unit, "service.reload", "reloaded")
+    socket = _listening_for(unit)
+    if socket:
+        ret = _told(name, unit, "service.stop", f"stopped, and started anew by {socket} for the next login")
+    else:
+        ret = _told(name, unit, "service.reload", "reloaded")
+    if ret["result"] and not _goes_on(socket or unit):
+        comment = (
+            f"{unit} was told to read its configuration, and {socket or unit} has ended since. Sessions stay, but "
+            f"nobody can log in. Start it, and look why it ended: systemctl start {socket or unit}; "
+            f"systemctl status {unit}"
+        )
+        return _ret(name, False, comment)
+    return ret
+
+
+# Seconds in which sshd that cannot go on has ended.
+_A_MOMENT = 1
+
+
+def _goes_on(unit: str) -> bool:
+    time.sleep(_A_MOMENT)
+    return __salt__["service.status"](unit)
+
+
+def _listening_for(unit: str) -> str:
+    """The socket that systemd listens on for a service, if there is one (systemd.socket(5))."""
+    sockets = str(__salt__["service.show"](unit).get("TriggeredBy") or "").split()
+    return next((one for one in sockets if one.endswith(".socket") and __salt__["service.status"](one)), "")
 
 
 # The PAM files
@@ -452,14 +482,15 @@ def _managers_stopped(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[
 def strays_ended(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     Users who have processes outside of jobs are told so on their terminals, and these are ended some time later, as
-    ``slurm_pam:strays`` says. A unit of systemd does it, and this state does not wait for that.
+    ``slurm_pam:strays`` says. A unit of systemd does it, and this state does not wait for that. Where the settings do
+    not say so any more, one that waits is stopped.
 
     .. versionadded:: 1.1.0
     """
-    if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
-        return _ret(name, True, "Processes outside of jobs are left alone, as slurm_pam:strays and slurm_pam:mode say")
     try:
         found = __salt__["slurm_pam.strays_to_end"](settings)
+        if settings["strays"]["action"] != "end" or settings["mode"] != "enforce":
+            return _strays_spared(name, found["waits"])
         if not found["users"]:
             return _ret(name, True, "No user has processes outside of jobs that may be ended")
         if found["waits"]:
@@ -468,7 +499,7 @@ def strays_ended(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if not __opts__["test"]:
             __salt__["slurm_pam.end_strays"](settings, list(found["users"]))
     except CommandExecutionError as error:
-        return _ret(name, False, f"Processes outside of jobs could not be ended: {error}. Look at journalctl -e")
+        return _ret(name, False, f"What becomes of processes outside of jobs could not be settled: {error}")
     grace = settings["strays"]["grace"]
     changes = {
         f"processes of {user}": {"old": f"{count} outside of jobs", "new": f"told, and ended in {grace} s"}
@@ -477,6 +508,16 @@ def strays_ended(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     verb = "would be" if __opts__["test"] else "are"
     comment = f"Users with processes outside of jobs {verb} told, and these {verb} ended {grace} s later"
     return _ret(name, None if __opts__["test"] else True, comment, changes)
+
+
+def _strays_spared(name: str, waits: bool) -> dict[str, Any]:
+    if not waits:
+        return _ret(name, True, "Processes outside of jobs are left alone, as slurm_pam:strays and slurm_pam:mode say")
+    changes = {"slurm_pam-strays": {"old": "ends processes when the time is over", "new": "stopped"}}
+    if __opts__["test"]:
+        return _ret(name, None, "Users who were told would keep their processes outside of jobs", changes)
+    __salt__["slurm_pam.spare_strays"]()
+    return _ret(name, True, "Users who were told keep their processes outside of jobs", changes)
 
 
 def logind_restored(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _waits(state: str, at: float) -> str:
         )
     if state == "without a timer":
         return (
-            f"was to be taken back at {_clock(at)}, but its timer is gone, as after a reboot. Keep it with "
+            f"was to be taken back at {_clock(at)}, but its timer is gone. Keep it with "
             "salt-call slurm_pam.confirm, or take it back with salt-call slurm_pam_confirm.take_back"
         )
     return f"is taken back at {_clock(at)}, unless confirmed before: salt-call slurm_pam.confirm"

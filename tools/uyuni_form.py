@@ -65,6 +65,7 @@ def _input(shapes: list[Mapping[str, Any]], default: dict[str, Any], open_to: bo
         nothing = {} if default else {"$optional": True, "$default": ""}
         return {"$type": "select", "$values": [*([] if default else [""]), *words], **nothing, **default}
     if kinds == ["array"]:
+        # Not a select: the form shows one entry where there is none, and leaves it out only if it is empty.
         return {"$type": "edit-group", "$optional": True, "$prototype": {"$type": "text"}, **default}
     if "string" in kinds:
         return {"$type": "text", "$optional": True, **default}

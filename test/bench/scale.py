@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """
-What the formula costs: a node, a master, a cluster.
+What the formula costs a node.
 
     .venv/bin/python test/bench/scale.py
 
-boots real nodes, measures in one run rendering and its growth, an apply that changes nothing beside the same number of
-test.nop states, beside Ansible and beside the guide's commands, and a master with many minions; prints what it found
-and writes it to test/bench/report-scale.md. Ansible is PyPI's, in a tree of its own that is kept for the next time.
+boots real nodes, measures in one run rendering and its growth, and an apply that changes nothing beside the same number
+of test.nop states, beside Ansible and beside the guide's commands; prints what it found and writes it to
+test/bench/report-scale.md. What it costs a master is in crowd.py and rollout.py. Ansible is PyPI's, in a tree that
+is kept for the next time.
 """
 
 import argparse
@@ -27,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import yaml
 from harness import host, progress
-from harness.cluster import Cluster
 from harness.node import Node
 from harness.paths import REPO
 from harness.salt_tree import HOME, SALTS
@@ -226,56 +226,15 @@ def children(node: Node) -> list[str]:
     return [f"{name} ({count})" if count > 1 else name for name, count in sorted(started.items())]
 
 
-# A master with many minions
-
-
-def many_minions() -> int:
-    """As many as this machine holds, with half a GiB for each node and a dozen nodes for each processor."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return max(3, min(int(memory * 0.7 / 0.5), 12 * (os.cpu_count() or 1)))
-
-
-def cluster(count: int) -> dict[str, float]:
-    hosts = [f"n{number}" for number in range(count)]
-    with Cluster.boot(hosts, hosts, {"all": hosts}) as booted:
-        master = booted.master
-        master.pillar("slurm_pam", (REPO / "pillar.example").read_text())
-        master.salt("*", "state.apply", "slurm_pam", patience=600)
-        before, start = master.cpu(), time.monotonic()
-        answers = master.salt("*", "state.apply", "slurm_pam", patience=600)
-        wall, used = time.monotonic() - start, master.cpu() - before
-        assert len(answers) == count and all(isinstance(states, dict) for states in answers.values())
-        assert not any(state["changes"] for states in answers.values() for state in states.values())
-        size = statistics.median(len(json.dumps(states)) for states in answers.values())
-        return {"count": count, "wall": wall, "master": used, "answer": size, "resident": minion_memory(booted)}
-
-
-def minion_memory(booted: Cluster) -> float:
-    """MiB resident in an idle minion, both of its processes."""
-    found = []
-    for node in booted.nodes.values():
-        told = node.run(["sh", "-c", "cat /proc/[0-9]*/status"]).stdout
-        found.append(sum(int(kib) for kib in re.findall(r"^Name:\s+salt-minion\n(?:.*\n)*?VmRSS:\s+(\d+)", told, re.M)))
-    return statistics.median(found) / 1024
-
-
 # What it comes to
 
 
-def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, names: list[str], many: dict) -> str:
+def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, names: list[str]) -> str:
     formula, play = costs[FORMULA], costs[PLAYBOOK]
     machine = platform.processor() or platform.machine()
     (formula_self, formula_children), (nop_self, _) = own
     ratio = formula_self / nop_self
-    each = many["master"] / many["count"]
     verdict = {True: "reached", False: "**missed**"}
-
-    def projected(nodes: int) -> str:
-        seconds = each * nodes
-        return (
-            f"| {nodes:,} | {seconds:.0f} s | {seconds / 8:.0f} s | {formula.cpu * nodes / 3600:.2f} h, "
-            f"{formula.cpu:.1f} s on each | {many['answer'] * nodes / 2**20:.0f} MiB |"
-        )
 
     table = [
         f"| {name} | {one.cpu:.2f} | {one.wall:.2f} | {one.memory:.0f} | {one.cpu / formula.cpu:.2f} |"
@@ -315,24 +274,6 @@ def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, na
             f"Ansible used {play.cpu / formula.cpu:.1f} times the CPU of slurm_pam. "
             f"Target: at least {TARGET_ANSIBLE}: {verdict[play.cpu / formula.cpu >= TARGET_ANSIBLE]}.",
             "",
-            "## A master with many minions",
-            "",
-            f"{many['count']} real minions on this machine, all of them applying at once: {many['wall']:.1f} s of wall "
-            f"time, in which the master used {many['master']:.2f} s of CPU, {each * 1000:.0f} ms for each. An answer "
-            f"has {many['answer'] / 1024:.1f} KiB; an idle minion keeps {many['resident']:.0f} MiB resident.",
-            "",
-            "Projected, where nothing is to be changed:",
-            "",
-            "| nodes | CPU of the master | on 8 processors, all busy | CPU of the nodes | answers |",
-            "|---|---|---|---|---|",
-            projected(1_000),
-            projected(10_000),
-            "",
-            "Assumed: what the master does grows with the number of minions and not faster; as many worker threads as",
-            "it has processors serve pillars and file hashes; the network carries the answers; nodes work at the same",
-            "time and do not wait for each other. With 10,000 minions applies are usually staggered or masters split",
-            "(`salt -b`), which changes the wall time and not the sums.",
-            "",
         ]
     )
 
@@ -340,7 +281,6 @@ def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, na
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--minions", type=int, default=many_minions(), help="%(default)s on this machine")
     arguments = parser.parse_args()
     host.install_packages()
     interrupt_on_signals()
@@ -360,9 +300,7 @@ def main() -> None:
             names = children(node)
     finally:
         site.remove()
-    with progress.step(f"a master with {arguments.minions} minions"):
-        many = cluster(arguments.minions)
-    text = report(rows, render, costs, own, names, many)
+    text = report(rows, render, costs, own, names)
     REPORT.write_text(text)
     print(text)
 

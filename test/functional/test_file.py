@@ -59,15 +59,15 @@ ROOTS = {
 
 
 def came_to(read, path):
-    """What was read, or the number of the error, within a second."""
-    begun = time.monotonic()
+    """What was read, or the number of the error: within a second of a processor, and without waiting for anybody."""
+    begun, worked = time.monotonic(), time.process_time()
     try:
         return read(str(path))
     except OSError as error:
         assert error.filename == str(path) and error.strerror
         return error.errno
     finally:
-        assert time.monotonic() - begun < 1
+        assert time.process_time() - worked < 1 and time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("what", PLANTED)

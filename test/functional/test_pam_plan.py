@@ -333,3 +333,31 @@ def test_a_policy_that_does_not_hold_is_no_plan(node):
     assert str(refusal.value).startswith(
         "The new PAM files would not do what they should. Nothing was written.\n- deny: acct_mgmt of sshd must deny"
     )
+
+
+# Some come as others go
+
+
+def test_one_service_is_opened_again_as_another_is_closed(node):
+    (node.etc / "cron").write_text(SSHD)
+    node.state("managed", node.files())
+    before = node.tree()
+    own = {"from": "common-account", "to": "cron-account", "type": "account"}
+    gate = {"path": f"{node.etc}/cron-account", "contents": "account substack common-account\n"}
+    service = {"path": f"{node.etc}/cron", "changes": [{"retarget": own}]}
+    assert node.state("managed", [gate, service])["result"]
+    assert "cron-account" in (node.etc / "cron").read_text()
+    # The service goes first, so that nothing names a file that is not there.
+    both = [{**service, "absent": True}, {**gate, "absent": True}, *node.files()]
+    ret = node.state("managed", both)
+    assert list(ret["changes"]) == [service["path"], gate["path"]]
+    assert node.tree() == before
+    assert node.state("managed", both)["changes"] == {}
+
+
+def test_what_is_to_go_and_is_somebody_elses_stays(node):
+    (node.etc / "own-account").write_text(STACK)
+    gone = [{"path": f"{node.etc}/own-account", "contents": STACK, "absent": True}]
+    ret = node.state("managed", [*gone, {"path": f"{node.etc}/not-there", "changes": [], "absent": True}])
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert (node.etc / "own-account").read_text() == STACK

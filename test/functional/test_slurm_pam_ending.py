@@ -118,6 +118,35 @@ def test_what_was_spared_is_never_ended(started):
     assert child.poll() is None and other.wait(5) == -15
 
 
+# What systemd runs
+
+
+def test_it_runs_by_itself(monkeypatch, tmp_path):
+    """With what systemd gives it, and nothing of this process's but where it finds Salt."""
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = []
+    monkeypatch.setattr(_slurm_pam_ending, "answer", lambda *words: asked.append(words))
+    monkeypatch.setattr(_slurm_pam_ending._child, "ask", lambda *words: None)
+    settings = {
+        "access": {"users": {"ann": {"origins": ["ALL"]}}, "groups": {}, "file": "/etc/security/slurm-access.conf"},
+        "module": "pam_slurm_adopt",
+        "pam": {"service": "slurm_pam-none", "policy": []},
+        "strays": {"action": "end", "grace": 0},
+    }
+    _slurm_pam_ending.start(settings, ["no such user"])
+    ((run, unit, description, path, *words),) = asked
+    assert (run, unit) == ("systemd-run", "--unit=slurm_pam-strays") and description.startswith("--description=")
+    env = [path.removeprefix("--setenv=")]
+    assert str(tmp_path) in env[0].removeprefix("PYTHONPATH=").split(":")
+    done = subprocess.run(["env", "-i", *env, *words], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout == "This node is not closed any more: nothing is ended\n"
+
+
+def test_nobody_waits_where_there_is_no_unit(monkeypatch):
+    monkeypatch.setattr(_slurm_pam_ending._child, "ask", None)
+    assert _slurm_pam_ending.waits() is False
+
+
 # Terminals
 
 

@@ -35,6 +35,11 @@ def node(tmp_path):
     # Nothing of this machine is reloaded.
     (tmp_path / "bin").mkdir()
     program = _slurm_pam_take_back._PROGRAM.replace("systemctl ", "true ")
+    for path in (_slurm_pam_take_back._BOOT_UNIT, _slurm_pam_take_back._BOOT_LINK):
+        program = program.replace(path, f"{tmp_path}/units/{os.path.basename(os.path.dirname(path))}")
+    (tmp_path / "units").mkdir()
+    for name in ("system", "multi-user.target.wants"):
+        (tmp_path / "units" / name).write_text("")
     (confirm / "take-back").write_text(program)
     for name in ("file", "link", "new"):
         (etc / name).write_text("after\n")
@@ -62,6 +67,17 @@ def test_everything_is_as_it_was_and_a_second_time_too(node):
         assert stands(node) == BACK
         assert (node / "etc/file").stat().st_uid == USER
     assert (node / "confirm/taken-back").exists()
+
+
+def test_the_next_boot_has_nothing_to_do_once_all_is_back(node):
+    (node / "confirm/paths").write_text(f"{node}/etc/file\n{node}/etc/none/file\n")
+    (node / f"confirm/before{node}/etc/none").mkdir()
+    (node / f"confirm/before{node}/etc/none/file").write_text("")
+    run(node)
+    assert len(list((node / "units").iterdir())) == 2
+    (node / "etc/none").mkdir()
+    run(node)
+    assert list((node / "units").iterdir()) == []
 
 
 # Who else can write to the way

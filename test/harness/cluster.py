@@ -21,6 +21,7 @@ from harness.paths import REPO
 from harness.salt_tree import HOME as SALT_HOME
 from harness.shell import Failed, Result, run, tail
 from harness.site import Site, machine
+from harness.warm import Warm
 
 NAME = "master"
 # What a checkout of the formula brings a master.
@@ -100,6 +101,7 @@ class Master:
         self._holder = subprocess.Popen([*launcher, *into, "sh", "-euc", OVERLAYS, "sh", str(disk)])
         self._daemon: subprocess.Popen | None = None
         self.bin = host.venv("3008").parent
+        self.warm = Warm(self.command, f"{self.bin}/python")
         self._until(lambda: self.run(["test", "-d", f"{disk}/{OWN[-1]}.work/work"]).ok, "file systems", 20)
         (self.directory / "run").mkdir()
         self.write("/etc/salt/master", MASTER_CONFIG.format(sockets=self.directory / "run"))
@@ -196,7 +198,7 @@ class Master:
     def salt(self, target: str, function: str, *words: str, targeting: str = "compound", patience: int = 90) -> dict:
         """What each minion that answered has to say; ``patience`` is in seconds."""
         how = ["--static", "--out=json", f"--timeout={patience}", f"--{targeting}"]
-        done = self.run(["salt", *how, target, function, *words], timeout=600)
+        done = self.warm.call("salt", *how, target, function, *words)
         answers = _last_json(done, f"salt {target} {function}")
         return {name: answer for name, answer in answers.items() if answer is not False}
 

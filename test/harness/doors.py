@@ -82,7 +82,8 @@ class Doors:
         node.run(["systemctl", "daemon-reload"], check=True)
         node.run(["systemctl", "--global", "enable", "linger.service"], check=True)
         node.run(["systemctl", "enable", "--now", "cockpit.socket", "cron", "atd"], check=True)
-        node.run(["systemctl", "start", "second"], check=True)
+        # Cockpit makes its certificate when it starts.
+        node.run(["systemctl", "start", "cockpit", "second"], check=True)
         return cls(node)
 
     # -- one way in each ---------------------------------------------------------------------------------------------
@@ -121,14 +122,15 @@ class Doors:
         self._forget("atd", user)
         line = f"echo 'cat /proc/self/cgroup >/var/tmp/atd-{user}' | at now"
         self.node.run(["setpriv", f"--reuid={user}", "--init-groups", "sh", "-c", line], cwd="/", check=True)
-        return self._wrote("atd", user, 5)
+        return self._wrote("atd", user, 10)
 
     def systemd_user(self, user: str) -> str | None:
-        """By the manager that linger starts; it is stopped again."""
+        """By the manager that linger keeps, started anew: a session may have started it before. It is stopped again."""
         self._forget("systemd-user", user)
         self.node.run(["loginctl", "enable-linger", user], check=True)
+        self.node.run(["systemctl", "restart", f"user@{self.node.uid(user)}"])
         try:
-            return self._wrote("systemd-user", user, 8)
+            return self._wrote("systemd-user", user, 12)
         finally:
             self.node.run(["loginctl", "disable-linger", user], check=True)
             self.node.run(["systemctl", "stop", f"user@{self.node.uid(user)}"])
@@ -144,7 +146,7 @@ class Doors:
     def carried_out(self, *users: str, sure: str = "root") -> dict[str, str | None]:
         """What came of each crontab since it was made; ``sure`` is one of them that is carried out in any case."""
         found = {sure: self._wrote("cron", sure, 130)}
-        found |= {user: self._wrote("cron", user, 3) for user in users if user != sure}
+        found |= {user: self._wrote("cron", user, 8) for user in users if user != sure}
         for user in users:
             self.node.run(["crontab", "-u", user, "-r"], check=True)
         return found

@@ -53,6 +53,22 @@ CLOSED = {
         {"may": "no", "who": "ALL", "origins": "ALL"},
     ],
     "promises": KEEPS,
+    "doors": [
+        {
+            "name": "sshd",
+            "what": "SSH",
+            "reach": "network",
+            "shell": True,
+            "setting": "close",
+            "stranger": "does not",
+            "administrator": "gets in",
+            "why": "pam_slurm_adopt.so refuses",
+            "where": "/etc/pam.d/slurm-common-account-pc:3",
+        }
+    ],
+    "unseen": [],
+    "strays": [],
+    "loose": [],
     "drift": [],
     "warnings": [],
     "stack": [

@@ -46,7 +46,7 @@ class Node:
         self.machine = MACHINES[self._state["machine"]](site, name, self.directory, self._state)
         self.address = site.addresses[name]
         self.root = self.machine.root
-        self.warm = Warm(self.command, f"{SALT_HOME}/bin")
+        self.warm = Warm(self.command, f"{SALT_HOME}/bin/python3.11")
 
     @property
     def init(self) -> int:
@@ -59,11 +59,13 @@ class Node:
     @contextlib.contextmanager
     def boot(cls, layout: str = "sle15", salt: str = "3008", machine: str = "container") -> Iterator[Node]:
         """A site with one node, removed at the end, whatever happens."""
-        site = Site.create()
-        try:
-            yield cls.start(site, "node", layout, salt, machine=machine)
-        finally:
-            site.remove()
+        with contextlib.ExitStack() as then:
+            site = Site.create()
+            then.callback(site.remove)
+            node = cls.start(site, "node", layout, salt, machine=machine)
+            # On a machine of its own it would not see that the other end is gone.
+            then.callback(node.warm.end)
+            yield node
 
     @classmethod
     def start(
@@ -210,7 +212,7 @@ class Node:
 
         Salt forks from a process that has imported it. What is about Salt's own start takes ``salt_call``."""
         words = _words(function, arguments, keywords)
-        return _parsed(function, self.warm.call(words))
+        return _parsed(function, self.warm.call("salt-call", *words))
 
     def salt_call(self, function: str, *arguments: object, **keywords: object):
         """The same by the program salt-call."""

@@ -1,8 +1,9 @@
-"""salt-call without the time that Python and Salt's imports take: a process that has them forks for each call.
+"""Salt's programs without the time that Python and Salt's imports take: a process that has them forks for each call.
 
-In the node this file is that process; here it is the end that asks it. A call is Salt's own entry point in a process of
-its own, as a minion forks for each job, and begins with nothing of the call before: no loader, no grains, no pillar. So
-it stands for ``salt-call`` wherever a test is not about that program. test_node.py holds the one to the other.
+In the node, or on the master, this file is that process; here it is the end that asks it. A call is Salt's own entry
+point in a process of its own, as a minion forks for each job, and begins with nothing of the call before: no loader, no
+grains, no pillar. So it stands for the program wherever a test is not about how that one starts. test_node.py holds the
+one to the other.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# What calls of salt-call import of Salt, and of what it brings along, none of which looks at the node.
+# Salt's own entry points.
+PROGRAMS = {"salt": "salt_main", "salt-call": "salt_call"}
+PATIENCE = 600  # seconds for one call
+# What such calls import of Salt, and of what it brings along, none of which looks at the node.
 IMPORTS = (
     "salt.cli.caller",
+    "salt.cli.salt",
     "salt.client.ssh.client",
     "salt.client.ssh.state",
     "salt.cloud",
@@ -38,28 +44,30 @@ IMPORTS = (
 
 
 class Warm:
-    """That process in a node. It is started at the first call, and ends with the node or with this process."""
+    """That process. It is started at the first call, and ends with its machine or with this process."""
 
-    def __init__(self, into: Callable[[Sequence[str]], list[str]], programs: str) -> None:
-        self._words = [f"{programs}/python3.11", "-c", Path(__file__).read_text(), programs]
+    def __init__(self, into: Callable[[Sequence[str]], list[str]], python: str) -> None:
+        self._words = [python, "-c", Path(__file__).read_text(), os.path.dirname(python)]
         self._into, self._process = into, None
 
-    def call(self, words: Sequence[str]):
-        """What salt-call comes to with these words."""
+    def call(self, *words: str):
+        """What a program comes to with these words."""
         from harness.shell import Failed, Result  # the node has only this file
 
         if self._process is None:
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(self._into(self._words), stdin=pipe, stdout=pipe, text=True)
+            self._process = subprocess.Popen(self._into(self._words), stdin=pipe, stdout=pipe, text=True, cwd="/")
+        answer = ""
         try:
-            self._process.stdin.write(json.dumps(["salt-call", *words]) + "\n")
+            self._process.stdin.write(json.dumps(words) + "\n")
             self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            if select.select([self._process.stdout], [], [], PATIENCE)[0]:
+                answer = self._process.stdout.readline()
         except BrokenPipeError:
-            answer = ""
+            pass
         if not answer:
             self.end()
-            raise Failed(f"salt-call {' '.join(words)}: the process that forks for it has ended")
+            raise Failed(f"{' '.join(words)}: the process that forks for it has ended, or did not within {PATIENCE} s")
         return Result(*json.loads(answer))
 
     def end(self) -> None:
@@ -69,7 +77,7 @@ class Warm:
             self._process = None
 
 
-def serve() -> None:
+def serve() -> object:
     """Until nobody asks any more: a line of words comes in, and [exit code, stdout, stderr] goes out."""
     # Where the program is, is where Python would look first.
     sys.path[0] = sys.argv[1]
@@ -87,8 +95,8 @@ def serve() -> None:
             for number, stream in enumerate(streams, 1):
                 os.dup2(stream, number)
             sys.argv = json.loads(line)
-            # The process ends as salt-call does, with all that Python does at its end.
-            return sys.modules["salt.scripts"].salt_call()
+            # The process ends as that program does, with all that Python does at its end.
+            return getattr(sys.modules["salt.scripts"], PROGRAMS[sys.argv[0]])()
         _, status = os.waitpid(call, 0)
         print(json.dumps([os.waitstatus_to_exitcode(status), *map(_content, streams)]), file=told, flush=True)
 

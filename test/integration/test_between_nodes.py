@@ -4,7 +4,7 @@ import itertools
 import os
 
 import pytest
-from harness.formula import DENIED, applied, settings
+from harness.formula import DENIED, applied, settings, sync
 from harness.node import Node
 
 LAYOUT = "sle15-directory"  # which has a KDC
@@ -64,7 +64,7 @@ def nodes(site):
         (node.root / "etc/krb5.keytab").chmod(0o600)
         node.run(["sh", "-ec", TICKET], check=True)
         settings(node, sshd=SSHD)
-        node.salt("saltutil.sync_all")
+        sync(node)
         applied(node)
     submit = ["sbatch", "--parsable", "--nodes=2", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep infinity"]
     jobs = [both[0].run(submit, user="alice", check=True, cwd="/").stdout.strip() for _ in range(2)]

@@ -199,7 +199,7 @@ def test_a_take_back_that_fails_says_what_to_do(node):
 
 
 def test_a_timer_that_is_gone_is_told(node):
-    """As after a reboot: the next apply says what to do, and both ways are still open."""
+    """Stopped by hand: the next apply says what to do, and both ways are still open."""
     settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
     before = etc(node)
     applied(node)

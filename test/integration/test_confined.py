@@ -58,9 +58,7 @@ def test_with_limits(held):
     node, kinds = held
     settings(node, confine=kinds)
     with constrained(node, kinds) as job:
-        results = applied(node)
-        # There is no swap limit, and no device that Slurm knows of.
-        assert not any("slurm_pam:confine" in told for told in results["slurm_pam-ready"].get("warnings", []))
+        applied(node)
         with session(node, "alice") as inside:
             inside.ask("true")
             (row,) = confined(node)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from harness.formula import applied, settings
+from harness.formula import applied, settings, sync
 from harness.node import Node
 from harness.salt_tree import HOME
 
@@ -64,7 +64,7 @@ def directory(machine):
         _do(booted, "chmod 600 /etc/sssd/sssd.conf; systemctl start site-directory; systemctl restart sssd")
         of_directory = {"origins": ["192.0.2.0/24"], "local": False}
         settings(booted, access={"groups": {"ldap_admin": of_directory, "night watch": of_directory}})
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         yield booted
 
 

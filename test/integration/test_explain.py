@@ -210,7 +210,7 @@ def test_a_job_without_an_extern_step(closed):
         closed.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
     told = closed.salt("slurm_pam.explain", "bob", INSIDE)
     assert (told["permitted"], told["jobs"]) == (False, [])
-    assert told["why"].endswith(f"Job {job} has no extern step, and is none to pam_slurm_adopt.")
+    assert told["why"].endswith(f"Job {job} has no extern step, so pam_slurm_adopt does not see it.")
     assert not closed.ssh("bob").ok
     closed.until(lambda: "down" not in closed.run(["sinfo", "--noheader", "--format=%T"]).stdout, "node up")
     closed.cancel(job)

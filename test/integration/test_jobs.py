@@ -173,7 +173,7 @@ def test_a_job_that_never_had_a_step_stops_an_apply(open_node):
         open_node.until(lambda: open_node.run(["scontrol", "ping"]).ok, "slurmctld", 60)
         open_node.until(lambda: open_node.run(["scontrol", "show", "slurmd"]).ok, "slurmd", 60)
         problems, warnings = preflight(open_node)
-        assert len(problems) == 1 and f"without an extern step: {job} of alice. Started before" in problems[0]
+        assert len(problems) == 1 and f"without an extern step: {job} of alice. They began before" in problems[0]
         assert "could not be asked" not in problems[0]
         assert warnings == []
 

@@ -81,24 +81,29 @@ def _lasting(answer):
     return answer
 
 
+@pytest.fixture(scope="module")
+def synced(node):
+    settings(node)
+    sync(node)
+    return node
+
+
 @pytest.mark.parametrize("salt", SALTS, indirect=True, scope="module")
 @pytest.mark.parametrize(
     "words",
     [
         ["test.ping"],
         ["grains.items"],
-        ["no.such"],
+        ["test.fib"],
         ["state.apply", "slurm_pam", "test=True", "--retcode-passthrough"],
         ["slurm_pam.audit", "--retcode-passthrough"],
         ["test.ping", "--no-such-option"],
     ],
     ids=" ".join,
 )
-def test_salt_that_forks_answers_as_salt_call_does(node, words):
-    settings(node)
-    sync(node)
-    words = ["--local", "--out=json", "--log-level=error", *words]
-    forked, started = node.warm.call(words), node.run(["salt-call", *words])
+def test_salt_that_forks_answers_as_salt_call_does(synced, words):
+    words = ["salt-call", "--local", "--out=json", "--log-level=error", *words]
+    forked, started = synced.warm.call(*words), synced.run(words)
     assert (forked.rc, forked.stderr) == (started.rc, started.stderr)
     if started.stdout:
         assert _lasting(json.loads(forked.stdout)) == _lasting(json.loads(started.stdout))

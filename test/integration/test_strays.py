@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from harness import debs
-from harness.formula import applied, apply, settings
+from harness.formula import applied, apply, settings, sync
 from harness.node import Node
 from harness.session import session
 
@@ -24,7 +24,7 @@ def node(machine, request):
     layout, kind = request.param
     with Node.boot(layout, machine=kind) as booted:
         settings(booted, strays=END)
-        booted.salt("saltutil.sync_all")
+        sync(booted)
         if kind == "container":
             debs.install(booted, "at", "cron")
         yield booted
@@ -66,7 +66,8 @@ def test_everybody_who_is_there(node):
         node.run(["sh", "-c", f"setpriv --reuid=daemon --clear-groups {sleeps(SYSTEMS)}"], check=True)
         node.run(["sh", "-c", f"setpriv --reuid=nobody --clear-groups {sleeps(NOBODYS)}"], check=True)
         node.run(["systemd-run", "--uid=alice", "--unit=gateway", "sleep", str(SERVICES)], check=True)
-        node.run(["sh", "-c", sleeps(FORKED)], user="bob", check=True)
+        with session(node, "bob") as gone:
+            gone.ask(sleeps(FORKED))
         node.run(["loginctl", "enable-linger", "bob"], check=True)
         node.until(lambda: node.run(["sh", "-c", managed], user="bob").ok, "a unit of bob's manager", 60)
         ended = {*ENDED, *leave_for_later(node)}
@@ -80,8 +81,9 @@ def test_everybody_who_is_there(node):
             ("alice", "ssh", False),
             ("alice", "left behind by a session", False),
             ("alice", "left behind by a session", True),
+            ("alice", "systemd --user", False),
             ("alice", "gateway.service", True),
-            ("bob", "unknown", False),
+            ("bob", "left behind by a session", False),
             ("bob", "systemd --user", False),
             *(("bob", way, False) for way in ("cron", "at") if ended > ENDED),
         }

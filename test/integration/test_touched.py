@@ -33,6 +33,7 @@ OF_OTHERS = {
     r"/var/(cache|log|lib)/salt(/.*)?": "Salt: what it fetched, its log, its keys",
     r"/run/salt-file_transaction(/.*)?": "file_transaction: the lock of each file, while it is written",
     r"/var/lib/slurm_pam(/confirm(/.*)?)?": "confirm: its copies and its program",
+    r"/etc/systemd/system/(.*/)?slurm_pam-take-back-at-boot\.service(\.new)?": "confirm: what runs it at the next boot",
 }
 # As file_transaction calls what it writes before it renames it.
 BESIDE = re.compile(r"(?P<directory>.*)/\.(?P<name>[^/]+)\.salt-(new|old)")

@@ -39,6 +39,7 @@ CASES = {
     "root from some": settings({"my admins": ["ALL"]}, root=["198.51.100.1", "192.0.2.0/28"]),
     "root from everywhere": settings({"admin": ["192.0.2.0/24"]}, root=["0.0.0.0/0"]),
     "from everywhere": settings({"my admins": ["::/0", "0.0.0.0/0"]}, {"alice": ["::ffff:192.0.2.0/120"]}),
+    "at the machine": settings({"admin": ["LOCAL", "192.0.2.0/28"]}, {"alice": ["LOCAL"]}),
     "a long list": settings({"admin": [*(f"10.{n >> 8}.{n & 255}.0/24" for n in range(701)), "192.0.2.1"]}),
     "a blank that nobody has": settings({"my admin": ["ALL"], "admins": ["ALL"]}),
 }

@@ -83,6 +83,8 @@ WAYS = [(name,) for name in CLOSED] + [
     ("stack", 0, "leads", 0),
     ("stack", 0, "leads", 0, 0),
     ("drift", 0, "found"),
+    ("doors", 0, "shell"),
+    ("doors", 0, "stranger"),
 ]
 
 
@@ -165,7 +167,7 @@ def test_nodes_that_are_alike_are_one_row():
     (closed,) = rows_of(rows, "cn[0001-0512]")
     assert closed[1:6] == ["\u2713 closed", "512", "enforce", "1.1.0", "4 of 4"]
     assert rows_of(rows, "gpu[1-2]")[0][1:3] == ["\u25cb adopting", "2"]
-    assert ["cn0700", "? unknown", "1", "", "", "its minion does not answer", ""] in rows
+    assert ["cn0700", "? unknown", "1", "", "", "its minion does not answer", "", ""] in rows
     broken = next(row for row in rows if row[1] == "does not hold")
     assert broken[2].endswith("lets everyone in ahead of Slurm (/etc/pam.d/sshd:6)") and broken[3] == "cn0600"
     assert ["(hpc_admin_g)", "192.0.2.0/24", "gets in", "cn[0001-0512,0600],gpu[1-2]", "515"] in rows
@@ -200,6 +202,38 @@ def test_the_picture_has_a_box_a_rule_and_an_arrow_a_way():
     assert picture.count('class="arrow next"') == sum(target == index + 1 for index, target in ways)
     assert picture.count('class="arrow"') == sum(target > index + 1 for index, target in ways)
     assert 'aria-labelledby="stack-1 stack-1-desc"' in picture and 'id="stack-1-desc"' in picture
+
+
+CRON = {**CLOSED["doors"][0], "name": "crond", "what": "jobs of cron", "reach": "later", "stranger": "gets in"}
+
+
+@pytest.mark.parametrize(
+    ("door", "open_"),
+    [
+        (CRON, "crond"),
+        ({**CRON, "stranger": "not known"}, "crond"),
+        ({**CRON, "reach": "inside"}, "none"),
+        ({**CRON, "shell": False}, "none"),
+        ({**CRON, "stranger": "does not"}, "none"),
+    ],
+)
+def test_a_door_that_people_come_in_by_is_named(door, open_):
+    made = document({"cn1": says(doors=[*CLOSED["doors"], door], unseen=["units could not be asked"])})
+    rows = Page(pages.written(made)).rows
+    assert rows_of(rows, "cn1")[0][6] == open_
+    told = "pam_slurm_adopt.so refuses (/etc/pam.d/slurm-common-account-pc:3)"
+    assert ["crond", "jobs of cron", door["reach"], door["stranger"], "gets in", "close", told, "cn1"] in rows
+    assert ["not known", "", "", "", "", "", "units could not be asked", "cn1"] in rows
+
+
+def test_who_is_outside_of_jobs_is_named():
+    strays = [{"user": "alice", "came": "cron", "spared": ""}]
+    loose = [{"user": "bob", "problem": "it is not held to the cores of job 4711"}]
+    rows = Page(pages.written(document({"cn1": says(strays=strays, loose=loose), "cn2": says(strays=strays)}))).rows
+    assert ["alice", "cron", "", "cn[1-2]", "2"] in rows
+    assert ["bob", "it is not held to the cores of job 4711", "cn1", "1"] in rows
+    text = pages.written(document({"cn1": says()}))
+    assert "administrators alone are outside jobs" in text and "every session of a user with a job is held" in text
 
 
 # What has changed

@@ -377,10 +377,47 @@ def test_logins_end_before_the_time_to_confirm_does(rollout):
     minions = Minions(**{name: {"slurm_pam_confirm.status": [NOTHING, NOTHING, WAITING]} for name in NODES})
     start = time.monotonic()
     report = rollout(minions, probes=[{"command": "sleep 30"}, {"command": "true"}], batch=3, canary="cn1", confirm=2)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert became(report) == all_became("taken back", "waiting", "waiting")
     assert "sleep 30 did not end within" in report["nodes"]["cn1"]["reason"]
     assert "more seconds to confirm" in report["nodes"]["cn1"]["reason"]
+
+
+@pytest.fixture
+def meanwhile(rollout, monkeypatch):
+    """A mapping that a test fills: what somebody else does when a rollout says this."""
+    heard = {}
+    say = runner.Watch.say
+
+    def said_and_done(self, line):
+        say(self, line)
+        for start, act in list(heard.items()):
+            if start in line:
+                del heard[start]
+                act()
+
+    monkeypatch.setattr(runner.Watch, "say", said_and_done)
+    return heard
+
+
+def test_where_the_record_cannot_be_written_nothing_more_is_sent(rollout, meanwhile, monkeypatch):
+    """Another process holds it; the report names the node nevertheless."""
+    monkeypatch.setattr(runner.records, "_BUSY", 0.1)
+    with contextlib.ExitStack() as held:
+
+        def hold():
+            base = held.enter_context(contextlib.closing(sqlite3.connect(rollout.file, isolation_level=None)))
+            base.execute("BEGIN IMMEDIATE")
+
+        meanwhile["batch 1 of 2: cn2"] = hold
+        minions = Minions()
+        report = rollout(minions)
+    assert became(report) == all_became("done", "failed", "waiting")
+    told = f"{rollout.file} cannot be written: database is locked"
+    assert report["summary"].startswith(f"What follows is not in the record: {told}. Stopped at nodes, batch 1 of 2")
+    assert f"the rollout broke off: ValueError: {told}" in report["nodes"]["cn2"]["reason"]
+    assert ("state.apply", ["cn2"]) not in minions.asked
+    assert became(runner.report()) == all_became("done", "waiting", "waiting")
 
 
 # What is remembered
@@ -464,6 +501,23 @@ def test_what_1_0_0_wrote_down_is_gone_on_with(rollout):
     # And if 1.0.0 comes again in between, what it did last.
     (rollout.directory / "rollout.json").write_text(json.dumps(OLD))
     assert became(runner.report()) == all_became("done", "failed", "done")
+
+
+def test_whatever_kills_it_what_may_have_been_changed_is_on_disk(rollout, monkeypatch):
+    """Ahead of every call: whoever is asked to apply is written down as applying, and what was told before as well."""
+    seen, send = [], Minions.send
+
+    def looked_at(self, whom, function, *words):
+        recorded = rollout.recorded()
+        if function == "state.apply":
+            seen.append({recorded[name]["state"] for name in whom})
+        for tag, node in dict(rollout.fired).items():
+            assert recorded[tag.rpartition("/")[2]] == node, function
+        return send(self, whom, function, *words)
+
+    monkeypatch.setattr(Minions, "send", looked_at)
+    assert rollout(cluster(30), batch=10, at_once=4)["result"] is True
+    assert len(seen) > 8 and all(states == {"applying"} for states in seen)
 
 
 # Many nodes
@@ -611,23 +665,6 @@ def test_where_more_are_lost_than_that_no_more_are_begun(rollout):
 
 
 # From another terminal
-
-
-@pytest.fixture
-def meanwhile(rollout, monkeypatch):
-    """A function: what somebody else does when a rollout says something."""
-    heard = {}
-    say = runner.Watch.say
-
-    def said_and_done(self, line):
-        say(self, line)
-        for start, act in list(heard.items()):
-            if start in line:
-                del heard[start]
-                act()
-
-    monkeypatch.setattr(runner.Watch, "say", said_and_done)
-    return heard
 
 
 def test_it_is_stopped_at_the_next_batch(rollout, meanwhile):

@@ -72,11 +72,11 @@ def test_a_text_is_one_printable_line(text, shown):
 
 @pytest.mark.parametrize("part", ["x", "\x1b", "\n", "\ud800", " x"])
 def test_a_text_is_bounded(part):
-    text, start = part * 20_000_000, time.monotonic()
+    text, start = part * 20_000_000, time.process_time()
     shown = said.line(text)
     assert len(shown) < 2100 and shown.isprintable()
     assert shown.endswith(f" ... ({len(text)} characters)")
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 # A name

@@ -7,7 +7,7 @@ from looks import given, settings
 from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_accounts
-from _slurm_pam_admins import administrators, by_accident, local_groups, of_a_directory_alone, people
+from _slurm_pam_admins import administrators, at_the_machine, by_accident, local_groups, of_a_directory_alone, people
 
 IDS = {"root": (0, 0), "ann": (1001, 50), "ben": (1002, 50)}
 USERS = {name: SimpleNamespace(pw_name=name, pw_uid=uid, pw_gid=gid) for name, (uid, gid) in IDS.items()}
@@ -285,3 +285,28 @@ def test_a_name_that_differs_by_letter_case(directory, names, told):
     made(directory, 400, carl=(1003, 1003), CARL=(1004, 1004))
     found = list(by_accident(*given(**access(users={name: {} for name in names}))))
     assert [finding.found for finding in found] == [f"slurm_pam:access:users:Carl means {who} as well" for who in told]
+
+
+# At the machine
+
+
+@pytest.mark.parametrize(
+    ("doors", "origins", "sections", "told"),
+    [
+        ({"login": "close", "cron": "close"}, ["192.0.2.0/24"], {}, "slurm_pam:doors closes cron, login, where"),
+        ({"login": "close"}, ["192.0.2.0/24", "LOCAL"], {}, None),
+        ({"login": "close"}, ["ALL"], {}, None),
+        ({"login": "report", "cockpit": "close"}, ["192.0.2.0/24"], {}, None),
+        ({"login": "close"}, ["192.0.2.0/24"], {"mode": "adopt"}, None),
+    ],
+)
+def test_administrators_who_come_from_networks_alone(monkeypatch, doors, origins, sections, told):
+    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
+    found = list(at_the_machine(*given(doors=doors, **access(users={"ann": {"origins": origins}}), **sections)))
+    assert [finding.kind for finding in found] == (["warnings"] if told else [])
+    assert all(finding.found.startswith(told) for finding in found)
+
+
+def test_local_is_no_origin_of_a_login_over_ssh():
+    asked = access(users={"ann": {"origins": ["LOCAL", "192.0.2.1"]}}, root=["ALL"])
+    assert people(settings(**asked)["access"])[0] == {"root": ["ALL"], "ann": ["192.0.2.1"]}

@@ -58,9 +58,7 @@ def node(monkeypatch):
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
     monkeypatch.setattr(_slurm_pam_jobs, "name", lambda uid: NAMES.get(uid, uid))
     monkeypatch.setattr(_slurm_pam_before, "_uid", lambda user: 74)
-    monkeypatch.setattr(
-        _slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"]
-    )
+    monkeypatch.setattr(_slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"])
     monkeypatch.setattr(_slurm_pam_cgroups, "places", lambda pid: node.where.get(pid, {}))
     left = lambda where, job: [] if where[""].startswith(job.path + "/") else ["cgroup v2"]  # noqa: E731
     monkeypatch.setattr(_slurm_pam_cgroups, "left", left)
@@ -113,6 +111,20 @@ def test_a_process_of_a_session_that_left_the_job(node):
     (row,) = node.told()
     (problem,) = row["problems"]
     assert row["outside"] == [103] and "has processes outside of the cgroup of its job 7: 103. " in problem
+
+
+# What the session's sshd and what its last process are held to, and the session then
+WORST = [(True, True, True), (True, False, False), (True, None, None), (None, False, False), (False, True, False)]
+
+
+@pytest.mark.parametrize(("first", "last", "session"), WORST)
+def test_a_session_is_held_as_its_freest_process_is(node, monkeypatch, first, last, session):
+    held = lambda kind, where, job: Held(last if where[""] == "/" else first, where[""])  # noqa: E731
+    monkeypatch.setattr(_slurm_pam_cgroups, "held", held)
+    node.job(7, "alice")
+    node.session(100, 1001, adopted(), shell="/")
+    (row,) = node.told()
+    assert row["cores"]["held"] is session
 
 
 @pytest.mark.parametrize("jobs", [(7,), (7, 8)])

@@ -163,3 +163,24 @@ def test_a_node_that_is_to_get_its_slurm_is_not_asked(site, monkeypatch):
     assert site.told() == []
     (problem,) = site.told(["cores"])
     assert problem.kind == "problems" and "slurm.conf" in problem.found
+
+
+# What slurm.conf says, whether sessions are to join, and whether that is told
+JOINING = {
+    "no namespaces": ({}, False, 0),
+    "none": ({"JobContainerType": "job_container/none"}, False, 0),
+    "none from 25.11 on": ({"NamespaceType": "none"}, False, 0),
+    "joined": ({"JobContainerType": "job_container/tmpfs"}, True, 0),
+    "not joined": ({"JobContainerType": "job_container/tmpfs"}, False, 1),
+    "not joined from 25.11 on": ({"NamespaceType": "linux"}, False, 1),
+}
+
+
+@pytest.mark.parametrize("case", JOINING)
+def test_sessions_that_do_not_join_the_namespaces_of_their_jobs(site, case):
+    slurm, joins, count = JOINING[case]
+    site.slurm |= slurm
+    told = site.told(pam_slurm_adopt={"join_container": joins})
+    assert [finding.kind for finding in told] == ["warnings"] * count
+    for finding, (key, value) in zip(told, slurm.items()):
+        assert finding.found.startswith(f"{key} is {value} (")

@@ -249,5 +249,18 @@ def test_a_systemd_that_does_not_answer_is_told(monkeypatch):
     having(monkeypatch)
     monkeypatch.setattr(_slurm_pam_daemons, "to_come", silent)
     (finding,) = daemons(settings(), {})
-    assert finding.found == "Whether another sshd is started on this node could not be asked: systemctl show: no answer"
+    asked = "systemd could not be asked whether it starts another sshd on this node"
+    assert finding.found == f"{asked}: systemctl show: no answer"
     assert finding.kind == "warnings"
+
+
+@pytest.mark.parametrize(
+    ("doors", "told"),
+    [({}, 1), ({"gate": "report"}, 1), ({"cron": "close"}, 1), ({"gate": "close"}, 0)],
+)
+def test_one_with_a_service_of_its_own_that_is_closed(monkeypatch, doors, told):
+    kind = {"match": None, "file": None, "line": None, "values": {"usepam": ["yes"]}}
+    having(monkeypatch, OTHERS[2], kinds=lambda *asked: [kind])
+    found = list(daemons(settings(doors=doors), {}))
+    assert len(found) == told and proof(settings(doors=doors))["holds"] is not bool(told)
+    assert all("PAMServiceName is gate" in one.found and "(slurm_pam:doors)" in one.do for one in found)

@@ -57,7 +57,8 @@ class Node:
 
     def modules(self, rules, service, user, rhost, mounting):
         """What the child says; test/libpam has what the real modules say."""
-        access = _slurm_pam_access.rule_for(f"{self.top}/access.conf", user, lambda group: False, rhost, False)
+        file, nobody = f"{self.top}/access.conf", lambda group: False
+        access = _slurm_pam_access.rule_for(file, user, nobody, rhost or "LOCAL", not rhost)
         codes = {
             "pam_access.so": "success" if access.startswith("+") else "perm_denied",
             "pam_deny.so": "auth_err",
@@ -160,7 +161,7 @@ def test_a_job_without_an_extern_step_counts_to_the_older_module_only(node):
     del node.jobs[0]
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (False, [])
-    assert told["why"].endswith("Job 9 has no extern step, and is none to pam_slurm_adopt.")
+    assert told["why"].endswith("Job 9 has no extern step, so pam_slurm_adopt does not see it.")
     node.stack(*CLOSED, module="pam_slurm")
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (True, [9])
@@ -419,3 +420,25 @@ def test_another_sshd_that_leads_nowhere_else_is_not_named(node):
     usual = node.explain("bob")
     node.daemons = [other("Port=2222")]
     assert node.explain("bob") == usual
+
+
+# Other doors
+
+
+@pytest.mark.parametrize(
+    ("service", "user", "access", "told"),
+    [
+        ("cockpit", "admin", ACCESS, (True, "192.0.2.1", "+ : admin former : 192.0.2.0/24")),
+        ("cockpit", "bob", ACCESS, (False, "192.0.2.1", "- : ALL : ALL")),
+        ("login", "admin", ACCESS, (False, "LOCAL", "- : ALL : ALL")),
+        ("login", "admin", "+:admin:fd00::1,LOCAL\n-:ALL:ALL\n", (True, "LOCAL", "+ : admin : fd00::1 LOCAL")),
+        ("login", "alice", ACCESS, (True, "LOCAL", "- : ALL : ALL")),
+        ("cron", "bob", ACCESS, (False, "LOCAL", "- : ALL : ALL")),
+    ],
+)
+def test_another_door(node, service, user, access, told):
+    (node.top / "access.conf").write_text(access)
+    node.stack(*(rule.replace("SLURM", f"SLURM service={service}") for rule in CLOSED))
+    (node.top / service).write_text((node.top / "sshd").read_text())
+    found = _slurm_pam_explain.login(user, "192.0.2.1", node.settings, service)
+    assert (found["permitted"], found["origin"], found["access"]) == told

@@ -31,6 +31,7 @@ def slurm(monkeypatch):
     monkeypatch.setattr(_child, "which", lambda program: f"/usr/bin/{program}")
     monkeypatch.setattr(socket, "gethostname", lambda: "host1.example.org")
     monkeypatch.setattr(_slurm_pam_node, "is_closed", lambda settings: False)
+    monkeypatch.setattr(_slurm_pam_node, "booted", lambda: True)
     return nodes, asked
 
 
@@ -94,3 +95,9 @@ def test_nobody_is_asked_on_a_closed_node_or_before_slurm_is_there(slurm, monkey
     monkeypatch.setattr(_child, "which", lambda program: None)
     assert list(node(*given())) == []
     assert slurm[1] == []
+
+
+def test_an_image_has_no_name_yet(slurm, monkeypatch):
+    """The host that builds it has one, and may reach slurmctld."""
+    monkeypatch.setattr(_slurm_pam_node, "booted", lambda: False)
+    assert list(node(*given())) == [] and slurm[1] == []

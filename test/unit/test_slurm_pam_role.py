@@ -6,7 +6,14 @@ import pytest
 from looks import given
 
 import _child
+import _slurm_pam_role
 from _slurm_pam_role import role
+
+
+@pytest.fixture(autouse=True)
+def running(monkeypatch):
+    """systemd runs this system."""
+    monkeypatch.setattr(_slurm_pam_role, "booted", lambda: True)
 
 
 def systemd(monkeypatch, *units, returncode=0):
@@ -56,7 +63,6 @@ def test_a_controller(monkeypatch, slurmctld, count):
 
 
 def test_a_systemd_that_says_nothing_runs_no_slurmd(monkeypatch):
-    """As in a chroot."""
     systemd(monkeypatch)
     (finding,) = role(*given())
     assert finding.found.endswith("the unit slurmd is unknown and not installed")
@@ -77,7 +83,8 @@ def test_a_systemd_that_cannot_be_asked(monkeypatch, case, words, required, kind
     ask = _child.ask
     monkeypatch.setattr(_child, "ask", lambda *said, timeout, env: ask("sh", "-c", SAID[case], timeout=0.2))
     (finding,) = role(*given(require_slurmd=required))
-    assert finding.found.startswith("Whether this node runs slurmd, or slurmctld, could not be asked: systemctl show ")
+    asked = "systemd could not be asked whether this node runs slurmd or slurmctld"
+    assert finding.found.startswith(f"{asked}: systemctl show ")
     assert words in finding.found
     assert finding.kind == kind
 
@@ -87,3 +94,60 @@ def test_no_systemd(monkeypatch):
     (finding,) = role(*given())
     assert finding.found.endswith("systemctl: No such file or directory")
     assert finding.kind == "problems"
+
+
+# An image: what its unit files say, as systemctl is-enabled prints it
+
+IMAGE = "No systemd runs this system, as while an image is built"
+
+
+def image(monkeypatch, slurmd, slurmctld="disabled", there=True):
+    states = {"slurmd": slurmd, "slurmctld": slurmctld}
+
+    def ask(*words, **how):
+        assert words[:2] == ("/usr/bin/systemctl", "is-enabled")
+        state = states[words[2]]
+        return subprocess.CompletedProcess(words, int(state != "enabled"), f"{state}\n" if state else "", "")
+
+    monkeypatch.setattr(_slurm_pam_role, "booted", lambda: False)
+    monkeypatch.setattr(_child, "ask", ask)
+    monkeypatch.setattr(_child, "which", lambda program: f"/usr/bin/{program}" if there else None)
+
+
+def besides(**sections):
+    first, *others = role(*given(**sections))
+    assert first.found == IMAGE and first.kind == "warnings" and "slurm_pam.audit" in first.do
+    return others
+
+
+@pytest.mark.parametrize("state", ["enabled", "enabled-runtime"])
+def test_an_image_that_will_run_slurmd(monkeypatch, state):
+    image(monkeypatch, state)
+    assert besides() == []
+
+
+@pytest.mark.parametrize(("state", "words"), [("disabled", "disabled"), ("masked", "masked"), ("", "not installed")])
+def test_an_image_that_will_not(monkeypatch, state, words):
+    image(monkeypatch, state)
+    (finding,) = besides()
+    assert finding.kind == "problems" and finding.found.endswith(f"slurmd is not running here and {words}")
+    assert besides(require_slurmd=False) == []
+
+
+def test_an_image_of_a_controller(monkeypatch):
+    image(monkeypatch, "enabled", "enabled")
+    (finding,) = besides()
+    assert (finding.kind, finding.found) == ("warnings", "slurmctld is enabled in this image")
+
+
+def test_nothing_takes_an_apply_to_an_image_back(monkeypatch):
+    image(monkeypatch, "enabled")
+    (finding,) = besides(confirm=300)
+    assert finding.kind == "problems" and finding.found.startswith("slurm_pam:confirm is 300, but no systemd runs")
+    assert "Set slurm_pam:confirm: 0 for the build" in finding.do
+
+
+def test_an_image_without_systemctl(monkeypatch):
+    image(monkeypatch, "enabled", there=False)
+    (finding,) = besides()
+    assert finding.kind == "problems" and finding.found.endswith("there is no systemctl")

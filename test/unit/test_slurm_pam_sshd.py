@@ -330,15 +330,15 @@ def test_sshd_is_asked_for_each_user_if_match_lines_make_a_difference(node, monk
 NO_KEY = {"authorizedkeysfile": ["none"]}
 UNASKED = {
     # What sshd says for each, None where it does not: kinds of findings, and who is named in them.
-    "one": ({"root": {}, "ann": {}, "ben": None}, [("warnings", "not known of ben (sshd could not be asked: no")]),
-    "all": ({"root": None, "ann": None, "ben": None}, [("warnings", "not known of root (sshd could not be asked: no")]),
+    "one": ({"root": {}, "ann": {}, "ben": None}, [("warnings", "over SSH for ben (sshd could not be asked: no")]),
+    "all": ({"root": None, "ann": None, "ben": None}, [("warnings", "over SSH for root (sshd could not be asked: no")]),
     "one, and the others are kept out": (
         {"root": NO_KEY, "ann": NO_KEY, "ben": None},
         [("problems", "ben (sshd could not be asked: no rdomain)")],
     ),
     "one, and one is kept out": (
         {"root": {}, "ann": NO_KEY, "ben": None},
-        [("warnings", "is left to ann (no key in "), ("warnings", "not known of ben (sshd could not be asked: no")],
+        [("warnings", "is left to ann (no key in "), ("warnings", "over SSH for ben (sshd could not be asked: no")],
     ),
 }
 

@@ -43,14 +43,19 @@ def states():
 def state(states=None, test=False, applied=None, **salt):
     functions = {
         "slurm_pam.wanted": wanted,
+        "slurm_pam.booted": lambda: True,
         "slurm_pam.applied": lambda now: applied or now,
         "slurm_pam.unusable_modules": lambda now: [],
         "slurm_pam.waiting_logins": lambda now, every: [],
         "slurm_pam.end_waiting_logins": lambda now: [],
         "slurm_pam.idle_managers": lambda now: [],
+        "service.show": lambda unit: {},
+        "slurm_pam.strays_to_end": lambda now: {"users": {}, "waits": False},
         **{name.replace("__", "."): function for name, function in salt.items()},
     }
-    return load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
+    loaded = load("_states/slurm_pam.py", __salt__=functions, __states__=states, __opts__={"test": test})
+    loaded._A_MOMENT = 0
+    return loaded
 
 
 PAM = wanted(DEFAULTS)["pam"]
@@ -236,6 +241,49 @@ def test_a_service_is_told_once_and_a_dry_run_says_so(function, salts, unit, don
     assert ret["comment"] == f"{unit} {'would be' if test else 'is'} {done}"
 
 
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize(
+    ("triggers", "running", "told", "done"),
+    [
+        ("ssh.socket", {"sshd", "ssh.socket"}, "stop", "stopped, and started anew by ssh.socket for the next login"),
+        (
+            "ssh.path ssh.socket",
+            {"sshd", "ssh.socket"},
+            "stop",
+            "stopped, and started anew by ssh.socket for the next login",
+        ),
+        ("ssh.socket", {"sshd"}, "reload", "reloaded"),
+        ("ssh.path", {"sshd", "ssh.path"}, "reload", "reloaded"),
+        ("", {"sshd"}, "reload", "reloaded"),
+        (None, {"sshd"}, "reload", "reloaded"),
+    ],
+)
+def test_an_sshd_that_a_socket_started_is_stopped(triggers, running, told, done, test):
+    calls = []
+    functions = {
+        "service__status": lambda unit: unit in running,
+        "service__show": lambda unit: {} if triggers is None else {"TriggeredBy": triggers},
+        "service__stop": lambda unit: calls.append("stop") or True,
+        "service__reload": lambda unit: calls.append("reload") or True,
+    }
+    ret = state(test=test, **functions).sshd_reloaded("it", DEFAULTS)
+    assert ret["changes"] == {"sshd": {"old": "running", "new": done}}
+    assert (ret["result"], calls) == ((None, []) if test else (True, [told]))
+
+
+@pytest.mark.parametrize(("triggers", "ends"), [("", "sshd"), ("ssh.socket", "ssh.socket")])
+def test_an_sshd_that_has_ended_afterwards_fails_the_state(triggers, ends):
+    running = {"sshd", "ssh.socket"}
+    functions = {
+        "service__status": lambda unit: unit in running,
+        "service__show": lambda unit: {"TriggeredBy": triggers},
+        **dict.fromkeys(("service__stop", "service__reload"), lambda unit: running.discard(ends) or True),
+    }
+    ret = state(**functions).sshd_reloaded("it", DEFAULTS)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert f"and {ends} has ended since" in ret["comment"] and f"systemctl start {ends};" in ret["comment"]
+
+
 @pytest.mark.parametrize("answer", [False, CommandExecutionError("no such unit")])
 def test_a_service_that_does_not_do_it(answer):
     def reload(unit):
@@ -251,6 +299,14 @@ def test_a_service_that_does_not_do_it(answer):
 
 def test_a_service_that_does_not_run_is_not_started():
     functions = dict.fromkeys(("service__status", "service__enabled"), lambda unit: False)
+    assert state(**functions).sshd_reloaded("it", DEFAULTS)["comment"].startswith("sshd does not run")
+    assert state(**functions).slurmd_restarted("it", DEFAULTS)["comment"] == "slurmd does not run, and is not started"
+
+
+def test_nothing_is_reloaded_in_an_image():
+    """There systemctl tells whoever asks that all went well: it was ignored."""
+    functions = dict.fromkeys(("service__status", "service__enabled"), lambda unit: True)
+    functions["slurm_pam__booted"] = lambda: False
     assert state(**functions).sshd_reloaded("it", DEFAULTS)["comment"].startswith("sshd does not run")
     assert state(**functions).slurmd_restarted("it", DEFAULTS)["comment"] == "slurmd does not run, and is not started"
 
@@ -404,4 +460,18 @@ def test_strays_on_a_node_without_systemd():
     asked = {"slurm_pam__strays_to_end": lambda now: {"users": FOUND, "waits": False}, "slurm_pam__end_strays": fails}
     ret = state(None, **asked).strays_ended("it", END)
     assert (ret["result"], ret["changes"]) == (False, {})
-    assert "could not be ended: systemd-run: No such file" in ret["comment"]
+    assert ret["comment"].endswith("could not be settled: systemd-run: No such file or directory")
+
+
+@pytest.mark.parametrize(("test", "result", "verb"), [(False, True, "keep"), (True, None, "would keep")])
+@pytest.mark.parametrize("now", [DEFAULTS, settings(strays={"action": "end"}, mode="adopt")])
+def test_whoever_was_told_is_spared_where_the_settings_have_changed(now, test, result, verb):
+    done = []
+    asked = {
+        "slurm_pam__strays_to_end": lambda now: {"users": {}, "waits": True},
+        "slurm_pam__spare_strays": lambda: done.append("stopped"),
+    }
+    ret = state(None, test, **asked).strays_ended("it", now)
+    assert ret["changes"] == {"slurm_pam-strays": {"old": "ends processes when the time is over", "new": "stopped"}}
+    assert (ret["result"], done) == (result, [] if test else ["stopped"])
+    assert f"{verb} their processes" in ret["comment"]

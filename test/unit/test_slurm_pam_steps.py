@@ -207,7 +207,7 @@ def test_jobs_that_cannot_be_asked_for(slurm, monkeypatch, modules, kind):
     account(monkeypatch, *modules)
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", fails)
     (finding,) = slurm.found()
-    assert finding.found == "What jobs run on this node could not be asked: /proc/net/unix: Permission denied"
+    assert finding.found == "This node could not be asked for its jobs: /proc/net/unix: Permission denied"
     assert finding.kind == kind
 
 

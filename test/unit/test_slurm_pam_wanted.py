@@ -282,6 +282,23 @@ def test_the_systems_accounts_are_those_of_login_defs(tmp_path, monkeypatch, tex
     assert gate("cron")[0][0].endswith(f"uid < {least}")
 
 
+@pytest.mark.parametrize(
+    ("doors", "origins", "written"),
+    [
+        ({}, ["192.0.2.0/24", "fd00::/8"], "192.0.2.0/24,fd00::/8"),
+        ({"cron": "close", "login": "close", "cockpit": "report"}, ["192.0.2.0/24"], "192.0.2.0/24"),
+        ({"cockpit": "close"}, ["192.0.2.0/24", "LOCAL"], "192.0.2.0/24,LOCAL,::ffff:192.0.2.0/120"),
+        ({"cockpit": "close"}, ["192.0.2.1", "fd00::/8"], "192.0.2.1,fd00::/8,::ffff:192.0.2.1"),
+        ({"cockpit": "close"}, ["::ffff:192.0.2.0/120"], "192.0.2.0/24,::ffff:192.0.2.0/120"),
+        ({"cockpit": "close"}, ["0.0.0.0/0"], "ALL"),
+    ],
+)
+def test_a_door_that_listens_for_both_families_tells_mapped_addresses(doors, origins, written):
+    who = {"groups": {"hpc_admin_g": {"origins": origins}}}
+    (file,) = wanted(settings(doors=doors, access=who))["access"]["files"]
+    assert f"+:(hpc_admin_g):{written}\n" in file["block"]
+
+
 def test_the_gates_come_ahead_of_the_services_and_sshds_comes_last():
     paths = [(file["path"], file.get("absent", False)) for file in pam_files(doors={"cron": "close", "su": "opened"})]
     assert paths[2:] == [

@@ -38,6 +38,14 @@ def test_the_changelog_has_this_version():
     assert VERSION in re.findall(r"^## ([\d.]+)$", (REPO / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
+def test_each_section_of_the_changelog_has_its_date():
+    text = (REPO / "CHANGELOG.md").read_text()
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    dated = re.findall(r"^## (.*)\n\n(\d{4}-\d\d-\d\d)\.", text, re.MULTILINE)
+    assert sections and sections == [version for version, _ in dated]
+    assert [date for _, date in dated] == sorted((date for _, date in dated), reverse=True)
+
+
 def test_nothing_was_added_after_the_newest_section_of_the_changelog():
     newest = re.search(r"^## ([\d.]+)", (REPO / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
     for path in REPO.glob("_*/*.py"):
