@@ -137,9 +137,9 @@ class _Node:
         return self._ordinary[uid]
 
     def place(self, pid: int) -> str:
-        """Where systemd has it. On v2 there is one hierarchy; else systemd's own counts."""
+        """Where systemd has it: in its own hierarchy of v1 or in v2's; a container may see an empty one of the other."""
         found = _PLACE.findall(self.groups[pid])
-        return found[0] if found else ""
+        return next((place for place in found if place != "/"), "/" if found else "")
 
     def above(self, process: Process) -> Iterator[Process]:
         """The processes that led to it, up to the first one."""
@@ -177,7 +177,8 @@ class _Node:
         for one in self.above(process):
             name = os.path.basename(one.program)
             way = _STEP if name == "slurmstepd" else _way_of(name, 0)
-            if way and one.uid == one.real == 0:
+            # atd has one of the two be daemon's.
+            if way and 0 in (one.uid, one.real):
                 return way, reason
             if one.pid == 1 or name == "systemd":
                 break
