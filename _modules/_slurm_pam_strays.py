@@ -137,7 +137,7 @@ class _Node:
         return self._ordinary[uid]
 
     def place(self, pid: int) -> str:
-        """Where systemd has it: its own hierarchy of v1, or v2's; a container may see an empty one of the other."""
+        """Where systemd has it: in its own hierarchy of v1 or in v2's, of which a container may see one empty."""
         found = _PLACE.findall(self.groups[pid])
         return next((place for place in found if place != "/"), "/" if found else "")
 

@@ -281,3 +281,11 @@ def test_what_the_preflight_says(node):
     assert "alice (2 processes" in ended and "ends these processes 60 seconds later" in ended and "4711" not in ended
     assert "user 4711" in spared and "alice" not in spared
     assert len(findings(strays={"action": "end", "grace": 60}, mode="adopt")) == 1
+
+
+def test_atd_with_daemons_uid_in_a_container_that_sees_both_versions(node):
+    both = "1:name=systemd:/\n0::/system.slice/{}.service\n"
+    atd = node.add("daemon", program="/usr/sbin/atd", real="root", groups=both.format("atd"))
+    node.add("alice", atd, groups=both.format("atd"))
+    node.add("bob", groups=both.format("hub"))
+    assert [(user, came) for user, came, _ in found()] == [("alice", "at"), ("bob", "hub.service")]
