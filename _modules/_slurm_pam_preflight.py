@@ -64,6 +64,7 @@ LOOKS = (
     _slurm_pam_session.removed,
     _slurm_pam_session.kept,
     _slurm_pam_session.shutdown,
+    _slurm_pam_session.left_by_su,
     _slurm_pam_paths.paths,
     _slurm_pam_turned_away.turned_away,
     _slurm_pam_ways_in.doors,

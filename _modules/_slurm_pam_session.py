@@ -1,4 +1,4 @@
-"""Whether sessions keep the modules that they need, and administrators what they rely on."""
+"""Whether sessions keep the modules that they need and stay in their job, and administrators keep what they rely on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import _child
+import _pam_dispatch
 import _pam_edit
 import _pam_expand
 import _pam_libpam
 import _slurm_pam_record
 from _pam_errors import PamError
+from _slurm_pam_doors import KNOWN
 from _slurm_pam_finding import Finding
+from _text import some
 
 # Modules that a session needs, and what is missing without them. A few are left out for a reason now and then.
 _NEEDED = {
@@ -80,6 +83,33 @@ def shutdown(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator
     unmask = "" if closing else "Unmask it: systemctl unmask --now systemd-logind. "
     then = "Until then, use systemctl reboot, which has no time, or scontrol reboot"
     yield Finding(found, _AT_ONCE, f"{unmask}{_KEEP}. {then}", "warnings")
+
+
+def left_by_su(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
+    """
+    Programs of the node that take whoever is in a job out of it: where logind is kept, su begins a session of logind's.
+
+    Source: pam_systemd(8), which puts a session into a scope of its own.
+    """
+    if wanted["logind"] != "keep":
+        return
+    told = (door for door in KNOWN.values() if settings["doors"].get(door.service, "report") == "report")
+    there = (door.service for door in told if door.setuid and any(map(_child.which, door.programs)))
+    if services := [service for service in there if _begins_a_session(service)]:
+        yield Finding(
+            f"The session rules of {some(services)} have pam_systemd.so, and logind is kept",
+            "Whoever uses it in a job is outside of the job from then on, neither limited by it nor ended with it",
+            f"Close it (slurm_pam:doors:{services[0]}: close), or say that it is meant (leave)",
+            "warnings",
+        )
+
+
+def _begins_a_session(service: str) -> bool:
+    try:
+        stack = _pam_dispatch.compile(service, calls=["open_session"]).stacks.get("open_session", ())
+    except PamError:
+        return False  # slurm_pam.doors tells
+    return any(entry.rule["name"] == "pam_systemd.so" for entry in stack)
 
 
 def removed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from looks import given
 import _child
 import _pam_libpam
 import _slurm_pam_record
-from _slurm_pam_session import kept, removed, shutdown
+from _slurm_pam_session import kept, left_by_su, removed, shutdown
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,33 @@ def test_a_shutdown_that_would_not_wait_is_told(monkeypatch, version, logind, ma
         assert finding.found.startswith(found) and finding.kind == "warnings"
         assert "`shutdown -r +60` reboots at once" in finding.why and "slurm_pam:logind: keep" in finding.do
         assert ("systemctl unmask --now systemd-logind" in finding.do) is (logind == "keep")
+
+
+SU = {"su": "session include common-session\n", "su-l": "session include common-session\n", "sudo": ""}
+SYSTEMD = "-session optional pam_systemd.so\n"
+
+
+@pytest.mark.parametrize(
+    ("common", "programs", "logind", "doors", "told"),
+    [
+        (SYSTEMD, ("su", "sudo"), "keep", {}, "su, su-l"),
+        (SYSTEMD, ("su", "sudo"), "keep", {"su": "close"}, "su-l"),
+        (SYSTEMD, ("su", "sudo"), "keep", {"su": "leave", "su-l": "close"}, None),
+        (SYSTEMD, ("sudo",), "keep", {}, None),
+        (SYSTEMD, ("su",), "mask", {}, None),
+        (SYSTEMD, ("su",), "stop", {}, None),
+        ("session required pam_unix.so\n", ("su", "sudo"), "keep", {}, None),
+        ("# " + SYSTEMD + "auth optional pam_systemd.so\n", ("su",), "keep", {}, None),
+    ],
+)
+def test_what_takes_people_out_of_their_job_is_told(tmp_path, monkeypatch, common, programs, logind, doors, told):
+    libpam = {"version": "1.5.2", "debian": False, "confdirs": [str(tmp_path)], "module_dirs": []}
+    monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
+    monkeypatch.setattr(_child, "which", lambda program: f"/usr/bin/{program}" if program in programs else None)
+    for name, text in {**SU, "common-session": common, "other": "session required pam_deny.so\n"}.items():
+        (tmp_path / name).write_text(text)
+    settings, wanted = given(logind=logind)
+    found = list(left_by_su({**settings, "doors": doors}, wanted))
+    assert [(finding.kind, finding.found) for finding in found] == [
+        ("warnings", f"The session rules of {told} have pam_systemd.so, and logind is kept")
+    ] * bool(told)
