@@ -93,9 +93,9 @@ def left_by_su(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterat
     """
     if wanted["logind"] != "keep":
         return
-    told = (door for door in KNOWN.values() if settings["doors"].get(door.service, "report") == "report")
-    there = (door.service for door in told if door.setuid and any(map(_child.which, door.programs)))
-    if services := [service for service in there if _begins_a_session(service)]:
+    said = {service for service, word in settings["doors"].items() if word != "report"}
+    there = (door.service for door in KNOWN.values() if door.setuid and any(map(_child.which, door.programs)))
+    if services := [service for service in there if not said & _files(service) and _begins_a_session(service)]:
         yield Finding(
             f"The session rules of {some(services)} have pam_systemd.so, and logind is kept",
             "Whoever uses it in a job is outside of the job from then on, neither limited by it nor ended with it",
@@ -104,11 +104,21 @@ def left_by_su(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterat
         )
 
 
+def _files(service: str) -> set[str]:
+    """A service, and those whose files its own includes: su-l is su on Debian."""
+    path = _pam_libpam.locate(service)
+    try:
+        lines = _pam_expand.read(path) if path else []
+    except PamError:
+        lines = []  # slurm_pam.doors tells
+    return {service, *(line["target"] for line in lines if line["kind"] == "include")}
+
+
 def _begins_a_session(service: str) -> bool:
     try:
         stack = _pam_dispatch.compile(service, calls=["open_session"]).stacks.get("open_session", ())
     except PamError:
-        return False  # slurm_pam.doors tells
+        return False
     return any(entry.rule["name"] == "pam_systemd.so" for entry in stack)
 
 

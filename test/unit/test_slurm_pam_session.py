@@ -85,6 +85,8 @@ def test_a_shutdown_that_would_not_wait_is_told(monkeypatch, version, logind, ma
 
 
 SU = {"su": "session include common-session\n", "su-l": "session include common-session\n", "sudo": ""}
+# As on Debian
+SU_L_IS_SU = {**SU, "su-l": "session include su\n"}
 SYSTEMD = "-session optional pam_systemd.so\n"
 
 
@@ -101,12 +103,16 @@ SYSTEMD = "-session optional pam_systemd.so\n"
         ("# " + SYSTEMD + "auth optional pam_systemd.so\n", ("su",), "keep", {}, None),
     ],
 )
-def test_what_takes_people_out_of_their_job_is_told(tmp_path, monkeypatch, common, programs, logind, doors, told):
+@pytest.mark.parametrize("files", [SU, SU_L_IS_SU])
+def test_what_takes_people_out_of_their_job_is_told(
+    tmp_path, monkeypatch, files, common, programs, logind, doors, told
+):
     libpam = {"version": "1.5.2", "debian": False, "confdirs": [str(tmp_path)], "module_dirs": []}
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
     monkeypatch.setattr(_child, "which", lambda program: f"/usr/bin/{program}" if program in programs else None)
-    for name, text in {**SU, "common-session": common, "other": "session required pam_deny.so\n"}.items():
+    for name, text in {**files, "common-session": common, "other": "session required pam_deny.so\n"}.items():
         (tmp_path / name).write_text(text)
+    told = told if files is SU or "su" not in doors else None
     settings, wanted = given(logind=logind)
     found = list(left_by_su({**settings, "doors": doors}, wanted))
     assert [(finding.kind, finding.found) for finding in found] == [
