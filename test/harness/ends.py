@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from harness.formula import settings
 from harness.node import Node
-from harness.paths import REPO
 from harness.prober import log_in
 
 APPLY, CLEAN = "slurm_pam", "slurm_pam.clean"
@@ -18,7 +18,7 @@ class Ends:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        node.pillar((REPO / "pillar.example").read_text())
+        settings(node)
         # The group and the package stay after a clean, so they are there from now on.
         self.run(APPLY)
         applied = node.snapshot("/etc")
@@ -46,5 +46,5 @@ class Ends:
         """The next run leaves what an uninterrupted one does, the configuration of the running sshd included."""
         self.run(sls)
         found, wanted = self.node.snapshot("/etc"), self.at[sls]
-        assert {path for path in found | wanted if found.get(path) != wanted.get(path)} == set()
+        assert not (differing := {path for path in found | wanted if found.get(path) != wanted.get(path)}), differing
         assert self.node.ssh("alice", method="password").ok is (sls == CLEAN)
