@@ -32,10 +32,12 @@ def old(node):
     subprocess.run(["tar", "-xC", directory], input=archive.stdout, check=True)
 
     def state():
+        # Salt remembers for 20 seconds which files there are, also of another place.
+        forget = ["rm", "-rf", "/var/cache/salt/minion/file_lists"]
+        node.run(forget, check=True)
         words = ["--file-root=/srv/old", "--out=json", "--log-level=error", "state.apply", "slurm_pam", "sync_mods=all"]
         states = json.loads(node.run(["salt-call", "--local", *words], check=True).stdout)["local"]
-        # Salt remembers for 20 seconds which files there are, also of another place.
-        node.run(["rm", "-r", "/var/cache/salt/minion/file_lists"])
+        node.run(forget, check=True)
         assert isinstance(states, dict), states
         assert not [each["comment"] for each in states.values() if each["result"] is False]
 
