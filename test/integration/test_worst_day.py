@@ -168,7 +168,7 @@ def test_an_audit_names_what_was_changed(node):
 def test_a_node_that_was_renamed(closed, job):
     closed.run(["hostname", "renamed"], check=True)
     try:
-        said(closed, "Access denied by pam_slurm_adopt: you have no active jobs on this node")
+        said(closed, "No Slurm jobs found on node.")
         assert f"NodeName={closed.name} " in closed.run(["scontrol", "show", "nodes"]).stdout
     finally:
         closed.run(["hostname", closed.name], check=True)
