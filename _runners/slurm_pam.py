@@ -290,7 +290,8 @@ def check_pillar(nodes: str = "*") -> dict[str, Any]:
     nodes
         Which ones, as a compound target.
 
-    Returns ``{"result": bool, "summary": str, "problems": {text: nodes}, "warnings": {text: nodes}, "retcode": int}``.
+    Returns ``{"result": bool, "summary": str, "problems": {text: nodes}, "warnings": {text: nodes}}``; with problems,
+    ``"retcode": 1`` as well.
     Warnings are partitions that match no node, partitions of one node that contradict each other, and names of
     administrators that differ by one letter.
 
@@ -312,9 +313,7 @@ def check_pillar(nodes: str = "*") -> dict[str, Any]:
             "_modules into file_roots, next to the folder slurm_pam"
         )
     told = _pillars.checked(__opts__, nodes, functions["slurm_pam.wrong_settings"])
-    status = __context__["retcode"] = int(not told["result"])
-    # salt-run ends with the one in the answer.
-    return {**told, "retcode": status}
+    return {**told, **_status(told["result"])}
 
 
 # What is true now
@@ -411,8 +410,8 @@ def evidence_signed(file: str, key: str) -> dict[str, Any]:
 
 
 def _evident(result: bool, summary: str, files: list[str] | None = None) -> dict[str, Any]:
-    __context__["retcode"] = int(not result)
-    return {"result": result, "summary": said.line(summary, records.REASON), **({"files": files} if files else {})}
+    told = {"result": result, "summary": said.line(summary, records.REASON), **({"files": files} if files else {})}
+    return {**told, **_status(result)}
 
 
 # The plan
@@ -456,13 +455,19 @@ def batches(
 def _ended(nodes: Mapping[str, Node], summary: str) -> dict[str, Any]:
     counts = Counter(node.state for node in nodes.values())
     result = bool(nodes) and all(STATES[state] for state in counts)
-    __context__["retcode"] = int(not result)
     told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     return {
         "result": result,
         "summary": said.line(f"{summary}: {told}" if told else summary, records.REASON),
         "nodes": {name: {"state": node.state, "reason": node.reason} for name, node in sorted(nodes.items())},
+        **_status(result),
     }
+
+
+def _status(result: bool) -> dict[str, int]:
+    """What an answer has besides where not all is well: salt-run ends with it, an orchestration by the context."""
+    __context__["retcode"] = int(not result)
+    return {} if result else {"retcode": 1}
 
 
 def _directory() -> str:
