@@ -106,7 +106,8 @@ NODES = [row for row in ROWS if node_of(row)]
 
 def linked(cell):
     """The files that a cell leads to, by their names."""
-    return {path for name, path in re.findall(r"\[([^]]+)\]\(([^)]+)\)", cell) if path.removesuffix(".py").endswith(name)}
+    links = re.findall(r"\[([^]]+)\]\(([^)]+)\)", cell)
+    return {path for name, path in links if path.removesuffix(".py").endswith(name)}
 
 
 def test_the_rows_are_the_layouts_and_the_machines_that_walk():
