@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import _node_answers as said
 
@@ -104,12 +104,14 @@ class Record:
 
     def _take_over(self, path: str) -> None:
         """What 1.0.0 wrote down. It goes when it is here, so that a rollout of 1.0.0 after this one is seen as well."""
-        earlier = _of_json(path)
-        if earlier is None:
-            return
-        self.nodes, self._new = earlier, set(earlier)
-        self.settle()
-        os.unlink(path)
+        if not os.path.lexists(path):
+            return  # who only reads waits for nobody
+        # Of several who begin at once, one that read it and wrote it late would undo what another has told since.
+        with self._at_once():
+            earlier = _of_json(path) or {}
+            self._write((name, *node) for name, node in earlier.items())
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
     @contextlib.contextmanager
     def _at_once(self) -> Iterator[None]:
@@ -148,10 +150,13 @@ class Record:
         rows = [(name, *self.nodes[name]) for name in sorted(self._new)]
         try:
             with self._at_once():
-                self._base.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", rows)
+                self._write(rows)
         except sqlite3.Error as error:
             raise ValueError(f"{self.path} cannot be written: {error}") from error
         self._new.clear()
+
+    def _write(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._base.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", rows)
 
     # What others wish
 
