@@ -147,3 +147,8 @@ def test_the_pam_files_are_those_of_the_layouts_beside_libpam(row):
 @pytest.mark.parametrize("row", [row for row in ROWS if not node_of(row)])
 def test_where_no_node_ran_the_cells_are_empty(row):
     assert not any(ROWS[row][column] for column in ("four figures", *SIGNS))
+
+
+def test_what_tries_the_pam_files_takes_all_of_them():
+    (path,) = (path for path in linked(SECTION) if path.startswith("test/functional/"))
+    assert "from libpam.layouts import LAYOUTS" in (REPO / path).read_text()
