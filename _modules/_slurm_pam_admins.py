@@ -126,10 +126,10 @@ def of_a_directory_alone(settings: Mapping[str, Any], wanted: Mapping[str, Any])
 
 def _of_this_node(access: Mapping[str, Any]) -> Iterator[str]:
     """The administrators who are known without a directory."""
-    local = _slurm_pam_accounts.local_users()
+    local, groups = _slurm_pam_accounts.local_users(), _slurm_pam_accounts.local_groups()
     yield from local & access["users"].keys()
     for name, group in access["groups"].items():
-        if group.get("local", True):
+        if group.get("local", True) or name in groups:
             with contextlib.suppress(CommandExecutionError):  # administrators() tells it
                 yield from local.intersection(_slurm_pam_accounts.members(name, group.get("members", [])))
 

@@ -15,7 +15,11 @@ from harness.salt_tree import SALTS
 from harness.session import session
 from harness.site import machine as machine_name
 
-FAMILIES = {"sle15": ("Suse", "15.5"), "debian12": ("Debian", "12"), "debian13": ("Debian", "13")}
+FAMILIES = {
+    **dict.fromkeys(("sle15", "sle15-directory"), ("Suse", "15.5")),
+    "debian12": ("Debian", "12"),
+    "debian13": ("Debian", "13"),
+}
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, indirect=True, scope="module")
 
 

@@ -62,6 +62,7 @@ def test_a_shutdown_with_logind_masked_reboots_at_once_and_what_waited_is_taken_
     assert not node.ssh("bob").ok
     assert WAITS in " ".join(node.salt("slurm_pam.audit")["warnings"])
     node.run(["shutdown", "-r", "+60"])
+    node.warm.end()
     node.until(lambda: boot_id(node) not in ("", booted), "the machine up again", 240)
     node.until(node._answers, "sshd and Slurm", 180)
     goes_back_at_boot(node, before)

@@ -92,6 +92,8 @@ def test_somebody_else_or_nobody_at_all_is_an_administrator(others):
         (access(groups={"ldap": {"local": False}, "local": {"members": ["ben"]}}), False),
         # The directory has a user of this node in its group.
         (access(groups={"ldap": {"local": False, "members": ["ben"]}}), True),
+        # The node has the group, whoever sees to it.
+        (access(groups={"local": {"local": False, "members": ["ben"]}}), False),
         # Nobody is known at all, which is another finding.
         (access(users={"zoe": {}}), False),
         (access(groups={"gone": {"local": False}}), False),
