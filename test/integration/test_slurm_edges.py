@@ -33,10 +33,14 @@ def conf(node, **lines):
 
 
 def restart(node):
+    _start(node)
+    node.until(lambda: "idle" in node.run(["sinfo", "--noheader", "--format=%T"]).stdout, "an idle node")
+
+
+def _start(node):
     # systemd has a limit of starts, which tests soon come to.
     node.run(["systemctl", "reset-failed", "slurmctld", "slurmd"])
-    node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
-    node.until(lambda: "idle" in node.run(["sinfo", "--noheader", "--format=%T"]).stdout, "an idle node")
+    node.run(["systemctl", "restart", "slurmctld", "slurmd"])
 
 
 def told(node, kind, words):
@@ -114,9 +118,7 @@ def test_a_node_in_no_partition(node):
     before = node.read(CONF)
     node.write(CONF, before.replace(line, f"NodeName{ghost}").replace("Nodes=node", "Nodes=ghost"))
     try:
-        # systemd has a limit of starts, which tests soon come to.
-    node.run(["systemctl", "reset-failed", "slurmctld", "slurmd"])
-    node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
+        _start(node)
         node.until(lambda: "NodeName=node" in node.run(["scontrol", "show", "node", "node"]).stdout, "slurmctld")
         told(node, "problems", "The node node is in no partition of Slurm")
     finally:
