@@ -1,6 +1,7 @@
 """A node with a systemd of its own goes down: when it is told to and not before, and while an apply waits."""
 
 import pytest
+from harness.ends import LEFT
 from harness.formula import EXAMPLE, applied, etc, pillar, sync
 from harness.node import Node
 
@@ -46,7 +47,8 @@ WAITS = "The last apply waits to be confirmed (waiting, until "
 def goes_back_at_boot(node, before):
     # The clock of the copies: nobody waits for the hour that there is left.
     node.until(lambda: node.run(["test", "-e", f"{CONFIRM}/taken-back"]).ok, "take-back", 60)
-    assert etc(node) == before
+    # A power cut may bring back what the run had removed beside a file; the next run takes it away.
+    assert {path: what for path, what in etc(node).items() if not path.endswith(LEFT)} == before
     assert node.ssh("bob").ok
     assert node.run(["systemctl", "is-active", "systemd-logind"]).stdout.strip() == "active"
     assert node.run(["systemctl", "--failed", "--quiet", "--no-legend"]).stdout == ""
