@@ -14,7 +14,7 @@ _PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"
 
 def which(program: str) -> str | None:
     """The path of a program, or None: first by the PATH, then wherever a system has its programs."""
-    return shutil.which(program, path=os.pathsep.join([*os.get_exec_path(), *_PLACES]))
+    return shutil.which(program, path=os.pathsep.join(dict.fromkeys([*os.get_exec_path(), *_PLACES])))
 
 
 def ask(

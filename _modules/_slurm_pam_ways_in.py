@@ -125,7 +125,8 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
         findings.append(f"What units start on this node could not be asked: {error}")
     processes = [process for process in every_process() if _is_at_home(process)]
     files, named, reached = _files(), _by_name(processes), _by_service(units)
-    looks = {service: _look(door, reached.get(service, []), named) for service, door in KNOWN.items()}
+    paths = {program: _path(program) for program in {program for door in KNOWN.values() for program in door.programs}}
+    looks = {service: _look(door, reached.get(service, []), named, paths) for service, door in KNOWN.items()}
     found = {service: seen for service, seen in looks.items() if seen.there or seen.on}
     for service in files & KNOWN.keys() - found.keys():
         found[service] = _Seen(KNOWN[service])
@@ -188,9 +189,11 @@ def _by_service(units: Iterable[Unit]) -> dict[str, list[Unit]]:
     return found
 
 
-def _look(door: Door, units: Iterable[Unit], named: Mapping[str, list[Process]]) -> _Seen:
+def _look(
+    door: Door, units: Iterable[Unit], named: Mapping[str, list[Process]], paths: Mapping[str, str | None]
+) -> _Seen:
     """What there is of a door: its units and programs, and whether they are on."""
-    programs = [path for path in map(_path, door.programs) if path]
+    programs = [path for path in map(paths.get, door.programs) if path]
     on = [f"{unit['Id'][0]} is {state}" for unit in units if (state := _is_on(unit))]
     on += [f"{name} runs (process {named[name][0].pid})" for name in _basenames(door.programs) if name in named]
     on += [f"anybody starts {path}" for path in programs if door.setuid]
