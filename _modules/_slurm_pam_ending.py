@@ -72,7 +72,8 @@ def start(settings: Mapping[str, Any], users: Iterable[str]) -> None:
     answer(
         *("systemd-run", f"--unit={UNIT}", "--description=End processes outside of jobs, as slurm_pam:strays says"),
         f"--setenv=PYTHONPATH={path}",
-        *(sys.executable, os.path.abspath(__file__), json.dumps(order)),
+        # systemd expands what looks like a variable, and a name is to stay what it is.
+        *(sys.executable, os.path.abspath(__file__), json.dumps(order).replace("$", r"\u0024")),
     )
 
 

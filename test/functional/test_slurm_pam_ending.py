@@ -1,5 +1,6 @@
 """Ending real processes after a grace, and telling a real terminal before."""
 
+import json
 import os
 import pty
 import signal
@@ -140,6 +141,23 @@ def test_it_runs_by_itself(monkeypatch, tmp_path):
     assert str(tmp_path) in env[0].removeprefix("PYTHONPATH=").split(":")
     done = subprocess.run(["env", "-i", *env, *words], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout == "This node is not closed any more: nothing is ended\n"
+
+
+def test_no_name_is_a_variable_to_systemd(monkeypatch):
+    asked = []
+    monkeypatch.setattr(_slurm_pam_ending, "answer", lambda *words: asked.append(words))
+    monkeypatch.setattr(_slurm_pam_ending._child, "ask", lambda *words: None)
+    groups = {"${HOME}": {"origins": ["ALL"]}}
+    settings = {
+        "access": {"users": {}, "groups": groups},
+        "module": "pam_slurm_adopt",
+        "pam": {"service": "sshd"},
+        "strays": {"grace": 0},
+    }
+    _slurm_pam_ending.start(settings, ["ann$$"])
+    order = asked[0][-1]
+    assert "$" not in order
+    assert (json.loads(order)["access"]["groups"], json.loads(order)["users"]) == (groups, ["ann$$"])
 
 
 def test_nobody_waits_where_there_is_no_unit(monkeypatch):
