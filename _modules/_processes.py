@@ -33,7 +33,7 @@ def running() -> Iterator[Process]:
     """
     booted, every = _booted(), not in_chroot()
     for name in filter(str.isdigit, os.listdir("/proc")):
-        if (every or _has_our_root(name)) and (found := _look(name, booted)):
+        if (every or at_home(name)) and (found := _look(name, booted)):
             yield found
 
 
@@ -47,11 +47,12 @@ def in_chroot() -> bool:
         return True
 
 
-def _has_our_root(pid: str) -> bool:
+def at_home(pid: int | str) -> bool:
+    """Whether a process sees the files of this system, and not those of a container or of what a chroot is in."""
     try:
         return os.path.samefile(f"/proc/{pid}/root", "/")
     except OSError:
-        return False
+        return False  # gone
 
 
 def look(pid: int) -> Process | None:

@@ -72,9 +72,14 @@ def _access(path: str) -> list[dict[str, str]]:
 
 def _promise(proof: Mapping[str, Any]) -> dict[str, Any]:
     broken = proof["counterexample"] or {}
-    where = broken.get("decided_by") or {}
-    place = f"{where['file']}:{where['line']}" if where.get("file") else ""
-    return {"name": proof["name"], "holds": proof["holds"], "why": broken.get("why", ""), "where": place}
+    where = _decided(broken)
+    return {"name": proof["name"], "holds": proof["holds"], "why": broken.get("why", ""), "where": where}
+
+
+def _decided(told: Mapping[str, Any]) -> str:
+    """The file and line that decides; nothing where none does."""
+    by = told.get("decided_by") or {}
+    return f"{by['file']}:{by['line']}" if by.get("file") else ""
 
 
 _GETS_IN = {True: "gets in", False: "does not", None: "not known"}
@@ -83,7 +88,6 @@ _GETS_IN = {True: "gets in", False: "does not", None: "not known"}
 def _door(door: Mapping[str, Any]) -> dict[str, Any]:
     """A way in that is on."""
     stranger = door["stranger"]
-    where = stranger.get("decided_by") or {}
     return {
         "name": door["service"],
         "what": door["what"],
@@ -93,7 +97,7 @@ def _door(door: Mapping[str, Any]) -> dict[str, Any]:
         "stranger": _GETS_IN[stranger["in"]],
         "administrator": _GETS_IN[door["administrator"]["in"]],
         "why": stranger["why"],
-        "where": f"{where['file']}:{where['line']}" if where.get("file") else "",
+        "where": _decided(stranger),
     }
 
 

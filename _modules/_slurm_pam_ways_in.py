@@ -123,7 +123,7 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
     except Unanswered as error:
         units = []
         findings.append(f"What units start on this node could not be asked: {error}")
-    processes = [process for process in every_process() if _is_at_home(process)]
+    processes = [process for process in every_process() if _processes.at_home(process.pid)]  # others ask their own PAM
     files, named, reached = _files(), _by_name(processes), _by_service(units)
     paths = {program: _path(program) for program in {program for door in KNOWN.values() for program in door.programs}}
     looks = {service: _look(door, reached.get(service, []), named, paths) for service, door in KNOWN.items()}
@@ -139,14 +139,6 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
         _unknown(process, files, found, findings)
     _listen(found, reached, named)
     return _without_twins(_asking_otherwise(found, files), files)
-
-
-def _is_at_home(process: Process) -> bool:
-    """Whether it sees the files of this node; in a container it asks the container's PAM."""
-    try:
-        return os.path.samefile(f"/proc/{process.pid}/root", "/")
-    except OSError:
-        return False  # gone
 
 
 def _files() -> set[str]:

@@ -219,7 +219,7 @@ def report(state: str | None = None, partition: str | None = None, form: str = "
         seconds since 1970 (``--out=json`` writes it as JSON). ``table`` is text; nodes that are alike are one row.
         ``counts`` is ``{partition: {state: number}}``.
 
-    The exit status tells of all nodes, whichever are shown.
+    The exit status tells of all nodes, whichever are shown; with ``table`` and ``counts`` it is 0.
 
     CLI Example:
 

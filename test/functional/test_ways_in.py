@@ -5,11 +5,10 @@ import os
 import pytest
 
 import _processes
-from _slurm_pam_ways_in import _is_at_home
 
 
 def test_a_process_of_this_node():
-    assert _is_at_home(_processes.look(os.getpid()))
+    assert _processes.at_home(_processes.look(os.getpid()).pid)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
@@ -26,9 +25,9 @@ def test_a_process_that_sees_other_files(tmp_path):
     try:
         os.read(ready, 1)
         found = _processes.look(child)
-        assert not _is_at_home(found)
+        assert not _processes.at_home(found.pid)
     finally:
         os.close(goes_on)
         os.waitpid(child, 0)
     # One that is gone asks nothing.
-    assert not _is_at_home(found)
+    assert not _processes.at_home(found.pid)

@@ -66,7 +66,7 @@ def node(tmp_path, monkeypatch):
     libpam = {"version": "1.5.2", "debian": False, "confdirs": [str(tmp_path), "/nonexistent"], "module_dirs": []}
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
     monkeypatch.setattr(_slurm_pam_ways_in, "every_unit", node.every_unit)
-    monkeypatch.setattr(_slurm_pam_ways_in, "_is_at_home", lambda process: True)
+    monkeypatch.setattr(_processes, "at_home", lambda pid: True)
     monkeypatch.setattr(_slurm_pam_ways_in, "_path", lambda name: f"/bin/{name}" if name in node.programs else None)
     monkeypatch.setattr(_processes, "running", lambda: iter(node.processes))
     monkeypatch.setattr(_processes, "has_loaded", lambda pid, library: pid in node.loaded)
