@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from harness import progress
-from harness.image import APT_OPTIONS, LAYOUTS, image
+from harness.image import APT_OPTIONS, image
+from harness.layouts import LAYOUTS
 from harness.node import Node
 from harness.shell import run
 from harness.store import kept

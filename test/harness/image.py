@@ -4,12 +4,10 @@ The PAM modules of Slurm are in that repository and not installed: installing th
 """
 
 import shutil
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness import progress
+from harness.layouts import FILES, LAYOUTS, Layout
 from harness.shell import TIED, run
 from harness.store import kept
 
@@ -47,16 +45,6 @@ APT_OPTIONS = (
     "Acquire::Check-Date",
 )
 
-FILES = Path(__file__).with_name("layouts")
-
-
-@dataclass(frozen=True)
-class Layout:
-    suite: str
-    trees: tuple[str, ...]
-    extra: tuple[str, ...]
-    dress: Callable[[Path], None]
-
 
 def image(name: str) -> Path:
     """The root directory of this layout's image, built if it is not kept from an earlier run."""
@@ -71,7 +59,8 @@ def image(name: str) -> Path:
             layout.dress(root)
             _people(root)
 
-    return kept(f"image-{name}", (*trees, *FILES.glob(f"{name}.*"), Path(__file__)), build)
+    making = [path for tree in layout.trees for path in sorted(FILES.glob(f"{tree}.*"))]
+    return kept(f"image-{name}", (layout.suite, layout.extra, *trees, *making, Path(__file__)), build)
 
 
 def _bootstrap(root: Path, layout: Layout) -> None:
@@ -113,62 +102,3 @@ def _lay(tree: Path, root: Path) -> None:
 def _people(root: Path) -> None:
     for user in USERS:
         run(["chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", "--user-group", user])
-
-
-def _debian(root: Path) -> None:
-    """A local apt repository is all the node knows."""
-    packages = root / "srv/packages"
-    (packages / "Packages").write_text(run(["apt-ftparchive", "packages", "."], cwd=packages).stdout)
-    shutil.rmtree(root / "etc/apt/sources.list.d")
-    (root / "etc/apt/sources.list.d").mkdir()
-    run(["chroot", root, "apt-get", "-qq", "update"])
-
-
-def _sle15(root: Path) -> None:
-    """SLE's package manager, with Debian's modules in packages that bear SLE's names, in SLE's directory."""
-    (root / "etc/debian_version").unlink()
-    # libpam looks in the multiarch directory; on SLE that directory is /lib64/security.
-    (root / "usr/lib64/security").symlink_to("../lib/x86_64-linux-gnu/security")
-    packages = root / "srv/packages"
-    with tempfile.TemporaryDirectory() as directory:
-        scratch = Path(directory)
-        for package in packages.glob("libpam-slurm*.deb"):
-            run(["dpkg-deb", "--extract", package, scratch / "unpacked"])
-        modules = scratch / "modules"
-        modules.mkdir()
-        for module in (scratch / "unpacked").rglob("*.so"):
-            shutil.copy(module, modules)
-        version = run(
-            ["chroot", root, "dpkg-query", "--show", "--showformat=${source:Upstream-Version}", "slurmd"]
-        ).stdout
-        defines = {
-            "slurm_version": version,
-            "modules": modules,
-            "debian_root": root,
-            "_topdir": scratch / "rpmbuild",
-            "_rpmdir": packages,
-            "_build_name_fmt": "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
-            "_build_id_links": "none",
-            "__strip": "/bin/true",
-        }
-        words = [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
-        run(["rpmbuild", "-bb", "--nodeps", *words, FILES / "sle15.spec"])
-    for package in packages.glob("*.deb"):
-        package.unlink()
-    run(["createrepo_c", "--quiet", packages])
-    run(["chroot", root, "rpm", "--initdb"])
-    node_package = next(packages.glob("slurm-node-*.rpm"))
-    run(["chroot", root, "rpm", "--install", "--nodeps", f"/srv/packages/{node_package.name}"])
-    run(["chroot", root, "zypper", "--non-interactive", "--no-gpg-checks", "refresh"])
-
-
-SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
-# A directory service, and what asks it.
-DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
-
-LAYOUTS = {
-    "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, _sle15),
-    "sle15-directory": Layout("bookworm", ("common", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), _sle15),
-    "debian12": Layout("bookworm", ("common", "debian"), (), _debian),
-    "debian13": Layout("trixie", ("common", "debian"), (), _debian),
-}

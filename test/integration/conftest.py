@@ -10,7 +10,7 @@ import os
 import pytest
 from harness import host
 from harness.formula import settings, sync
-from harness.image import LAYOUTS
+from harness.layouts import LAYOUTS
 from harness.node import Node
 from harness.salt_tree import SALTS
 from harness.site import Site, interrupt_on_signals

@@ -8,7 +8,8 @@ import pytest
 from harness import network
 from harness.cgroups import ROOT
 from harness.formula import settings, sync
-from harness.image import LAYOUTS, USERS
+from harness.image import USERS
+from harness.layouts import LAYOUTS
 from harness.node import Node
 from harness.paths import RUN
 from harness.salt_tree import SALTS

@@ -6,7 +6,7 @@ import re
 import pytest
 from harness import trace
 from harness.formula import EXAMPLE, etc, failed, settings, sync
-from harness.image import LAYOUTS
+from harness.layouts import LAYOUTS
 from harness.node import Node
 from harness.paths import REPO
 

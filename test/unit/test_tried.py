@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from harness.image import LAYOUTS
+from harness.layouts import LAYOUTS
 from harness.node import MACHINES
 from harness.paths import REPO
 from libpam.layouts import DISTRIBUTIONS

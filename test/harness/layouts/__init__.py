@@ -1,0 +1,32 @@
+"""What a node is dressed as: the suite that it is made from, the trees of files over it, and what remains to be done.
+
+A tree ``NAME`` may have beside it what is done with the root once the tree is laid (``NAME.py``), and what that takes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.layouts import debian, sle15
+
+FILES = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Layout:
+    suite: str
+    trees: tuple[str, ...]
+    extra: tuple[str, ...]
+    dress: Callable[[Path], None]
+
+
+SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
+# A directory service, and what asks it.
+DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
+
+LAYOUTS = {
+    "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, sle15.dress),
+    "sle15-directory": Layout("bookworm", ("common", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), sle15.dress),
+    "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
+    "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
+}
