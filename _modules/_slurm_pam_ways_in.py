@@ -90,6 +90,7 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
             "People without a job may come in by what is not known",
             "See to it that it can be asked",
             "warnings",
+            (("doubtful", "what slurm_pam.doors could not ask"),),
         )
 
 
@@ -103,6 +104,7 @@ def _warning(seen: _Seen, stranger: Mapping[str, Any]) -> Finding:
         _WHY_OF_REACH.get(door.reach, _WHY_OF_REACH[NETWORK]),
         f"Close it (slurm_pam:doors:{door.service}: close), switch it off, or say that it is meant (leave)",
         "warnings",
+        (("doors" if stranger["in"] else "doubtful", printable(door.service)),),
     )
 
 

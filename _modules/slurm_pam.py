@@ -108,7 +108,7 @@ def _data_file(name: str) -> dict[str, Any]:
 
 
 @_salts_errors
-def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
+def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     Everything that stands against applying these settings to this node: what is wrong with the settings, and if nothing
     is, what is found on the node. Changes nothing.
@@ -118,8 +118,8 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
     settings
         The merged settings of the formula; this node's where none are given.
 
-    Returns ``{"problems": [...], "warnings": [...]}``. Each text says what was found, why it matters and what to do. A
-    problem stops an apply; a warning does not.
+    Returns ``{"problems": [...], "warnings": [...], "open": {...}}``. Each text says what was found, why it matters and
+    what to do. A problem stops an apply; a warning does not. ``open`` is as :py:func:`audit` has it.
 
     CLI Example:
 
@@ -188,9 +188,11 @@ def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
         Where the formula is.
 
     Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}], "warnings":
-    [str]}``. A finding is what an apply would change (``subject`` is the state's ID, ``result`` is null), or what
-    stands in its way (``result`` is false). Warnings are the preflight's, and do not count. It is the apply itself that
-    tells (:py:func:`dry_run`), so that nothing can be right here and wrong there.
+    [str], "open": {"doors": [name], "doubtful": [name], "strays": [user]}}``. A finding is what an apply would change
+    (``subject`` is the state's ID, ``result`` is null), or what stands in its way (``result`` is false). Warnings are
+    the preflight's, and do not count. ``open`` has in few words what they say of doors that let users without a job in,
+    of those that may, and of users with processes outside every job. It is the apply itself that tells
+    (:py:func:`dry_run`), so that nothing can be right here and wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 

@@ -79,6 +79,8 @@ def ready(
             ret["result"] = None
     if found["warnings"]:
         ret["warnings"] = found["warnings"]
+    if auditing:
+        ret["open"] = found["open"]
     return ret
 
 

@@ -315,7 +315,7 @@ def test_nothing_is_reloaded_in_an_image():
 
 
 def ready(auditing=False, version="1.0.0", partitions=(), **found):
-    told = {"problems": [], "warnings": [], "misfits": False, **found}
+    told = {"problems": [], "warnings": [], "open": {"doors": ["cron"]}, "misfits": False, **found}
     asked = state(slurm_pam__version=lambda: "1.0.0", slurm_pam__objections=lambda *_: told)
     return asked.ready("it", {}, DEFAULTS, list(partitions), version, auditing=auditing)
 
@@ -325,6 +325,8 @@ def test_a_node_that_may_be_changed():
     assert (ret["result"], ret["changes"], ret["warnings"]) == (True, {}, ["beware"])
     assert ret["comment"] == "The settings are right and this node may be changed. Partitions: gpu, login"
     assert "warnings" not in ready()
+    # Only an audit's answer is read for it.
+    assert "open" not in ready() and ready(auditing=True)["open"] == {"doors": ["cron"]}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import _processes
 import _slurm_pam_daemons
 import _slurm_pam_ways_in
 import sshd_config
+from _pam_errors import PamError
 from _processes import Process
 from _slurm_pam_ask import Unanswered
 from _slurm_pam_daemons import Daemon
@@ -55,6 +56,9 @@ class Node:
         """Whether somebody gets in, and the number of the line that decides."""
         told = self.report()[0][service][who]
         return told["in"], told["decided_by"] and told["decided_by"]["line"]
+
+    def left_open(self, **sections):
+        return [each for finding in doors({**settings(), **sections}, {}) for each in finding.open]
 
     def warnings(self, **sections):
         return [(finding.kind, finding.text()) for finding in doors({**settings(), **sections}, {})]
@@ -305,6 +309,7 @@ def test_what_could_not_be_asked_is_a_finding(node):
     told = "What units start on this node could not be asked: systemctl show: Connection timed out"
     assert findings == [told]
     assert [kind for kind, _ in node.warnings()] == ["warnings"]
+    assert node.left_open() == [("doubtful", "what slurm_pam.doors could not ask")]
 
 
 # The look
@@ -325,6 +330,20 @@ def test_a_door_that_is_on_and_lets_in_is_warned_of(node):
         "following modules are asked. They get a shell past Slurm, outside of every job. Close it "
         "(slurm_pam:doors:cockpit: close), switch it off, or say that it is meant (leave)"
     )
+
+
+def test_what_is_counted_over_many_nodes(node, monkeypatch):
+    cockpit(node)
+    assert node.left_open() == [("doors", "cockpit")]
+    assert node.left_open(doors={"cockpit": "leave"}) == []
+    cockpit(node, "auth required pam_unix.so\n" + ALL)
+    assert node.left_open() == []
+
+    def fails(service, calls):
+        raise PamError("it cannot be read")
+
+    monkeypatch.setattr(_slurm_pam_ways_in._pam_dispatch, "compile", fails)
+    assert node.left_open() == [("doubtful", "cockpit")]
 
 
 def test_what_is_not_warned_of(node):
