@@ -5,6 +5,7 @@ import re
 import pytest
 from looks import settings
 
+import _child
 import _pam_libpam
 import _processes
 import _slurm_pam_daemons
@@ -71,7 +72,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
     monkeypatch.setattr(_slurm_pam_ways_in, "every_unit", node.every_unit)
     monkeypatch.setattr(_processes, "at_home", lambda pid: True)
-    monkeypatch.setattr(_slurm_pam_ways_in, "_path", lambda name: f"/bin/{name}" if name in node.programs else None)
+    monkeypatch.setattr(_child, "which", lambda name, places: f"/bin/{name}" if name in node.programs else None)
     monkeypatch.setattr(_processes, "running", lambda: iter(node.processes))
     monkeypatch.setattr(_processes, "has_loaded", lambda pid, library: pid in node.loaded)
     monkeypatch.setattr(_processes, "listening", lambda pids: {pid: node.sockets.get(pid, []) for pid in pids})
@@ -310,6 +311,16 @@ def test_what_could_not_be_asked_is_a_finding(node):
     assert findings == [told]
     assert [kind for kind, _ in node.warnings()] == ["warnings"]
     assert node.left_open() == [("doubtful", "what slurm_pam.doors could not ask")]
+
+
+def test_where_nobody_comes_in(node):
+    """A stack of such a service decides nothing, until something that is on asks it to let somebody in."""
+    node.file("chsh", OPEN)
+    nobody = {"in": False, "why": "nobody comes in by it", "decided_by": None}
+    row = node.report()[0]["chsh"]
+    assert (row["stays"], row["stranger"], row["administrator"]) == (nobody["why"], nobody, nobody)
+    node.unit("odd.service", PAMName="chsh")
+    assert node.line("chsh") == (True, 2)
 
 
 # The look
