@@ -2,11 +2,11 @@
 """
 What the formula costs a node.
 
-    .venv/bin/python test/bench/scale.py
+    .venv/bin/python test/bench/cost.py
 
 boots real nodes, measures in one run rendering and its growth, and an apply that changes nothing beside the same number
 of test.nop states, beside Ansible and beside the guide's commands; prints what it found and writes it to
-test/bench/report-scale.md. What it costs a master is in crowd.py and rollout.py. Ansible is PyPI's, in a tree that
+test/bench/report-cost.md. What it costs a master is in scale.py and rollout.py. Ansible is PyPI's, in a tree that
 is kept for the next time.
 """
 
@@ -36,7 +36,7 @@ from harness.site import Site, interrupt_on_signals
 from harness.store import kept
 
 HERE = Path(__file__).resolve().parent
-REPORT = HERE / "report-scale.md"
+REPORT = HERE / "report-cost.md"
 ANSIBLE = "12.3.0"
 FORMULA, PLAYBOOK = "slurm_pam", f"Ansible {ANSIBLE}"
 EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
@@ -244,7 +244,7 @@ def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, na
         [
             "# What slurm_pam costs",
             "",
-            f"`test/bench/scale.py`, {datetime.date.today()}, Salt {SALTS['3008']}, {machine} with "
+            f"`test/bench/cost.py`, {datetime.date.today()}, Salt {SALTS['3008']}, {machine} with "
             f"{os.cpu_count()} processors, load {os.getloadavg()[1]:.1f}. Node: layout sle15, `pillar.example`.",
             "",
             "## Rendering on a node",
