@@ -182,17 +182,24 @@ def module_text(settings: Mapping[str, Any], lacking: list[Need]) -> str:
     lacking
         As :py:func:`denied` gives it.
     """
-    return module(needs(settings) if _child.which("semodule") and is_loaded() else lacking)
+    return module(needs(settings) if is_loaded() else lacking)
 
 
 def is_loaded() -> bool:
     """
-    Whether the module is there.
+    Whether the module is there, in force or disabled.
 
-    Raises Unanswered if semodule does not say.
+    Raises Unanswered if semodule does not say, where a policy is loaded.
     """
-    said = _semodule("-l")
-    return any(line.split()[:1] == [NAME] for line in said.splitlines())
+    if _child.which("semodule") is None:
+        return False
+    try:
+        said = _semodule("-lfull")
+    except Unanswered:
+        if _selinux.is_on():
+            raise
+        return False  # there is no policy to have modules
+    return any(NAME in line.split() for line in said.splitlines())
 
 
 def load(settings: Mapping[str, Any]) -> None:
@@ -220,7 +227,7 @@ def _install(text: str) -> None:
         path = os.path.join(directory, f"{NAME}.cil")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        _semodule("-i", path)
+        _semodule("-i", path, "-e", NAME)
 
 
 def unload() -> None:

@@ -115,7 +115,7 @@ while read -r verb unit; do
     systemctl "$verb" "$unit" || failed=1
 done < units
 while read -r module; do
-    ! semodule -l | grep -qw "^$module" || semodule -r "$module" || failed=1
+    ! semodule -lfull | grep -q " $module " || semodule -r "$module" || failed=1
 done < modules
 sync
 [ "$failed" = 0 ] && rm -f @BOOT@ && date +%s > taken-back && sync

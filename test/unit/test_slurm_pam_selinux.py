@@ -12,7 +12,7 @@ import slurm_conf
 import sshd_config
 from _processes import Process
 from _slurm_pam_ask import Unanswered
-from _slurm_pam_selinux import Need, denied, load, look, module, module_text, needs, refusal
+from _slurm_pam_selinux import Need, denied, is_loaded, load, look, module, module_text, needs, refusal
 
 
 def context(name, kind="object_r"):
@@ -57,7 +57,7 @@ class Node:
     def __init__(self, monkeypatch):
         self.on, self.enforces, self.allows = True, True, set()
         self.running, self.sockets, self.session = {}, [], ""
-        self.spool, self.semodule, self.loaded = "/var/lib/slurm/slurmd", True, ""
+        self.spool, self.semodule, self.loaded, self.fails = "/var/lib/slurm/slurmd", True, "", False
         patches = {
             _selinux: {
                 "is_on": lambda: self.on,
@@ -102,14 +102,14 @@ class Node:
         return () if allowed else permissions
 
     def asked(self, *words):
-        if not self.semodule:
-            raise Unanswered("semodule: not there")
-        if words[0] == "-l":
-            return f"ssh\nslurm\nslurm_pam_other\n{self.loaded}"
+        if self.fails:
+            raise Unanswered("semodule: SELinux policy is not managed")
+        if words[0] == "-lfull":
+            return f"100 ssh pp\n400 slurm cil\n400 slurm_pam_other cil\n{self.loaded}"
         if words[0] == "-i":
             with open(words[1]) as file:
                 self.text = file.read()
-            self.loaded = "slurm_pam\n"
+            self.loaded = "400 slurm_pam cil\n"
         if words[0] == "-r":
             self.loaded = ""
         return ""
@@ -251,7 +251,7 @@ def test_what_could_not_be_asked_is_told(node, monkeypatch, error):
 def test_a_module_that_is_there_is_not_replaced_by_less(node):
     node.allows = ALL - LACKING
     assert module_text(settings(), denied(settings())) == RULES
-    node.loaded = "slurm_pam\n"
+    node.loaded = "400 slurm_pam cil disabled\n"
     text = module_text(settings(), denied(settings()))
     assert set(RULES.splitlines()) < set(text.splitlines())
     assert "(allow sshd_t etc_t (file (getattr open read)))" in text
@@ -278,3 +278,24 @@ def test_one_rule_for_each_pair_of_types():
     need = Need(SSHD, context("var_lib_t"), "sock_file", ("write",))
     other = need._replace(target="unconfined_u:object_r:var_lib_t:s0")
     assert module([need, other]).count("allow") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "loaded"),
+    [
+        ({"loaded": "400 slurm_pam cil\n"}, True),
+        ({"loaded": "400 slurm_pam cil disabled\n"}, True),
+        ({}, False),
+        ({"semodule": False}, False),
+        # policycoreutils is there, and no policy: semodule fails.
+        ({"fails": True, "on": False}, False),
+        ({"fails": True}, Unanswered),
+    ],
+)
+def test_whether_it_is_there(node, changes, loaded):
+    vars(node).update(changes)
+    if loaded is Unanswered:
+        with pytest.raises(Unanswered):
+            is_loaded()
+    else:
+        assert is_loaded() is loaded
