@@ -60,6 +60,15 @@ def name(uid: int) -> str | int:
         return uid
 
 
+def sockets() -> Iterator[str]:
+    """
+    Where the step daemons of this node listen.
+
+    Raises Unanswered if the kernel does not say.
+    """
+    yield from (path for path, _, _ in _steps())
+
+
 def _steps() -> Iterator[tuple[str, int, int]]:
     """The socket of every step, its job and its number. What others than root have put there is none."""
     try:

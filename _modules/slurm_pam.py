@@ -36,6 +36,7 @@ import _slurm_pam_modules
 import _slurm_pam_packages
 import _slurm_pam_preflight
 import _slurm_pam_record
+import _slurm_pam_selinux
 import _slurm_pam_settings
 import _slurm_pam_strays
 import _slurm_pam_take_back
@@ -532,6 +533,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     - ``groups``: local groups, each with the ``members`` to add and a ``gid``
     - ``units``: the names of ``slurmd``, which is restarted, and of ``sshd``, which is reloaded
     - ``logind``: mask, stop or keep
+    - ``selinux``: report or manage
 
     And ``modules`` are the PAM modules that have to be there besides those of the node's own stacks.
 
@@ -793,6 +795,93 @@ def spare_strays() -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_ending.stop()
+
+
+def selinux(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    What SELinux keeps sshd from that pam_slurm_adopt needs, asked of the loaded policy with the types that this node
+    has. Changes nothing.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    Returns ``{"denied": ["sshd_t -> var_lib_t:sock_file (write)"], "module": text}``: ``module`` is the text of the
+    policy module that allows it, as semodule takes it. Both are empty if nothing is denied, or SELinux is off.
+
+    Raises CommandExecutionError if it could not be asked.
+
+    Source: selinuxfs; the CIL reference guide of SELinux.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.selinux
+
+    .. versionadded:: 1.1.0
+    """
+    settings = _slurm_pam_settings.without_nulls(settings or _rendered()["settings"])
+    lacking = _slurm_pam_selinux.denied(settings)
+    text = _slurm_pam_selinux.module_text(settings, lacking) if lacking else ""
+    return {"denied": [need.told() for need in lacking], "module": text}
+
+
+def load_selinux_module(settings: Mapping[str, Any]) -> None:
+    """
+    Load the policy module ``slurm_pam``, which allows what :py:func:`selinux` finds denied.
+
+    settings
+        The merged settings of the formula.
+
+    Raises CommandExecutionError if semodule does not take it, or if it does not suffice; then it is taken away again.
+
+    Source: semodule(8).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.load_selinux_module '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_selinux.load(_slurm_pam_settings.without_nulls(settings))
+
+
+def selinux_module_is_loaded() -> bool:
+    """
+    Return whether the policy module ``slurm_pam`` is there.
+
+    Raises CommandExecutionError if semodule does not say.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.selinux_module_is_loaded
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_selinux.is_loaded()
+
+
+def unload_selinux_module() -> None:
+    """
+    Take the policy module ``slurm_pam`` away.
+
+    Raises CommandExecutionError with semodule's words if it does not.
+
+    Source: semodule(8).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.unload_selinux_module
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_selinux.unload()
 
 
 @_salts_errors

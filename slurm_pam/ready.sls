@@ -31,7 +31,7 @@ slurm_pam-ready-audited:
       - slurm_pam: slurm_pam-ready
 
 exclude:
-{%-   for part in ["places", "packages", "access", "slurm", "sshd", "pam", "logind", "strays"] %}
+{%-   for part in ["places", "packages", "access", "slurm", "selinux", "sshd", "pam", "logind", "strays"] %}
   - sls: slurm_pam.{{ part }}
 {%-   endfor %}
 {%- elif settings.confirm and not auditing %}

@@ -23,10 +23,13 @@ class Layout:
 SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
 # A directory service, and what asks it.
 DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
+# Debian's policy, as it comes.
+SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
 
 LAYOUTS = {
     "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, sle15.dress),
     "sle15-directory": Layout("bookworm", ("common", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), sle15.dress),
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
+    "debian13-selinux": Layout("trixie", ("common", "debian", "selinux"), SELINUX, debian.dress),
 }
