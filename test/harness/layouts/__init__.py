@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.layouts import debian, sle15
+from harness.layouts import debian, sle16, suse
 
 FILES = Path(__file__).parent
 
@@ -21,12 +21,16 @@ class Layout:
 
 
 SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
+SLE16_TOOLS = ("libpam-lastlog2", "libpam-wtmpdb", "libslurm42t64", "rpm", "zypper")
 # A directory service, and what asks it.
 DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
 
 LAYOUTS = {
-    "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, sle15.dress),
-    "sle15-directory": Layout("bookworm", ("common", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), sle15.dress),
+    "sle15": Layout("bookworm", ("common", "suse", "sle15"), SLE15_TOOLS, suse.dress),
+    "sle15-directory": Layout(
+        "bookworm", ("common", "suse", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), suse.dress
+    ),
+    "sle16": Layout("trixie", ("common", "suse", "sle16"), SLE16_TOOLS, sle16.dress),
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
 }
