@@ -57,6 +57,14 @@ def effective(node, *options):
     return {line.partition(" ")[0]: line.partition(" ")[2] for line in shown.splitlines() if line.startswith(options)}
 
 
+def test_sle15sp7(machine):
+    with Node.boot("sle15sp7") as node:
+        assert platform(node) == ["Suse", "15.7"]
+        with closed(node):
+            ours, last = node.read(SSHD).splitlines()[-2:]
+            assert "slurm-common-session" in ours and "pam_motd.so" in last
+
+
 def test_sle16_has_nothing_of_sshds_in_etc(machine):
     with Node.boot("sle16") as node:
         assert platform(node) == ["Suse", "16.0"]

@@ -30,6 +30,7 @@ LAYOUTS = {
     "sle15-directory": Layout(
         "bookworm", ("common", "suse", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), suse.dress
     ),
+    "sle15sp7": Layout("bookworm", ("common", "suse", "sle15", "sle15sp7"), SLE15_TOOLS, suse.dress),
     "sle16": Layout("trixie", ("common", "suse", "sle16"), SLE16_TOOLS, sle16.dress),
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
