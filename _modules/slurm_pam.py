@@ -299,8 +299,9 @@ def jobs() -> list[dict[str, Any]]:
     """
     The jobs that run on this node, as its own step daemons know them, whether slurmd and slurmctld answer or not.
 
-    Returns ``[{"job": 4711, "user": "alice", "extern": True}]``: ``extern`` is whether there is an extern step to adopt
-    sessions into. ``user`` is a number if this node has no name for it, and None if no step daemon of the job answers.
+    Returns ``[{"job": 4711, "user": "alice", "extern": True, "node": "cn1"}]``: ``extern`` is whether there is an
+    extern step to adopt sessions into. ``user`` is a number if this node has no name for it, and None if no step daemon
+    of the job answers. ``node`` is the NodeName that slurmd had when the job began; pam_slurm_adopt has to look for it.
 
     Raises CommandExecutionError if it cannot be asked what step daemons there are.
 
