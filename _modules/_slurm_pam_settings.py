@@ -263,6 +263,7 @@ _NODE_SETTINGS: dict[str, Any] = {
     "logind_kept_from": _NUMBER,
     "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
+    "watch": _FLAG,
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(
