@@ -22,7 +22,7 @@ slurm_pam-ready:
     - auditing: {{ auditing | json }}
     # One clear failure, instead of one for each state that would have come after it.
     - failhard: True
-{%- if settings.watch and not opts.test %}
+{%- if settings.watch and settings.mode != "audit" and not opts.test %}
 
 # What an apply changes is no drift until the apply has ended.
 slurm_pam-ready-watch-suspended:

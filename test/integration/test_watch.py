@@ -6,6 +6,8 @@ import pytest
 from harness import debs
 from harness.formula import EXAMPLE, applied, apply, changed, commands, settings, sync
 from harness.node import Node
+from harness.shell import run
+from harness.store import kept
 
 WATCH, DRAIN, ACCEPTED = (f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted"))
 HEALTH = f"HealthCheckProgram={DRAIN}\nHealthCheckInterval=2\nHealthCheckNodeState=ANY\n"
@@ -143,7 +145,21 @@ def test_slurm_drains_it_and_nobody_but_an_administrator_takes_it_back(node):
     node.until(lambda: state(node) == "idle none", "an idle node")
 
 
+def promtool(layout):
+    """Prometheus's own, out of its package."""
+
+    def build(place):
+        place.mkdir()
+        (package,) = debs.debs(layout, "prometheus").glob("prometheus_*.deb")
+        run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | tar -xC {place} ./usr/bin/promtool"])
+
+    return kept(f"promtool-{layout}", (), build) / "usr/bin/promtool"
+
+
 def test_monitoring(node):
+    metrics = watch(node, "--textfile")[1]
+    checked = run([promtool(node.layout), "check", "metrics"], input=metrics)
+    assert (checked.stdout, checked.stderr) == ("", "")
     debs.install(node, "prometheus-node-exporter")
     node.run(["sh", "-ec", f"mkdir /root/metrics; {WATCH} --textfile > /root/metrics/slurm_pam.prom"], check=True)
     exporter = f"prometheus-node-exporter {EXPORTER} --collector.textfile.directory=/root/metrics"
