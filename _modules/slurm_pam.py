@@ -41,6 +41,7 @@ import _slurm_pam_settings
 import _slurm_pam_strays
 import _slurm_pam_take_back
 import _slurm_pam_wanted
+import _slurm_pam_watch
 import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
@@ -527,6 +528,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     - ``sshd``: ``options``, ``config``, ``drop_in`` and ``tag``, for ``sshd_config.managed``; None if not managed
     - ``pam``: the PAM files and the ``policy`` that they have to meet, for ``pam_stack.managed``
     - ``record``: the path of the file in which it is written down what was applied
+    - ``watch``: whether this node is watched
 
     These are changed through a tool:
 
@@ -883,6 +885,79 @@ def unload_selinux_module() -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_selinux.unload()
+
+
+@_salts_errors
+def watch_plan(settings: Mapping[str, Any], to_come: bool = False) -> dict[str, Any]:
+    """
+    What the watch needs on this node: its program, the name under which this drains the node, and how everything is now
+    that keeps the node closed.
+
+    settings
+        The merged settings of the formula.
+    to_come
+        Whether an apply of these settings is still to come.
+
+    Returns ``{"files": [change], "anew": bool}``: the files as :py:func:`file_transaction.commit
+    <salt.modules.file_transaction.commit>` takes them, and whether the node is, or will be, otherwise than an apply
+    accepted last. If it is not, the last of the files is new only in what costs the program less.
+
+    Raises CommandExecutionError if it cannot be told what keeps the node closed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.watch_plan '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_watch.plan(settings, to_come)
+
+
+def watch_files() -> list[str]:
+    """
+    Where the files of the watch stand, whether they are there or not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.watch_files
+
+    .. versionadded:: 1.1.0
+    """
+    return [_slurm_pam_wanted.WATCH, _slurm_pam_wanted.DRAIN, _slurm_pam_wanted.ACCEPTED]
+
+
+def suspend_watch() -> None:
+    """
+    Until this process ends, or for an hour at most, the watch takes nothing that differs for drift.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.suspend_watch
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_watch.suspend()
+
+
+def resume_watch() -> None:
+    """
+    The watch takes what differs for drift again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.resume_watch
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_watch.resume()
 
 
 @_salts_errors
