@@ -20,6 +20,7 @@ import _slurm_pam_paths
 import _slurm_pam_places
 import _slurm_pam_record
 import _slurm_pam_role
+import _slurm_pam_selinux
 import _slurm_pam_session
 import _slurm_pam_settings
 import _slurm_pam_slurm
@@ -58,6 +59,7 @@ LOOKS = (
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
+    _slurm_pam_selinux.look,
     _slurm_pam_stacks.stacks,
     _slurm_pam_strays.look,
     _slurm_pam_places.relied_on,
