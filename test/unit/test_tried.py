@@ -72,7 +72,7 @@ def boots(tree):
 def walks():
     """The nodes of the walks that test/run takes."""
     tree = ast.parse((REPO / "test/run").read_text())
-    commands = [ast.literal_eval(call.args[1]) for call in calls(tree, "Part") if call.args[0].value == "walk"]
+    commands = [ast.literal_eval(call.args[1]) for call in calls(tree, "Part") if ast.unparse(call.args[0]) == "'walk'"]
     options = [dict(zip(command[1::2], command[2::2])) for command in commands]
     return {(each.get("--layout", DEFAULT[0]), each.get("--machine", DEFAULT[1])) for each in options}
 
