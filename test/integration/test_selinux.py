@@ -38,7 +38,7 @@ def modules(node):
 
 
 def wrong_labels(node):
-    """The files that have another label than the policy says. Confirm's copies keep those of what they are copies of."""
+    """Files with another label than the policy says. Confirm's copies keep those of what they are copies of."""
     copies = "/var/lib/slurm_pam/confirm/before"
     return node.run(["restorecon", "-nvR", "-e", copies, "/etc", "/var/lib/slurm_pam"]).stdout.splitlines()
 
