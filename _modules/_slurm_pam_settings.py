@@ -264,6 +264,7 @@ _NODE_SETTINGS: dict[str, Any] = {
     "selinux": _one_of("report", "manage"),
     "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
+    "watch": _FLAG,
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(

@@ -252,8 +252,14 @@ def unconfirmed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Itera
         return
     now = status()
     if now["state"] == "taking back failed":
-        found = "The last apply was to be taken back, and not all could be"
-        yield Finding(found, "Some of this node is as it was before, and some is not", _FIX, "warnings")
+        yield Finding(
+            "The last apply was to be taken back, and not all could be",
+            "Some of this node is as it was before, and some is not. The next boot tries it again, and takes back "
+            "whatever was applied since",
+            f"{_FIX}. Or keep this node as it is: salt-call slurm_pam_confirm.forget",
+            # An apply that is to be confirmed has the copies of before the last one, and a timer of its own.
+            "warnings" if settings["confirm"] else "problems",
+        )
         return
     when = time.strftime("%F %T", time.localtime(now["at"]))
     yield Finding(

@@ -27,6 +27,14 @@ slurm_pam-clean-confirm-disarmed:
       - slurm_pam: slurm_pam-clean-ready
     - failhard: True
 
+# First, so that what is taken back is no drift.
+slurm_pam-clean-watch-absent:
+  slurm_pam.watch_absent:
+    - use:
+      - test: slurm_pam-clean-settings
+    - require:
+      - slurm_pam: slurm_pam-clean-ready
+
 slurm_pam-clean-logind-restored:
   slurm_pam.logind_restored:
     - use:

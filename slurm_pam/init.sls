@@ -10,3 +10,4 @@ include:
   - slurm_pam.pam
   - slurm_pam.logind
   - slurm_pam.strays
+  - slurm_pam.watch

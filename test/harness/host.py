@@ -20,6 +20,7 @@ NODE_PACKAGES = (
     "mmdebstrap",
     "openssh-client",
     "pamtester",
+    "patchelf",
     "python3",
     "rpm",
     "strace",

@@ -120,6 +120,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"strays": {"grace": -1}}, "slurm_pam:strays:grace", "-1", "a number"),
         ({"strays": {"grace": True}}, "slurm_pam:strays:grace", "True", "a number"),
         ({"strays": {"grace": "5m"}}, "slurm_pam:strays:grace", "'5m'", "a number"),
+        ({"watch": "/usr/sbin/watch"}, "slurm_pam:watch", "'/usr/sbin/watch'", "true or false"),
         ({"partitions": {"gpu": {"settings": {}}}}, "slurm_pam:partitions:gpu:nodes", "missing", "compound target"),
         ({"partitions": {"gpu": {"nodes": "G@("}}}, "slurm_pam:partitions:gpu:nodes", "'G@('", "compound target"),
         ({"partitions": {"gpu": {"nodes": ""}}}, "slurm_pam:partitions:gpu:nodes", "''", "compound target"),
