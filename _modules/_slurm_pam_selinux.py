@@ -89,7 +89,8 @@ def needs(settings: Mapping[str, Any]) -> list[Need]:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The directories on the way to a path."""
+    """The directories on the way to where a path leads."""
+    path = os.path.realpath(path)
     while path != "/":
         path = os.path.dirname(path)
         yield path

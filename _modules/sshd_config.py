@@ -634,7 +634,7 @@ def _sshd(*arguments: str, program: str | None = None) -> subprocess.CompletedPr
             missing = re.search(r"Missing privilege separation directory: (/run/\S+|/var/\S+)", said.stderr)
             if missing and not os.path.lexists(missing.group(1)):
                 # It stays: an sshd that starts meanwhile needs it.
-                os.mkdir(missing.group(1), 0o755)
+                _selinux.make_directory(missing.group(1), 0o755)
             elif "no hostkeys available" in said.stderr and "-h" not in command:
                 key = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="sshd_config.")), "key")
                 _child.ask("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", key)
