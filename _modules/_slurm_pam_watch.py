@@ -28,7 +28,7 @@ import _slurm_pam_watched
 import file_transaction
 import slurm_conf
 import sshd_config
-from _slurm_pam_ask import Unanswered, reason
+from _slurm_pam_ask import Unanswered, booted, reason
 
 # While this names a process that runs, and for an hour at most, what differs is an apply's.
 APPLYING = "/run/slurm_pam-applying"
@@ -416,7 +416,12 @@ def _steps(path: str) -> Iterator[str]:
 
 
 def suspend() -> None:
-    """From now on, until this process ends or :py:func:`resume` is called, what differs is no drift."""
+    """
+    From now on, until this process ends or :py:func:`resume` is called, what differs is no drift. While an image is built
+    nothing watches it.
+    """
+    if not booted():
+        return
     with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
         started = file.read().rpartition(")")[2].split()[19]
     with open("/proc/uptime", encoding="utf-8") as file:

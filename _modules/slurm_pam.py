@@ -835,7 +835,7 @@ def watch_files() -> list[str]:
 
     .. versionadded:: 1.1.0
     """
-    return [_slurm_pam_wanted.WATCH, _slurm_pam_wanted.DRAIN, _slurm_pam_wanted.ACCEPTED]
+    return [*_slurm_pam_wanted.WATCH_FILES]
 
 
 def suspend_watch() -> None:

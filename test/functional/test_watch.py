@@ -34,6 +34,7 @@ class Place:
         (self.etc / "lost").symlink_to("nowhere")
         (self.etc / "mask").symlink_to("/dev/null")
         monkeypatch.setattr(_slurm_pam_watch, "APPLYING", str(self.applying))
+        monkeypatch.setattr(_slurm_pam_watch, "booted", lambda: True)
         # The second look waits for others, and there are none here.
         self.program = self.home / "watch"
         self.program.write_text(_slurm_pam_watch.program().replace("sleep 1", "sleep 0.01"))
