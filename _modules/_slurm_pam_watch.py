@@ -417,8 +417,8 @@ def _steps(path: str) -> Iterator[str]:
 
 def suspend() -> None:
     """
-    From now on, until this process ends or :py:func:`resume` is called, what differs is no drift. While an image is built
-    nothing watches it.
+    From now on, until this process ends or :py:func:`resume` is called, what differs is no drift. Nothing watches an
+    image while it is built.
     """
     if not booted():
         return
