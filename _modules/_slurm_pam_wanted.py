@@ -58,6 +58,7 @@ def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
         "groups": _groups(settings["access"]["groups"]),
         "units": {"slurmd": settings["slurm"]["service"], "sshd": settings["sshd"]["service"]},
         "logind": settings["logind"],
+        "selinux": settings["selinux"],
         # What has to be there
         "modules": _modules(settings),
     }

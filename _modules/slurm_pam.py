@@ -36,6 +36,7 @@ import _slurm_pam_modules
 import _slurm_pam_packages
 import _slurm_pam_preflight
 import _slurm_pam_record
+import _slurm_pam_selinux
 import _slurm_pam_settings
 import _slurm_pam_strays
 import _slurm_pam_take_back
@@ -109,7 +110,7 @@ def _data_file(name: str) -> dict[str, Any]:
 
 
 @_salts_errors
-def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
+def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     Everything that stands against applying these settings to this node: what is wrong with the settings, and if nothing
     is, what is found on the node. Changes nothing.
@@ -119,8 +120,8 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
     settings
         The merged settings of the formula; this node's where none are given.
 
-    Returns ``{"problems": [...], "warnings": [...]}``. Each text says what was found, why it matters and what to do. A
-    problem stops an apply; a warning does not.
+    Returns ``{"problems": [...], "warnings": [...], "open": {...}}``. Each text says what was found, why it matters and
+    what to do. A problem stops an apply; a warning does not. ``open`` is as :py:func:`audit` has it.
 
     CLI Example:
 
@@ -189,9 +190,11 @@ def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
         Where the formula is.
 
     Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}], "warnings":
-    [str]}``. A finding is what an apply would change (``subject`` is the state's ID, ``result`` is null), or what
-    stands in its way (``result`` is false). Warnings are the preflight's, and do not count. It is the apply itself that
-    tells (:py:func:`dry_run`), so that nothing can be right here and wrong there.
+    [str], "open": {"doors": [name], "doubtful": [name], "strays": [user]}}``. A finding is what an apply would change
+    (``subject`` is the state's ID, ``result`` is null), or what stands in its way (``result`` is false). Warnings are
+    the preflight's, and do not count. ``open`` has in few words what they say of doors that let users without a job in,
+    of those that may, and of users with processes outside every job. It is the apply itself that tells
+    (:py:func:`dry_run`), so that nothing can be right here and wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 
@@ -297,8 +300,9 @@ def jobs() -> list[dict[str, Any]]:
     """
     The jobs that run on this node, as its own step daemons know them, whether slurmd and slurmctld answer or not.
 
-    Returns ``[{"job": 4711, "user": "alice", "extern": True}]``: ``extern`` is whether there is an extern step to adopt
-    sessions into. ``user`` is a number if this node has no name for it, and None if no step daemon of the job answers.
+    Returns ``[{"job": 4711, "user": "alice", "extern": True, "node": "cn1"}]``: ``extern`` is whether there is an
+    extern step to adopt sessions into. ``user`` is a number if this node has no name for it, and None if no step daemon
+    of the job answers. ``node`` is the NodeName that slurmd had when the job began; pam_slurm_adopt has to look for it.
 
     Raises CommandExecutionError if it cannot be asked what step daemons there are.
 
@@ -532,6 +536,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     - ``groups``: local groups, each with the ``members`` to add and a ``gid``
     - ``units``: the names of ``slurmd``, which is restarted, and of ``sshd``, which is reloaded
     - ``logind``: mask, stop or keep
+    - ``selinux``: report or manage
 
     And ``modules`` are the PAM modules that have to be there besides those of the node's own stacks.
 
@@ -793,6 +798,93 @@ def spare_strays() -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_ending.stop()
+
+
+def selinux(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    What SELinux keeps sshd from that pam_slurm_adopt needs, asked of the loaded policy with the types that this node
+    has. Changes nothing.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    Returns ``{"denied": ["sshd_t -> var_lib_t:sock_file (write)"], "module": text}``: ``module`` is the text of the
+    policy module that allows it, as semodule takes it. Both are empty if nothing is denied, or SELinux is off.
+
+    Raises CommandExecutionError if it could not be asked.
+
+    Source: selinuxfs; the CIL reference guide of SELinux.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.selinux
+
+    .. versionadded:: 1.1.0
+    """
+    settings = _slurm_pam_settings.without_nulls(settings or _rendered()["settings"])
+    lacking = _slurm_pam_selinux.denied(settings)
+    text = _slurm_pam_selinux.module_text(settings, lacking) if lacking else ""
+    return {"denied": [need.told() for need in lacking], "module": text}
+
+
+def load_selinux_module(settings: Mapping[str, Any]) -> None:
+    """
+    Load the policy module ``slurm_pam``, which allows what :py:func:`selinux` finds denied.
+
+    settings
+        The merged settings of the formula.
+
+    Raises CommandExecutionError if semodule does not take it, or if it does not suffice; then it is taken away again.
+
+    Source: semodule(8).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.load_selinux_module '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_selinux.load(_slurm_pam_settings.without_nulls(settings))
+
+
+def selinux_module_is_loaded() -> bool:
+    """
+    Return whether the policy module ``slurm_pam`` is there.
+
+    Raises CommandExecutionError if semodule does not say.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.selinux_module_is_loaded
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_selinux.is_loaded()
+
+
+def unload_selinux_module() -> None:
+    """
+    Take the policy module ``slurm_pam`` away.
+
+    Raises CommandExecutionError with semodule's words if it does not.
+
+    Source: semodule(8).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.unload_selinux_module
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_selinux.unload()
 
 
 @_salts_errors

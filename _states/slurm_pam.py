@@ -79,6 +79,8 @@ def ready(
             ret["result"] = None
     if found["warnings"]:
         ret["warnings"] = found["warnings"]
+    if auditing:
+        ret["open"] = found["open"]
     return ret
 
 
@@ -289,6 +291,50 @@ def slurmd_restarted(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not runs or not __salt__["slurm_pam.booted"]():
         return _ret(name, True, f"{unit} does not run, and is not started")
     return _told(name, unit, "service.restart", "restarted")
+
+
+# SELinux
+
+
+def selinux_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    SELinux lets sshd reach the step daemons of Slurm, by a policy module where ``slurm_pam:selinux`` says so.
+
+    .. versionadded:: 1.1.0
+    """
+    if _wanted(settings)["selinux"] != "manage":
+        return _ret(name, True, "SELinux's policy is left alone, as slurm_pam:selinux says")
+    try:
+        denied = __salt__["slurm_pam.selinux"](settings)["denied"]
+        if denied and not __opts__["test"]:
+            __salt__["slurm_pam.load_selinux_module"](settings)
+    except CommandExecutionError as error:
+        return _ret(name, False, f"SELinux's policy was not changed: {error}")
+    if not denied:
+        return _ret(name, True, "SELinux does not keep sshd from the step daemons")
+    verb = "would be" if __opts__["test"] else "is"
+    changes = {what: {"old": "denied", "new": "allowed"} for what in denied}
+    return _ret(name, None if __opts__["test"] else True, f"The policy module slurm_pam {verb} loaded", changes)
+
+
+def selinux_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The policy module is gone.
+
+    .. versionadded:: 1.1.0
+    """
+    if _applied(settings)["selinux"] != "manage":
+        return _ret(name, True, "SELinux's policy was left alone")
+    changes = {"SELinux module slurm_pam": {"old": "loaded", "new": "not there"}}
+    try:
+        if not __salt__["slurm_pam.selinux_module_is_loaded"]():
+            return _ret(name, True, "There is no policy module of the formula")
+        if __opts__["test"]:
+            return _ret(name, None, "The policy module slurm_pam would be taken away", changes)
+        __salt__["slurm_pam.unload_selinux_module"]()
+    except CommandExecutionError as error:
+        return _ret(name, False, f"The policy module slurm_pam could not be taken away: {error}")
+    return _ret(name, True, "The policy module slurm_pam is taken away", changes)
 
 
 # sshd

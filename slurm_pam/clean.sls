@@ -100,6 +100,13 @@ slurm_pam-clean-message-absent:
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
 
+slurm_pam-clean-selinux-absent:
+  slurm_pam.selinux_absent:
+    - use:
+      - test: slurm_pam-clean-settings
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
+
 slurm_pam-clean-places-forgotten:
   slurm_pam.forgotten:
     - use:
@@ -110,6 +117,7 @@ slurm_pam-clean-places-forgotten:
       - slurm_pam: slurm_pam-clean-slurm-pam-service-absent
       - slurm_pam: slurm_pam-clean-access-file-absent
       - slurm_pam: slurm_pam-clean-message-absent
+      - slurm_pam: slurm_pam-clean-selinux-absent
 {%- set groups = settings.access.groups if settings.access.groups is mapping else {} %}
 {%- if settings.clean.groups %}
 {%-   for name, group in groups.items() if group is mapping and group.get("local", True) %}

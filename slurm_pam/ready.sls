@@ -39,7 +39,7 @@ slurm_pam-ready-audited:
       - slurm_pam: slurm_pam-ready
 
 exclude:
-{%-   for part in ["places", "packages", "access", "slurm", "sshd", "pam", "logind", "strays", "watch"] %}
+{%-   for part in ["places", "packages", "access", "slurm", "selinux", "sshd", "pam", "logind", "strays", "watch"] %}
   - sls: slurm_pam.{{ part }}
 {%-   endfor %}
 {%- elif settings.confirm and not auditing %}
