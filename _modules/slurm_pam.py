@@ -934,6 +934,8 @@ def suspend_watch() -> None:
     """
     Until this process ends, or for an hour at most, the watch takes nothing that differs for drift.
 
+    Raises CommandExecutionError if that cannot be noted.
+
     CLI Example:
 
     .. code-block:: bash

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from harness import source  # noqa: F401 (the library's place)
+from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_watch
 
@@ -196,7 +197,7 @@ def test_a_name_that_is_new(place, name):
 @pytest.mark.parametrize("separator", ["\x1d", "\x1f"])
 def test_a_name_that_cannot_be_written_down(place, separator):
     place.names.append(f"a{separator}b")
-    with pytest.raises(Exception, match="control character"):
+    with pytest.raises(CommandExecutionError, match="control character"):
         place.accept()
 
 
@@ -259,6 +260,12 @@ def test_an_apply_in_progress_is_no_drift(place):
     assert place.says() == (0, "an apply is changing this node")
     _slurm_pam_watch.suspend()  # another one, after one that was killed
     assert place.says()[0] == 0
+
+
+def test_an_apply_that_cannot_note_itself(place):
+    place.applying.mkdir()
+    with pytest.raises(CommandExecutionError, match="could not be written"):
+        _slurm_pam_watch.suspend()
 
 
 @pytest.mark.parametrize("case", NOT_APPLYING)
