@@ -78,6 +78,9 @@ look() {
 
 # What differs in more than its times. Names that are not listed any more are files that are not there any more.
 compare() {
+    for each in find sort sha256sum; do
+        command -v "$each" > /dev/null || tell "there is no $each here to ask"
+    done
     now=$(stat -c '@LASTING@' -- $files $others 2> /dev/null)
     if [ "$now" = "$lasting" ]; then
         contents

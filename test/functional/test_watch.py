@@ -217,6 +217,20 @@ def test_what_cannot_be_told_is_not_well(place, case):
     assert place.run("--nagios").returncode == 3
 
 
+@pytest.mark.parametrize("program", ["cat", "stat", "find", "sort", "sha256sum"])
+def test_what_cannot_be_asked_is_not_well(place, program):
+    tools = place.bin / "tools"
+    tools.mkdir()
+    for name in {"cat", "stat", "find", "sort", "sha256sum", "sleep", "tr"} - {program}:
+        (tools / name).symlink_to(shutil.which(name))
+    place.program.write_text(place.program.read_text().replace("PATH=/usr/sbin:", f"PATH={tools} OLD=:"))
+    place.write("d/2.conf", "")
+    (place.etc / "d/2.conf").unlink()
+    done = place.run()
+    assert done.returncode == (3 if program == "cat" else 1)
+    assert program in ("cat", "stat") or f"there is no {program} here to ask" in done.stdout
+
+
 # An apply in progress
 
 
