@@ -29,7 +29,7 @@ RECORD = "/var/lib/slurm_pam/places.json"
 # It is shown as it is, so it has no marker; the record says whether it is ours.
 MESSAGE = "/etc/security/slurm-message"
 # The watch: its program, the name under which it drains the node, and what it holds the node against.
-WATCH, DRAIN, ACCEPTED = (f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted"))
+WATCH, DRAIN, ACCEPTED = WATCH_FILES = tuple(f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted"))
 # Those that the node has are masked, and have to run again when an apply is taken back.
 LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
 
@@ -101,7 +101,7 @@ def _touched(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield from map(_written, manifest["slurmstepd"]["files"])
     yield manifest["record"]
     if manifest["watch"] or os.path.lexists(ACCEPTED):
-        yield from (WATCH, DRAIN, ACCEPTED)
+        yield from WATCH_FILES
 
 
 def _written(file: Mapping[str, Any]) -> str:

@@ -927,12 +927,14 @@ def watch_files() -> list[str]:
 
     .. versionadded:: 1.1.0
     """
-    return [_slurm_pam_wanted.WATCH, _slurm_pam_wanted.DRAIN, _slurm_pam_wanted.ACCEPTED]
+    return [*_slurm_pam_wanted.WATCH_FILES]
 
 
 def suspend_watch() -> None:
     """
     Until this process ends, or for an hour at most, the watch takes nothing that differs for drift.
+
+    Raises CommandExecutionError if that cannot be noted.
 
     CLI Example:
 

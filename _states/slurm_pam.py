@@ -590,8 +590,11 @@ def watch_suspended(name: str) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    if not __opts__["test"]:
-        __salt__["slurm_pam.suspend_watch"]()
+    try:
+        if not __opts__["test"]:
+            __salt__["slurm_pam.suspend_watch"]()
+    except CommandExecutionError as error:
+        return _ret(name, False, str(error))
     return _ret(name, True, "What this apply changes is no drift")
 
 
