@@ -172,7 +172,8 @@ class Node:
         return seen
 
     def _answers(self) -> bool:
-        if not self.run(["systemctl", "is-active", "--quiet", "ssh"]).ok:
+        # One of them is enough.
+        if not self.run(["systemctl", "is-active", "--quiet", "ssh.service", "ssh.socket"]).ok:
             return False
         state = self.run(["sinfo", "--noheader", "--nodes", self.name, "--format", "%T"])
         return state.stdout.split()[:1] == ["idle"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.layouts import debian, sle16, suse
+from harness.layouts import debian, sle16, suse, ubuntu2404
 
 FILES = Path(__file__).parent
 
@@ -34,4 +34,5 @@ LAYOUTS = {
     "sle16": Layout("trixie", ("common", "suse", "sle16"), SLE16_TOOLS, sle16.dress),
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
+    "ubuntu2404": Layout("trixie", ("common", "debian", "ubuntu2404"), (), ubuntu2404.dress),
 }
