@@ -1,14 +1,10 @@
 """Systems that differ in where things are: each is closed, looked at and opened again on a node dressed as it."""
 
 from harness.figures import closed
-from harness.formula import DENIED, applied, changed
+from harness.formula import DENIED, applied, changed, platform
 from harness.node import Node
 
 VENDOR_SSHD, SSHD = "/usr/lib/pam.d/sshd", "/etc/pam.d/sshd"
-
-
-def platform(node):
-    return node.salt("grains.item", "os_family", "osrelease")
 
 
 def effective(node, *options):
@@ -19,7 +15,7 @@ def effective(node, *options):
 
 def test_sle15sp7(machine):
     with Node.boot("sle15sp7") as node:
-        assert platform(node) == {"os_family": "Suse", "osrelease": "15.7"}
+        assert platform(node) == ("Suse", "15.7")
         with closed(node, logind="keep"):
             ours, last = node.read(SSHD).splitlines()[-2:]
             assert "slurm-common-session" in ours and "pam_motd.so" in last
@@ -27,7 +23,7 @@ def test_sle15sp7(machine):
 
 def test_sle16_has_nothing_of_sshds_in_etc(machine):
     with Node.boot("sle16") as node:
-        assert platform(node) == {"os_family": "Suse", "osrelease": "16.0"}
+        assert platform(node) == ("Suse", "16.0")
         assert effective(node, "permitrootlogin") == {"permitrootlogin": "yes"}
         with closed(node, logind="keep"):
             # The vendor's drop-ins come after those of /etc, and no sshd_config is made in front of the vendor's.

@@ -1,6 +1,7 @@
 """A node dressed as Ubuntu: a socket starts sshd, cloud-init has its drop-in, Slurm's module is SchedMD's package."""
 
 from harness.figures import closed
+from harness.formula import platform
 from harness.node import Node
 
 SCHEDMD = {"node": "slurm-smd-slurmd", "pam_slurm_adopt": "slurm-smd-libpam-slurm-adopt"}
@@ -18,7 +19,7 @@ def socket_starts_it(node):
 
 def test_ubuntu2404(machine):
     with Node.boot("ubuntu2404") as node:
-        assert node.salt("grains.item", "os_family", "osrelease") == {"os_family": "Debian", "osrelease": "24.04"}
+        assert platform(node) == ("Debian", "24.04")
         assert node.run(["systemctl", "is-active", "ssh.service"]).stdout == "inactive\n"
         assert node.ssh("alice", method="password").ok
         with closed(node, packages=SCHEDMD):
