@@ -192,6 +192,20 @@ def test_doors_that_were_closed_are_opened_again_and_taken_back(path):
     assert _slurm_pam_record.applied(having(doors={"login": "close"}))["doors"] == {"cockpit": "close", "cron": "close"}
 
 
+def test_a_door_is_opened_with_what_it_was_closed_beside(path):
+    def sources(made):
+        return made["pam"]["door_sources"]
+
+    write_down(having(doors={"login": "close", "cron": "close"}, pam={"door_sources": {"login": "a", "su": "x"}}))
+    assert json.loads(path.read_text())["slurm_pam:pam:door_sources"] == {"login": "a"}
+    # The settings say otherwise by then, also of a door that had none.
+    write_down(having(doors={"su": "close"}, pam={"door_sources": {"login": "b", "cron": "c", "su": "s"}}))
+    assert json.loads(path.read_text())["slurm_pam:pam:door_sources"] == {"login": "a", "su": "s"}
+    now = having(doors={"su": "close"}, pam={"door_sources": {"login": "b", "cron": "c", "su": "t", "atd": "d"}})
+    assert sources(_slurm_pam_record.continued(now)) == {"login": "a", "su": "t", "atd": "d"}
+    assert sources(_slurm_pam_record.applied(now)) == {"login": "a", "su": "s", "atd": "d"}
+
+
 def test_without_a_closed_door_none_is_written_down(path):
     write_down(having(doors={"cron": "report"}))
     assert "slurm_pam:doors" not in json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""EL 9's package manager, with Debian's modules in packages of EPEL's names, and PAM files that authselect has written."""
+"""EL 9's package manager, with Debian's modules in packages of EPEL's names, and the stacks that authselect writes."""
 
 import shutil
 import tempfile
