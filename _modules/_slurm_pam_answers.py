@@ -21,6 +21,7 @@ class Login:
     jobs: list[dict[str, Any]]  # the user's
     said: Mapping[Rule, Said]  # what this node's modules answered
     service: str = "sshd"  # the PAM service that sshd asks
+    node: str | None = None  # the NodeName by which Slurm's module looks for jobs, if it is known
 
     @property
     def is_root(self) -> bool:
@@ -65,11 +66,11 @@ def is_slurm(rule: Handler) -> bool:
 
 
 def _slurm(login: Login, args: list[str]) -> str:
-    return "success" if login.is_root or login.jobs else "perm_denied"
+    return "success" if login.is_root or _found(login.jobs, login.node) else "perm_denied"
 
 
 def _slurm_adopt(login: Login, args: list[str]) -> str:
-    return "ignore" if login.is_root or not acts_for(login.service, args) else adopted(login.jobs, args)[0]
+    return "ignore" if login.is_root or not acts_for(login.service, args) else adopted(login.jobs, args, login.node)[0]
 
 
 _SLURM: dict[str, Callable[[Login, list[str]], str]] = {
@@ -84,7 +85,12 @@ def acts_for(service: str, args: list[str]) -> bool:
     return (told or ["sshd"])[-1] in (service, "*")
 
 
-def adopted(jobs: list[dict[str, Any]], args: list[str]) -> tuple[str, list[str]]:
+def _found(jobs: list[dict[str, Any]], node: str | None) -> list[dict[str, Any]]:
+    """The jobs that Slurm's module finds, which looks for those of one NodeName."""
+    return [job for job in jobs if node in (None, job["node"])]
+
+
+def adopted(jobs: list[dict[str, Any]], args: list[str], node: str | None = None) -> tuple[str, list[str]]:
     """
     What pam_slurm_adopt answers a user with these jobs, and what there is to say about it.
 
@@ -92,8 +98,17 @@ def adopted(jobs: list[dict[str, Any]], args: list[str]) -> tuple[str, list[str]
     action_unknown says (pam_sm_acct_mgmt in contribs/pam_slurm_adopt/pam_slurm_adopt.c).
     """
     options = dict(arg.split("=", 1) for arg in args if "=" in arg)
-    seen, unseen = ([str(job["job"]) for job in jobs if job["extern"] is extern] for extern in (True, False))
-    notes = [f"Job {job} has no extern step, so pam_slurm_adopt does not see it." for job in unseen]
+    node = options.get("nodename", node)
+    found = _found(jobs, node)
+    seen, unseen = ([str(job["job"]) for job in found if job["extern"] is extern] for extern in (True, False))
+    notes = [
+        f"Job {job['job']} began under the NodeName {job['node']}, and pam_slurm_adopt looks for jobs of {node}, so it "
+        "does not see it. Give this host the name that slurm.conf has for it, or set "
+        f"slurm_pam:pam_slurm_adopt:nodename: {job['node']}."
+        for job in jobs
+        if job not in found
+    ]
+    notes += [f"Job {job} has no extern step, so pam_slurm_adopt does not see it." for job in unseen]
     if not seen:
         return "ignore" if options.get("action_no_jobs") == "ignore" else "perm_denied", notes
     if len(seen) > 1 and options.get("action_unknown") == "deny":

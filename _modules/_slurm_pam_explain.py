@@ -17,6 +17,8 @@ import _slurm_pam_crowding
 import _slurm_pam_daemons
 import _slurm_pam_jobs
 import _slurm_pam_login
+import _slurm_pam_node
+import _slurm_pam_selinux
 import _slurm_pam_wanted
 import sshd_config
 from _pam_dispatch import Run
@@ -67,7 +69,7 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     user = account.pw_name
     groups = _slurm_pam_accounts.groups_of(user)
     sshd, rhost = _sshd_values(daemon, user, origin)
-    known = _known(account, origin, sshd.get("usedns") == ["yes"], settings)
+    known = _seen_by_sshd(_known(account, origin, sshd.get("usedns") == ["yes"], settings), settings)
     found = {"access": known.access, "jobs": known.counting}
     # sshd's own rules come before PAM is asked.
     if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
@@ -99,6 +101,7 @@ class _Known(NamedTuple):
     counting: list[int]  # those that count to Slurm's module
     unasked: str
     silent: list[str]
+    node: str | None  # the NodeName by which Slurm's module looks for jobs, if it is known
 
 
 def _known(account: pwd.struct_passwd, origin: str, by_name: bool, settings: Mapping[str, Any]) -> _Known:
@@ -107,8 +110,21 @@ def _known(account: pwd.struct_passwd, origin: str, by_name: bool, settings: Map
     silent: list[str] = []
     access = _slurm_pam_access.rule_for(file, user, _membership(user, silent), origin, by_name, separator)
     jobs, unasked = _jobs(user)
-    counting = [job["job"] for job in jobs if job["extern"] or settings["module"] == "pam_slurm"]
-    return _Known(access, jobs, counting, unasked, silent)
+    node = _looked_for(jobs, settings, silent)
+    found = [job for job in jobs if node in (None, job["node"])]
+    counting = [job["job"] for job in found if job["extern"] or settings["module"] == "pam_slurm"]
+    return _Known(access, jobs, counting, unasked, silent, node)
+
+
+def _seen_by_sshd(known: _Known, settings: Mapping[str, Any]) -> _Known:
+    """The same, without the jobs that SELinux keeps sshd from."""
+    if not known.jobs:
+        return known
+    try:
+        kept = _slurm_pam_selinux.refusal(settings)
+    except Unanswered as error:
+        return known._replace(silent=[*known.silent, f"{error}."])
+    return known._replace(jobs=[], counting=[], silent=[*known.silent, f"{kept}."]) if kept else known
 
 
 def _asked(
@@ -117,7 +133,7 @@ def _asked(
     """What a service's account stack decides."""
     user, file = account.pw_name, settings["access"]["file"]
     said = _pam_ask.answers(_rules(service), service, user, rhost)
-    verdict = _verdict(service, Login(account, known.access, file, known.jobs, said, service))
+    verdict = _verdict(service, Login(account, known.access, file, known.jobs, said, service, known.node))
     by = verdict["decided_by"] or {"rule": None}
     if known.unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
         why = f"This is not known. {known.unasked} If none of it is of {user}: {verdict['why']}"
@@ -147,6 +163,17 @@ def _jobs(user: str) -> tuple[list[dict[str, Any]], str]:
     silent = ", ".join(str(job["job"]) for job in found if job["user"] is None)
     told = f"Whose these jobs are could not be asked, as their step daemons do not answer: {silent}." if silent else ""
     return [job for job in found if job["user"] == user], told
+
+
+def _looked_for(jobs: list[dict[str, Any]], settings: Mapping[str, Any], silent: list[str]) -> str | None:
+    """The NodeName by which Slurm's module looks for these jobs; if that cannot be asked, None and a word about it."""
+    if settings["module"] == "pam_slurm_adopt" and (given := settings["pam_slurm_adopt"].get("nodename")):
+        return given
+    try:
+        return _slurm_pam_node.looked_for({job["node"] for job in jobs})
+    except Unanswered as error:
+        silent.append(f"By which name Slurm's module looks for jobs could not be asked: {error}.")
+        return None
 
 
 def _beside(service: str, usual: str, origin: str, sshd: _slurm_pam_login.Values) -> Iterator[str]:
@@ -232,4 +259,4 @@ def _notes(run: Run, login: Login) -> Iterator[str]:
     yield from sorted({_not_asked(rule, said, login) for rule in rules if (said := login.unasked(rule))})
     for rule in rules:
         if name(rule) == "pam_slurm_adopt.so" and not login.is_root:
-            yield from adopted(login.jobs, rule["args"])[1]
+            yield from adopted(login.jobs, rule["args"], login.node)[1]

@@ -22,7 +22,7 @@ from _slurm_pam_ask import Unanswered
 
 _SOCKETS = "/proc/net/unix"
 # One that takes connections (__SO_ACCEPTCON, SOCK_STREAM) and lies at SlurmdSpoolDir/NODENAME_JOB.STEP.
-_STEP = re.compile(r"\S+: \S+ \S+ 00010000 0001 \S+ +\d+ (/.*_(\d+)\.(\d+)(?:\.\d+)?)\n")
+_STEP = re.compile(r"\S+: \S+ \S+ 00010000 0001 \S+ +\d+ (/(?:.*/)?([^/]+)_(\d+)\.(\d+)(?:\.\d+)?)\n")
 _EXTERN = 0xFFFFFFFC  # SLURM_EXTERN_CONT
 _PATIENCE = 5  # seconds for all daemons together
 
@@ -30,8 +30,9 @@ _PATIENCE = 5  # seconds for all daemons together
 def jobs() -> list[dict[str, Any]]:
     """
     The jobs of this node, whether slurmd and slurmctld answer or not: ``[{"job": 4711, "user": "alice", "extern":
-    True}]``. ``extern`` is whether there is an extern step to adopt sessions into. ``user`` is a number if this node
-    has no name for it, and None if no step daemon of the job answers.
+    True, "node": "cn1"}]``. ``extern`` is whether there is an extern step to adopt sessions into. ``user`` is a number
+    if this node has no name for it, and None if no step daemon of the job answers. ``node`` is the NodeName that
+    slurmd had when the job began.
 
     Raises Unanswered if the kernel does not say what step daemons there are.
 
@@ -39,14 +40,14 @@ def jobs() -> list[dict[str, Any]]:
     """
     found: dict[int, dict[str, Any]] = {}
     until = time.monotonic() + _PATIENCE
-    for path, job, step in _steps():
+    for path, node, job, step in _steps():
         try:
             user = _user(path, max(0.1, until - time.monotonic()))
         except (FileNotFoundError, ConnectionRefusedError):
             continue  # it has ended meanwhile
         except OSError:
             user = None
-        entry = found.setdefault(job, {"job": job, "user": None, "extern": False})
+        entry = found.setdefault(job, {"job": job, "user": None, "extern": False, "node": node})
         entry["extern"] |= step == _EXTERN
         entry["user"] = entry["user"] or user
     return [found[job] for job in sorted(found)]
@@ -60,8 +61,17 @@ def name(uid: int) -> str | int:
         return uid
 
 
-def _steps() -> Iterator[tuple[str, int, int]]:
-    """The socket of every step, its job and its number. What others than root have put there is none."""
+def sockets() -> Iterator[str]:
+    """
+    Where the step daemons of this node listen.
+
+    Raises Unanswered if the kernel does not say.
+    """
+    yield from (path for path, *_ in _steps())
+
+
+def _steps() -> Iterator[tuple[str, str, int, int]]:
+    """The socket of every step, its node, its job and its number. What others than root have put there is none."""
     try:
         with open(_SOCKETS, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
             found = [match for line in lines if (match := _STEP.fullmatch(line))]
@@ -69,7 +79,7 @@ def _steps() -> Iterator[tuple[str, int, int]]:
         raise Unanswered(f"{_SOCKETS}: {error.strerror}") from error
     for match in found:
         if _is_roots(match[1]):
-            yield match[1], int(match[2]), int(match[3])
+            yield match[1], match[2], int(match[3]), int(match[4])
 
 
 def _is_roots(path: str) -> bool:

@@ -88,6 +88,25 @@ def _unusable(paths: Iterable[str]) -> Iterator[Finding]:
             yield from of_another_release(path, int(detail), slurm_version())
 
 
+_LOADED = """
+import ctypes, sys
+ctypes.CDLL("libpam.so.0", mode=ctypes.RTLD_GLOBAL)
+for path in sys.argv[1:]:
+    ctypes.CDLL(path)
+print(open("/proc/self/maps").read())
+"""
+
+
+def libraries(paths: Iterable[str]) -> list[str]:
+    """
+    Slurm's libraries that modules at these paths bring with them, as the loader finds them.
+
+    Raises Unanswered if the modules do not load.
+    """
+    said = answer(sys.executable, "-I", "-S", "-c", _LOADED, *paths)
+    return sorted(set(re.findall(r"(/\S*/libslurm\S*)$", said, re.MULTILINE)))
+
+
 # Of which release
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import _child
@@ -19,15 +19,18 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
     """
     A node that slurmctld knows by another name, or that is in no partition.
 
-    slurmctld is asked once, on the way to closing a node: ten thousand closed nodes leave it alone.
+    slurmctld is asked on the way to closing a node, and of a closed node that slurm.conf does not have: ten thousand
+    closed nodes leave it alone.
     """
     # An image has no name yet: it is built on some other host.
-    if _child.which("slurmd") is None or is_closed(settings) or not booted():
+    if _child.which("slurmd") is None or not booted():
         return
-    host = socket.gethostname().partition(".")[0]
+    host = _host()
     given = settings["pam_slurm_adopt"].get("nodename") if settings["module"] == "pam_slurm_adopt" else None
     asked = given or host
     try:
+        if is_closed(settings) and (given or _by_host(host)):
+            return
         told = _told(asked)
         if not told and not given and (name := _by_host(host)):
             asked, told = name, _told(name)
@@ -44,8 +47,8 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
         yield Finding(
             f"slurmctld knows no node {asked}, "
             + ("which slurm_pam:pam_slurm_adopt:nodename names" if given else "the name of this host"),
-            "Slurm's PAM module looks for jobs by the NodeName, and would find nobody's",
-            "Set slurm_pam:pam_slurm_adopt:nodename to the NodeName that this node has in slurm.conf",
+            "Slurm's PAM module looks for jobs by the NodeName, and finds nobody's under this one",
+            "Give this host the NodeName that it has in slurm.conf, or set slurm_pam:pam_slurm_adopt:nodename to it",
             kind,
         )
     elif "Partitions" not in told:
@@ -56,6 +59,33 @@ def node(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
             "Take it out of the formula's target, or put it into a partition",
             kind,
         )
+
+
+def looked_for(running: Collection[str]) -> str:
+    """
+    The NodeName by which Slurm's PAM modules look for jobs on this host, where they are not told one.
+
+    running
+        The NodeNames of its jobs. If this host's own name is the only one, nothing is asked.
+
+    Raises Unanswered if slurm.conf cannot be asked.
+
+    Source: _guess_nodename in src/common/stepd_api.c. In 24.11 the host's own name stands for a node that slurm.conf
+    does not have. To 22.05 such a node has no jobs.
+    """
+    host = _host()
+    if set(running) <= {host}:
+        return host
+    try:
+        aliases = socket.gethostbyname_ex(socket.gethostname())[1]
+    except OSError:
+        aliases = []
+    names = (host, *(alias.partition(".")[0] for alias in aliases), "localhost")
+    return next(filter(None, map(_by_host, dict.fromkeys(names))), host)
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0]
 
 
 def _told(name: str) -> dict[str, str]:

@@ -192,6 +192,10 @@ def test_a_take_back_that_fails_says_what_to_do(node):
     assert node.salt("slurm_pam_confirm.status")["state"] == "taking back failed"
     told = node.run(["salt-call", "--local", "slurm_pam.confirm"])
     assert not told.ok and "Too late" in told.stdout + told.stderr
+    # The next boot would take back an apply that nobody has to confirm.
+    settings(node, confirm=0, sshd={"options": {"X11Forwarding": False}})
+    told = failed(apply(node))
+    assert list(told) == ["slurm_pam-ready"] and "salt-call slurm_pam_confirm.forget" in told["slurm_pam-ready"]
     node.run(["rmdir", path], check=True)
     node.run(["sh", f"{STATE}/take-back"], check=True)
     assert etc(node) == before

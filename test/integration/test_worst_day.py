@@ -169,7 +169,13 @@ def test_a_node_that_was_renamed(closed, job):
     closed.run(["hostname", "renamed"], check=True)
     try:
         said(closed, "No Slurm jobs found on node.")
-        assert f"NodeName={closed.name} " in closed.run(["scontrol", "show", "nodes"]).stdout
+        told = closed.salt("slurm_pam.explain", "alice", "192.0.2.1")
+        assert told["permitted"] is False and told["jobs"] == []
+        names = f"Job {job} began under the NodeName {closed.name}, and pam_slurm_adopt looks for jobs of renamed"
+        assert names in told["why"]
+        assert [each["node"] for each in closed.salt("slurm_pam.jobs")] == [closed.name]
+        audit = closed.salt("slurm_pam.audit")
+        assert not audit["holds"] and "slurmctld knows no node renamed, the name of this host" in json.dumps(audit)
     finally:
         closed.run(["hostname", closed.name], check=True)
     assert closed.ssh("alice").ok

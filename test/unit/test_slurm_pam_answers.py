@@ -10,7 +10,7 @@ from _slurm_pam_answers import Login, adopted, is_slurm
 
 
 def jobs(*numbers, extern=True):
-    return [{"job": number, "user": "alice", "extern": extern} for number in numbers]
+    return [{"job": number, "user": "alice", "extern": extern, "node": "node"} for number in numbers]
 
 
 DENY = ["action_unknown=deny"]

@@ -1,6 +1,7 @@
 """Why a user gets in, or does not, and the line that decides; which is the one that a proof names."""
 
 import ipaddress
+import socket
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ import _slurm_pam_accounts
 import _slurm_pam_daemons
 import _slurm_pam_explain
 import _slurm_pam_jobs
+import _slurm_pam_node
 import _slurm_pam_wanted
 import sshd_config
 from _slurm_pam_ask import Unanswered
@@ -31,9 +33,10 @@ class Node:
 
     def __init__(self, top):
         self.top, self.asked = top, []
-        self.jobs = [{"job": 7, "user": "alice", "extern": True}, {"job": 8, "user": "old", "extern": True}]
-        self.jobs.append({"job": 6, "user": "former", "extern": True})
+        own = {"extern": True, "node": "node"}
+        self.jobs = [{"job": job, "user": user, **own} for job, user in ((7, "alice"), (8, "old"), (6, "former"))]
         self.values, self.silent, self.said, self.daemons = SSHD, 0, {}, []
+        self.names = {}
         (top / "access.conf").write_text(ACCESS)
 
     def addresses(self, host):
@@ -44,6 +47,12 @@ class Node:
     def effective(self, config, connection=None, program=None, options=()):
         self.asked.append(connection)
         return {**self.values, "usepam": ["no"]} if "UsePAM=no" in options else self.values
+
+    def by_host(self, host):
+        """What scontrol says of slurm.conf."""
+        if isinstance(self.names, Exception):
+            raise self.names
+        return self.names.get(host)
 
     def stack(self, *rules, **sections):
         """sshd's account stack; OURS, ROOT and SLURM stand for rules as the formula writes them."""
@@ -91,6 +100,8 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_accounts, "addresses", node.addresses)
     monkeypatch.setattr(_slurm_pam_access, "release", _slurm_pam_access.Release)
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
+    monkeypatch.setattr(socket, "gethostname", lambda: "node.example.org")
+    monkeypatch.setattr(_slurm_pam_node, "_by_host", node.by_host)
     monkeypatch.setattr(_pam_ask, "_asked", node.modules)
     monkeypatch.setattr(sshd_config, "effective", node.effective)
     usual = Daemon("sshd", None, "/usr/sbin/sshd", "sshd", None, ())
@@ -156,7 +167,7 @@ def test_sshd_comes_first(node):
 
 
 def test_a_job_without_an_extern_step_counts_to_the_older_module_only(node):
-    node.jobs.append({"job": 9, "user": "alice", "extern": False})
+    node.jobs.append({"job": 9, "user": "alice", "extern": False, "node": "node"})
     assert node.explain("alice")["jobs"] == [7]
     del node.jobs[0]
     told = node.explain("alice")
@@ -168,7 +179,7 @@ def test_a_job_without_an_extern_step_counts_to_the_older_module_only(node):
     assert "extern step" not in told["why"]
 
 
-SILENT = {"job": 9, "user": None, "extern": True}
+SILENT = {"job": 9, "user": None, "extern": True, "node": "node"}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +216,7 @@ def test_what_others_refuse_is_known_without_slurm(node):
 def test_several_jobs_that_slurm_cannot_tell_apart(node):
     node.stack("required SLURM action_unknown=deny")
     assert node.explain("alice")["permitted"]
-    node.jobs.append({"job": 9, "user": "alice", "extern": True})
+    node.jobs.append({"job": 9, "user": "alice", "extern": True, "node": "node"})
     told = node.explain("alice")
     assert (told["permitted"], told["jobs"]) == (False, [7, 9])
     assert "cannot tell to which of them the login belongs" in told["why"]
@@ -263,6 +274,47 @@ def test_a_stack_in_which_nothing_is_asked(node):
 
 
 ADOPTING = ("[success=1 default=ignore] OURS", "optional SLURM action_no_jobs=ignore", "required pam_unix.so")
+
+
+# What slurm.conf has for hosts, what the module is told, and whether jobs of cn1 are found on a host called node
+NAMES = {
+    "slurm.conf has the host as that node": ({"node": "cn1"}, {}, True),
+    "slurm.conf has localhost as that node": ({"localhost": "cn1"}, {}, True),
+    "slurm.conf has another node": ({"node": "cn2", "localhost": "cn1"}, {}, False),
+    "slurm.conf has no such host": ({}, {}, False),
+    "the module is told": ({}, {"nodename": "cn1"}, True),
+    "the module is told another": ({"node": "cn1"}, {"nodename": "cn2"}, False),
+}
+
+
+@pytest.mark.parametrize("module", ["pam_slurm_adopt", "pam_slurm"])
+@pytest.mark.parametrize("case", NAMES)
+def test_a_node_that_was_renamed(node, monkeypatch, case, module):
+    node.names, options, found = NAMES[case]
+    monkeypatch.setattr(socket, "gethostbyname_ex", lambda name: (name, [], []))
+    if module == "pam_slurm" and options:
+        pytest.skip("it is told nothing")
+    rule = " ".join(["SLURM", *(f"{key}={value}" for key, value in options.items())])
+    node.stack(*CLOSED[:2], f"required {rule}", module=module, pam_slurm_adopt=options)
+    node.jobs[0]["node"] = "cn1"
+    told = node.explain("alice")
+    assert (told["permitted"], told["jobs"]) == (found, [7] if found else [])
+    looked_for = options.get("nodename") or node.names.get("node", "node")
+    note = f"Job 7 began under the NodeName cn1, and pam_slurm_adopt looks for jobs of {looked_for}, so it does not see"
+    assert (note in told["why"]) == (not found and module == "pam_slurm_adopt")
+
+
+def test_a_host_by_another_of_its_names(node, monkeypatch):
+    node.names, node.jobs[0]["node"] = {"ib0": "cn1"}, "cn1"
+    monkeypatch.setattr(socket, "gethostbyname_ex", lambda name: (name, ["ib0.example.org"], []))
+    assert node.line("alice") == (True, 3)
+
+
+def test_a_slurm_conf_that_does_not_say_who_the_host_is(node):
+    node.names, node.jobs[0]["node"] = Unanswered("scontrol show aliases node: no answer"), "cn1"
+    told = node.explain("alice")
+    assert told["permitted"] and told["jobs"] == [7]
+    assert "By which name Slurm's module looks for jobs could not be asked: scontrol show aliases" in told["why"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_another_name_or_none(slurm, mode, kind):
     nodes, _ = slurm
     (finding,) = node(*given(mode=mode))
     assert (finding.kind, finding.found) == (kind, "slurmctld knows no node host1, the name of this host")
-    assert finding.do.endswith("in slurm.conf")
+    assert "the NodeName that it has in slurm.conf" in finding.do
     nodes["cn1"] = (0, KNOWN.format("cn1", PARTITION), "")
     assert list(node(*given(mode=mode, pam_slurm_adopt={"nodename": "cn1"}))) == []
     (finding,) = node(*given(mode=mode, pam_slurm_adopt={"nodename": "cn2"}))
@@ -88,10 +88,30 @@ def test_a_slurmctld_that_does_not_answer_is_told_and_stops_nothing(slurm, said)
     assert finding.found.startswith("slurmctld did not say what it knows of this node (/usr/bin/scontrol show node")
 
 
-def test_nobody_is_asked_on_a_closed_node_or_before_slurm_is_there(slurm, monkeypatch):
+@pytest.fixture
+def closed(monkeypatch):
     monkeypatch.setattr(_slurm_pam_node, "is_closed", lambda settings: True)
+
+
+def test_slurmctld_is_not_asked_on_a_closed_node_that_slurm_conf_has(slurm, closed):
+    nodes, asked = slurm
+    nodes["aliases"] = "host1\n"
     assert list(node(*given())) == []
-    monkeypatch.setattr(_slurm_pam_node, "is_closed", lambda settings: False)
+    assert asked == [("show", "aliases", "host1")]
+    assert list(node(*given(pam_slurm_adopt={"nodename": "cn1"}))) == []
+    assert len(asked) == 1
+
+
+def test_a_closed_node_that_was_renamed(slurm, closed):
+    nodes, _ = slurm
+    (finding,) = node(*given())
+    assert (finding.kind, finding.found) == ("problems", "slurmctld knows no node host1, the name of this host")
+    # A dynamic node is in no slurm.conf.
+    nodes["host1"] = (0, KNOWN.format("host1", PARTITION), "")
+    assert list(node(*given())) == []
+
+
+def test_nobody_is_asked_before_slurm_is_there(slurm, monkeypatch):
     monkeypatch.setattr(_child, "which", lambda program: None)
     assert list(node(*given())) == []
     assert slurm[1] == []

@@ -10,21 +10,22 @@ import _slurm_pam_take_back
 
 
 @pytest.mark.parametrize(
-    ("state", "found"),
+    ("state", "confirm", "kind", "found"),
     [
-        (None, None),
-        ("waiting", "The last apply waits to be confirmed (waiting, until 20"),
-        ("without a timer", "The last apply waits to be confirmed (without a timer, until 20"),
-        ("being taken back", "The last apply waits to be confirmed (being taken back, until 20"),
-        ("taking back failed", "The last apply was to be taken back, and not all could be"),
+        (None, 0, None, None),
+        ("waiting", 0, "warnings", "The last apply waits to be confirmed (waiting, until 20"),
+        ("without a timer", 0, "warnings", "The last apply waits to be confirmed (without a timer, until 20"),
+        ("being taken back", 0, "warnings", "The last apply waits to be confirmed (being taken back, until 20"),
+        ("taking back failed", 300, "warnings", "The last apply was to be taken back, and not all could be"),
+        ("taking back failed", 0, "problems", "The last apply was to be taken back, and not all could be"),
     ],
 )
-def test_an_apply_that_waits_is_told(monkeypatch, state, found):
+def test_an_apply_that_waits_is_told(monkeypatch, state, confirm, kind, found):
     at = 1767225600.0
     monkeypatch.setattr(_slurm_pam_take_back, "pending", lambda: at if state else None)
     monkeypatch.setattr(_slurm_pam_take_back, "status", lambda: {"state": state, "at": at})
-    told = list(_slurm_pam_take_back.unconfirmed(*given()))
-    assert [finding.kind for finding in told] == ["warnings"] * bool(found)
+    told = list(_slurm_pam_take_back.unconfirmed(*given(confirm=confirm)))
+    assert [finding.kind for finding in told] == [kind] * bool(found)
     assert all(finding.found.startswith(found) and finding.why and finding.do for finding in told)
 
 

@@ -1,4 +1,4 @@
-"""SLE 15's package manager, with Debian's modules in packages that bear SLE's names, in SLE's directory."""
+"""SUSE's package manager, with Debian's modules in packages that bear SUSE's names, in SUSE's directory."""
 
 import shutil
 import tempfile
@@ -9,9 +9,9 @@ from harness.shell import run
 SPEC = Path(__file__).with_suffix(".spec")
 
 
-def dress(root: Path) -> None:
+def dress(root: Path, security: str = "/lib64/security") -> None:
     (root / "etc/debian_version").unlink()
-    # libpam looks in the multiarch directory; on SLE that directory is /lib64/security.
+    # libpam looks in the multiarch directory; on SUSE that directory is /usr/lib64/security, up to 15 /lib64/security.
     (root / "usr/lib64/security").symlink_to("../lib/x86_64-linux-gnu/security")
     packages = root / "srv/packages"
     with tempfile.TemporaryDirectory() as directory:
@@ -28,6 +28,7 @@ def dress(root: Path) -> None:
         defines = {
             "slurm_version": version,
             "modules": modules,
+            "security": security,
             "debian_root": root,
             "_topdir": scratch / "rpmbuild",
             "_rpmdir": packages,
