@@ -462,9 +462,16 @@ def _exempt(door: Door) -> str:
     return f"pam_succeed_if.so quiet uid {'= 0' if door.reach == CONSOLE else f'< {_slurm_pam_accounts.people()}'}"
 
 
-def exempts(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule of a stack is that of a gate which lets root and the system's accounts past."""
-    return rule["name"] == "pam_succeed_if.so" and os.path.basename(rule["file"]).startswith(_GATE)
+# What is true of root alone that calls a program of the node, whoever it is to become: in su's own file on SUSE and EL.
+_ROOT_CALLS = ("pam_rootok.so", "pam_succeed_if.so uid = 0 use_uid")
+
+
+def exempts(rule: Mapping[str, Any], door: Door) -> bool:
+    """Whether a rule of a door's stack lets nobody past but root and the system's accounts."""
+    if rule["name"] == "pam_succeed_if.so" and os.path.basename(rule["file"]).startswith(_GATE):
+        return True
+    calls = (module.split() for module in _ROOT_CALLS) if door.reach == INSIDE else ()
+    return any(name == rule["name"] and set(args) <= set(rule["args"]) for name, *args in calls)
 
 
 def _door_gate(settings: Mapping[str, Any], door: Door) -> list[Rule]:
@@ -583,10 +590,6 @@ def _shown_to_nobody_else(login: Mapping[str, Any], access: str, slurm: str) -> 
     for who, answers in given.items():
         name = f"{who} is not shown the message"
         yield {"name": name, **login, "given": answers, "expect": "unreached", "module": _MESSAGE_MODULE}
-
-
-# What is true of root alone that calls a program of the node, whoever it is to become: in su's own file on SUSE and EL.
-_ROOT_CALLS = ("pam_rootok.so", "pam_succeed_if.so uid = 0 use_uid")
 
 
 def _door_policy(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:

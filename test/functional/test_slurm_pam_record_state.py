@@ -173,6 +173,7 @@ def test_a_record_is_plain_to_read(path):
         "slurm_pam:pam:service": "sshd",
         "slurm_pam:pam:session_source": "common-session",
         "slurm_pam:pam:suffix": "",
+        "slurm_pam:selinux": "report",
         "slurm_pam:slurm:conf": None,
         "slurm_pam:slurm:manage": "check",
         "slurm_pam:slurm:use_pam": False,
