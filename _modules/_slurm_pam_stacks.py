@@ -71,7 +71,15 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
             yield Finding(
                 f"{key} is 'close', but {found}",
                 "The gate comes in where it does, and would never be asked",
-                f"Let {path} name it, or switch the service off and set {key}: leave",
+                f"Say the name that stands there in slurm_pam:pam:door_sources:{door.service}, or switch the service "
+                f"off and set {key}: leave",
+            )
+        included = _slurm_pam_wanted.included_door(settings, door)
+        if included and included not in _slurm_pam_wanted.closed(settings):
+            yield Finding(
+                f"{key} is 'close', but {path} includes {included.service}, which is not closed",
+                "Its sessions would be those of that service, out of their job",
+                f"Close it as well (slurm_pam:doors:{included.service}: close)",
             )
 
 
