@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import _processes
+import _slurm_pam_accounts
 import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_jobs
@@ -45,7 +46,7 @@ def confined(settings: Mapping[str, Any]) -> dict[str, Any]:
     for pid, pids in sessions.items():
         places = {each: where for each in pids if (where := _slurm_pam_cgroups.places(each))}
         job = next(filter(None, map(_slurm_pam_cgroups.job, places.values())), None)
-        row = {"user": _slurm_pam_jobs.name(running[pid].uid), "pid": pid, "job": job.number if job else None}
+        row = {"user": _slurm_pam_accounts.name(running[pid].uid), "pid": pid, "job": job.number if job else None}
         if job:
             row |= {**_held(places, job), "namespaces": _namespaces(pid, others.get(job, []))._asdict()}
             row["problems"] = [f"{_who(row)} {what}" for what in _short_of(row, settings)]

@@ -20,8 +20,6 @@ from _pam_errors import PamError
 from _slurm_pam_finding import Finding
 from _text import printable
 
-# No configuration is as large.
-_LARGEST = 16 * 1024 * 1024
 _SHOWN = 60  # characters of a line
 
 
@@ -95,8 +93,8 @@ def _look(setting: str, path: str, kind: Kind) -> Iterator[Finding]:
 def _text(path: str) -> str:
     """The text of a file, empty if it is not there. What a link leads to is not followed any further than the path."""
     real = os.path.realpath(path)
-    if os.path.exists(real) and os.stat(real).st_size > _LARGEST:
-        raise CommandExecutionError(f"{path} is larger than {_LARGEST} bytes")
+    if os.path.exists(real) and os.stat(real).st_size > _file.MOST:
+        raise CommandExecutionError(f"{path} is larger than {_file.MOST} bytes")
     found = file_transaction.read(real)
     return found if isinstance(found, str) else ""
 

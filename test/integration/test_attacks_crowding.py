@@ -1,13 +1,16 @@
 """What a user without a job does to sshd keeps nobody else out; and what would lead past Slurm is seen and said."""
 
+import re
 import shlex
 import subprocess
 
 import pytest
 from harness import network
 from harness.formula import DENIED, applied, apply, failed, settings
+from harness.paths import REPO
 from harness.shell import run
 
+PAGE = (REPO / "doc/troubleshooting.md").read_text()
 # Its OpenSSH has penalties and PAMServiceName.
 pytestmark = pytest.mark.parametrize("layout", ["debian13"], indirect=True)
 
@@ -118,8 +121,14 @@ def test_a_pam_service_below_a_match_line(closed):
 
 def test_a_line_of_the_site_that_switches_penalties_on_again(closed):
     node = closed
-    node.write(DROP_IN, "PerSourcePenalties authfail:3\n")
+    node.write(DROP_IN, "PerSourcePenalties authfail:20\n")
     try:
+        node.run(["systemctl", "reload", "ssh"], check=True)
+        tries = [login(node, "bob", network.OTHER_ORIGIN).stderr for _ in range(6)]
+        # In the words of doc/troubleshooting.md.
+        words = re.findall(r'"([^"]+)"', re.search(r"^### (.*Not allowed at this time.*)$", PAGE, re.MULTILINE)[1])
+        assert any(word in tries[-1] for word in words), tries
+        assert "penalty: failed authentication" in node.run(["journalctl", "-t", "sshd", "--since=-1min"]).stdout
         results = apply(node)
         told = " ".join([*failed(results).values(), *node.salt("slurm_pam.preflight")["warnings"]])
         assert "PerSourcePenalties is crash:90" in told and f"{DROP_IN}:1 sets it" in told

@@ -4,6 +4,7 @@ import pytest
 from looks import settings
 
 import _processes
+import _slurm_pam_accounts
 import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_confined
@@ -56,7 +57,7 @@ def node(monkeypatch):
     node = Node()
     monkeypatch.setattr(_processes, "running", lambda: iter(node.running))
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
-    monkeypatch.setattr(_slurm_pam_jobs, "name", lambda uid: NAMES.get(uid, uid))
+    monkeypatch.setattr(_slurm_pam_accounts, "name", lambda uid: NAMES.get(uid, uid))
     monkeypatch.setattr(_slurm_pam_before, "_uid", lambda user: 74)
     monkeypatch.setattr(_slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"])
     monkeypatch.setattr(_slurm_pam_cgroups, "places", lambda pid: node.where.get(pid, {}))

@@ -117,7 +117,7 @@ def test_what_is_no_file_is_not_waited_for(node, setting):
     with open(node / "large", "wb") as large:
         large.truncate(10**12)
     (finding,) = look(node / "large", setting)
-    assert f"{node}/large is larger than 16777216 bytes" in finding.found
+    assert f"{node}/large is larger than 4194304 bytes" in finding.found
 
 
 @pytest.mark.parametrize("name", ["sshd", "common-account", "common-session"])
