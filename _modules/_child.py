@@ -12,9 +12,17 @@ from typing import Any
 _PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-def which(program: str) -> str | None:
+def which(program: str, places: str | None = None) -> str | None:
     """The path of a program, or None: first by the PATH, then wherever a system has its programs."""
-    return shutil.which(program, path=os.pathsep.join(dict.fromkeys([*os.get_exec_path(), *_PLACES])))
+    return shutil.which(program, path=places or os.pathsep.join(dict.fromkeys([*os.get_exec_path(), *_PLACES])))
+
+
+def places() -> str:
+    """Where ``which`` looks, for whoever looks for many: a directory that has two names is one."""
+    found: dict[str, str] = {}
+    for place in [*os.get_exec_path(), *_PLACES]:
+        found.setdefault(os.path.realpath(place), place)
+    return os.pathsep.join(found.values())
 
 
 def ask(

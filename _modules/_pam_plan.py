@@ -162,7 +162,10 @@ class _Text(_File):
             # It keeps its owner and mode, so that who can write to it now still could.
             self.disk.follow(self.path)
         text = self.spec["contents"] if "contents" in self.spec else self.read(_locate(self.spec["source"]))
-        return self.change(before, f"{self.marker}\n" + self.edit(text, self.changes))
+        after = f"{self.marker}\n" + self.edit(text, self.changes)
+        # authselect dates what it writes, each time anew. A copy with the same rules stays.
+        same = "source" in self.spec and self.is_ours(before) and _rules(before) == _rules(after)
+        return self.change(before, before if same else after)
 
     def unwanted(self) -> Change:
         before = self.disk.read(self.path)
@@ -233,6 +236,12 @@ _KINDS = {"link": _Link, "contents": _Text, "source": _Text, "block": _Block}
 def _file(spec: Mapping[str, Any], disk: Disk, marker: str) -> _File:
     kind = next((kind for key, kind in _KINDS.items() if key in spec), _Edited)
     return kind(spec, disk, marker)
+
+
+def _rules(text: str) -> list[str]:
+    """The lines of a file that libpam takes for something, as they are written."""
+    entries = _pam_grammar.parsed(text, _pam_libpam.node_libpam())
+    return [entry["text"] for entry in entries if entry["kind"] not in ("comment", "blank")]
 
 
 def _digest(text: str) -> str:

@@ -110,7 +110,11 @@ def every_unit() -> list[dict[str, list[str]]]:
 
 
 def _every_unit() -> list[dict[str, list[str]]]:
-    shown = units(_OF_EVERY_UNIT, *_enabled(), "*.service", "*.socket")
+    shown = units(_OF_EVERY_UNIT, "*.service", "*.socket")
+    known = {unit["Id"][0] for unit in shown}
+    # Each takes a millisecond, and one that is named and matches as well would be shown twice.
+    others = [name for name in _enabled() if name not in known]
+    shown += units(_OF_EVERY_UNIT, *others) if others else []
     # One that only another names is not there.
     return [unit for unit in shown if unit.get("LoadState") != ["not-found"]]
 

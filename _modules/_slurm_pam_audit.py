@@ -11,7 +11,8 @@ _FINDING = {"subject": "__id__", "result": "result", "found": "comment", "change
 
 def audit(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
-    What the states of a dry run come to: ``{"holds": bool, "summary": str, "findings": [...], "warnings": [...]}``.
+    What the states of a dry run come to: ``{"holds": bool, "summary": str, "findings": [...], "warnings": [...],
+    "open": {...}}``.
 
     results
         What each state returned, as state.sls gives it.
@@ -28,4 +29,5 @@ def audit(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         else "This node is as it should be"
     )
     warnings = [text for result in in_order for text in result.get("warnings", [])]
-    return {"holds": not findings, "summary": summary, "findings": findings, "warnings": warnings}
+    left = next((result["open"] for result in in_order if "open" in result), {})
+    return {"holds": not findings, "summary": summary, "findings": findings, "warnings": warnings, "open": left}

@@ -5,6 +5,7 @@ and a second one may have files of its own.
 
 from __future__ import annotations
 
+import functools
 import getopt
 import itertools
 import os
@@ -88,8 +89,9 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
     Source: OpenSSH's sshd.c, which has ``name: arguments [listener] ...`` for its title, from 8.4 on.
     """
     usual = _child.which("sshd")
+    is_sshd = functools.cache(lambda program: _is_sshd(program, usual))  # most processes share a few programs
     for process in processes:
-        if process.uid == 0 and _is_sshd(process.program, usual):
+        if process.uid == 0 and is_sshd(process.program):
             told = " ".join(process.arguments)
             title = re.match(r"(\S+): (.*) \[listener\]", told, re.DOTALL)
             if title:

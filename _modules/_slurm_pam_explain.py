@@ -18,6 +18,7 @@ import _slurm_pam_daemons
 import _slurm_pam_jobs
 import _slurm_pam_login
 import _slurm_pam_node
+import _slurm_pam_selinux
 import _slurm_pam_wanted
 import sshd_config
 from _pam_dispatch import Run
@@ -68,7 +69,7 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     user = account.pw_name
     groups = _slurm_pam_accounts.groups_of(user)
     sshd, rhost = _sshd_values(daemon, user, origin)
-    known = _known(account, origin, sshd.get("usedns") == ["yes"], settings)
+    known = _seen_by_sshd(_known(account, origin, sshd.get("usedns") == ["yes"], settings), settings)
     found = {"access": known.access, "jobs": known.counting}
     # sshd's own rules come before PAM is asked.
     if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
@@ -113,6 +114,17 @@ def _known(account: pwd.struct_passwd, origin: str, by_name: bool, settings: Map
     found = [job for job in jobs if node in (None, job["node"])]
     counting = [job["job"] for job in found if job["extern"] or settings["module"] == "pam_slurm"]
     return _Known(access, jobs, counting, unasked, silent, node)
+
+
+def _seen_by_sshd(known: _Known, settings: Mapping[str, Any]) -> _Known:
+    """The same, without the jobs that SELinux keeps sshd from."""
+    if not known.jobs:
+        return known
+    try:
+        kept = _slurm_pam_selinux.refusal(settings)
+    except Unanswered as error:
+        return known._replace(silent=[*known.silent, f"{error}."])
+    return known._replace(jobs=[], counting=[], silent=[*known.silent, f"{kept}."]) if kept else known
 
 
 def _asked(

@@ -13,6 +13,8 @@ class Finding(NamedTuple):
     do: str = ""
     # Problems stop an apply; warnings do not.
     kind: str = "problems"
+    # What of a node is left open to users without a job, for whoever counts over many nodes: (kind, name).
+    open: tuple[tuple[str, str], ...] = ()
 
     def text(self) -> str:
         return ". ".join(filter(None, (self.found, self.why, self.do)))

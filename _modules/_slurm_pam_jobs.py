@@ -53,6 +53,15 @@ def jobs() -> list[dict[str, Any]]:
     return [found[job] for job in sorted(found)]
 
 
+def sockets() -> Iterator[str]:
+    """
+    Where the step daemons of this node listen.
+
+    Raises Unanswered if the kernel does not say.
+    """
+    yield from (path for path, *_ in _steps())
+
+
 def _steps() -> Iterator[tuple[str, str, int, int]]:
     """The socket of every step, its node, its job and its number. What others than root have put there is none."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from salt.exceptions import CommandExecutionError
 import _child
 import _pam_libpam
 import slurm_conf
+from _slurm_pam_ask import answer
 from _slurm_pam_finding import Finding
 
 
@@ -86,6 +88,25 @@ def _unusable(paths: Iterable[str]) -> Iterator[Finding]:
             yield Finding(f"{path} does not load: {detail}", "Every login would fail", update)
         else:
             yield from of_another_release(path, int(detail), slurm_version())
+
+
+_LOADED = """
+import ctypes, sys
+ctypes.CDLL("libpam.so.0", mode=ctypes.RTLD_GLOBAL)
+for path in sys.argv[1:]:
+    ctypes.CDLL(path)
+print(open("/proc/self/maps").read())
+"""
+
+
+def libraries(paths: Iterable[str]) -> list[str]:
+    """
+    Slurm's libraries that modules at these paths bring with them, as the loader finds them.
+
+    Raises Unanswered if the modules do not load.
+    """
+    said = answer(sys.executable, "-I", "-S", "-c", _LOADED, *paths)
+    return sorted(set(re.findall(r"(/\S*/libslurm\S*)$", said, re.MULTILINE)))
 
 
 # Of which release

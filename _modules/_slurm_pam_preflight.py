@@ -6,7 +6,7 @@ Each look is a generator of findings, and is given the settings without nulls, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import _slurm_pam_admins
@@ -20,6 +20,7 @@ import _slurm_pam_paths
 import _slurm_pam_places
 import _slurm_pam_record
 import _slurm_pam_role
+import _slurm_pam_selinux
 import _slurm_pam_session
 import _slurm_pam_settings
 import _slurm_pam_slurm
@@ -58,6 +59,7 @@ LOOKS = (
     _slurm_pam_admins.local_groups,
     _slurm_pam_admins.by_accident,
     _slurm_pam_sshd.sshd,
+    _slurm_pam_selinux.look,
     _slurm_pam_stacks.stacks,
     _slurm_pam_strays.look,
     _slurm_pam_places.relied_on,
@@ -71,9 +73,10 @@ LOOKS = (
 )
 
 
-def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, list[str]]:
+def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """
-    All that stands against closing this node: ``{"problems": [...], "warnings": [...]}``, one text for each finding.
+    All that stands against closing this node: ``{"problems": [...], "warnings": [...], "open": {...}}``, one text for
+    each finding, and what is left open as :py:func:`slurm_pam.audit <salt.modules.slurm_pam.audit>` has it.
 
     settings
         The merged settings of the formula, of the right shape and without nulls.
@@ -81,17 +84,26 @@ def findings(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
         Their manifest.
     """
     told: dict[str, list[str]] = {"problems": [], "warnings": []}
+    left: list[tuple[str, str]] = []
     with _slurm_pam_ask.once():
         for look in LOOKS:
             for finding in look(settings, wanted):
                 told[finding.kind].append(finding.text())
+                left += finding.open
             # What a file says that is something else is not for a finding, so nobody reads on in it.
             if look is _slurm_pam_files.files and told["problems"]:
                 break
-    return told
+    return {**told, "open": _by_kind(left)}
 
 
-def preflight(given: Any, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+def _by_kind(left: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for kind, name in dict.fromkeys(left):
+        found.setdefault(kind, []).append(name)
+    return found
+
+
+def preflight(given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     What is wrong with the settings, and if nothing is, what stands against them on this node; as ``findings`` tells it.
 
@@ -102,7 +114,7 @@ def preflight(given: Any, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """
     wrong = _slurm_pam_settings.problems(given, settings, _slurm_pam_modules.slurm_version())
     if wrong:
-        return {"problems": wrong, "warnings": []}
+        return {"problems": wrong, "warnings": [], "open": {}}
     settings = _slurm_pam_record.continued(_slurm_pam_settings.without_nulls(settings))
     return findings(settings, _slurm_pam_wanted.wanted(settings))
 
@@ -123,9 +135,9 @@ def objections(given: Any, settings: Mapping[str, Any], taking_back: bool, audit
     misfits = _slurm_pam_settings.misfits(given)
     if taking_back:
         _slurm_pam_record.recorded()
-        told = {"problems": misfits, "warnings": []}
+        told = {"problems": misfits, "warnings": [], "open": {}}
     elif settings["mode"] == "audit" and not auditing:
-        told = {"problems": _slurm_pam_settings.problems(given, settings), "warnings": []}
+        told = {"problems": _slurm_pam_settings.problems(given, settings), "warnings": [], "open": {}}
     else:
         told = preflight(given, settings)
     return {**told, "misfits": bool(misfits)}

@@ -35,6 +35,7 @@ _DEEDS = {
     ("slurm", "manage"): ("keep", "check", "enforce"),
     ("slurm", "use_pam"): (False, True),
     ("logind",): ("keep", "stop", "mask"),
+    ("selinux",): ("report", "manage"),
 }
 # The one that was applied last, since the file itself does not say that it is ours.
 _MESSAGE = "pam", "message"

@@ -261,8 +261,10 @@ _NODE_SETTINGS: dict[str, Any] = {
     "confine": _list_of(_one_of("cores", "memory", "swap", "devices")),
     "logind": _or_null(_one_of("mask", "stop", "keep")),
     "logind_kept_from": _NUMBER,
+    "selinux": _one_of("report", "manage"),
     "strays": {"action": _one_of("report", "end"), "grace": _NUMBER},
     "doors": Named(_SERVICE, _one_of(*DOOR_WORDS)),
+    "watch": _FLAG,
     "clean": {"packages": _FLAG, "groups": _FLAG},
 }
 _NODES = Value(

@@ -332,6 +332,7 @@ def look(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
             f"An apply tells them on their terminals, and ends these processes {grace} seconds later",
             "Set slurm_pam:strays:action: report to leave them alone",
             "warnings",
+            _open(open_to_end),
         )
         found = [stray for stray in found if stray.spared]
     if found:
@@ -342,7 +343,12 @@ def look(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
             "salt-call slurm_pam.strays says what they are"
             + (". Ask them to log out, or end these processes" if ends else ", slurm_pam:strays:action: end ends them"),
             "warnings",
+            _open(found),
         )
+
+
+def _open(found: Iterable[Stray]) -> tuple[tuple[str, str], ...]:
+    return tuple(("strays", user) for user in by_user(found))
 
 
 def _listed(found: Iterable[Stray]) -> str:

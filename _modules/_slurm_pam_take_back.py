@@ -16,6 +16,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,9 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _selinux
 import _slurm_pam_record
+import _slurm_pam_selinux
 import _slurm_pam_wanted
 import file_transaction
 from _slurm_pam_finding import Finding
@@ -57,7 +60,8 @@ _FIX = f"Fix what blocks it (journalctl -u '{UNITS[0]}*'), and run {DIRECTORY}/t
 _PROGRAM = """\
 #!/bin/sh
 # Written by slurm_pam before it changed this node; a timer runs it unless the change is confirmed, and so does the next
-# boot. Brings every file in "paths" back to what it was, in that order, and then the units. Twice does no harm.
+# boot. Brings every file in "paths" back to what it was, in that order, and then the units; takes SELinux's "modules"
+# away. Twice does no harm.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 cd "${0%/*}" || exit 1
 here="$(pwd -P)"
@@ -110,6 +114,9 @@ systemctl daemon-reload || failed=1
 while read -r verb unit; do
     systemctl "$verb" "$unit" || failed=1
 done < units
+while read -r module; do
+    ! semodule -lfull | grep -q " $module " || semodule -r "$module" || failed=1
+done < modules
 sync
 [ "$failed" = 0 ] && rm -f @BOOT@ && date +%s > taken-back && sync
 """.replace("@BOOT@", f"{_BOOT_LINK} {_BOOT_UNIT}")
@@ -300,9 +307,10 @@ def _start_timer(seconds: int) -> None:
 def _arm_boot() -> None:
     """The next boot runs the program too; systemd reads the unit then."""
     _write(_BOOT_UNIT, _BOOT, 0o644)
-    os.makedirs(os.path.dirname(_BOOT_LINK), mode=0o755, exist_ok=True)
+    _selinux.make_directory(os.path.dirname(_BOOT_LINK), 0o755)
     if not os.path.lexists(_BOOT_LINK):
-        os.symlink(_BOOT_UNIT, _BOOT_LINK)
+        with _selinux.labelling(_BOOT_LINK, stat.S_IFLNK):
+            os.symlink(_BOOT_UNIT, _BOOT_LINK)
     _do("sync", "-f", os.path.dirname(_BOOT_UNIT))
 
 
@@ -335,13 +343,13 @@ def _states(*units: str) -> list[str]:
 
 
 def _make_directory() -> None:
-    os.makedirs(os.path.dirname(DIRECTORY), mode=0o700, exist_ok=True)
-    os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
+    for directory in (os.path.dirname(DIRECTORY), DIRECTORY):
+        _selinux.make_directory(directory, 0o700)
 
 
 def _empty() -> None:
     """First that which tells that something waits: what is left of a removal that was cut short is nothing."""
-    for name in ("until", "taken-back", "paths", "units", "token", "take-back"):
+    for name in ("until", "taken-back", "paths", "units", "modules", "token", "take-back"):
         path = os.path.join(DIRECTORY, name)
         if os.path.exists(path):
             os.unlink(path)
@@ -360,6 +368,7 @@ def _keep(settings: Mapping[str, Any], touched: list[str]) -> None:
     _copy([path for path in paths if path not in earlier])
     units = _unit_commands(_slurm_pam_wanted.wanted(settings))
     _write(_in("units"), _text(list(dict.fromkeys([*_lines("units"), *units]))))
+    _write(_in("modules"), _text(list(dict.fromkeys([*_lines("modules"), *_modules(settings)]))))
     if not _lines("token"):
         _write(_in("token"), f"{secrets.token_hex(16)}\n")
     _write(_in("take-back"), _PROGRAM)
@@ -378,6 +387,13 @@ def _unit_commands(wanted: Mapping[str, Any]) -> Iterator[str]:
     if wanted["logind"] != "keep":
         units = _slurm_pam_wanted.LOGIND_UNITS
         yield from (f"start {unit}" for unit, state in zip(units, _states(*units)) if state == "active")
+
+
+def _modules(settings: Mapping[str, Any]) -> list[str]:
+    """SELinux's that the apply may load, and that are not there."""
+    if settings["selinux"] != "manage" or not _selinux.is_on() or _slurm_pam_selinux.is_loaded():
+        return []
+    return [_slurm_pam_selinux.NAME]
 
 
 def _is_started_by_socket(unit: str) -> bool:
@@ -421,7 +437,8 @@ def _in(name: str) -> str:
 def _write(path: str, text: str, mode: int = 0o600) -> None:
     with suppress(FileNotFoundError):
         os.unlink(f"{path}.new")
-    handle = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with _selinux.labelling(path, stat.S_IFREG):
+        handle = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(handle, "w", encoding="utf-8") as file:
         os.fchmod(handle, mode)
         file.write(text)

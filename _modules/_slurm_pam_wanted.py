@@ -28,6 +28,8 @@ WHOLE = {"contents", "source", "link"}
 RECORD = "/var/lib/slurm_pam/places.json"
 # It is shown as it is, so it has no marker; the record says whether it is ours.
 MESSAGE = "/etc/security/slurm-message"
+# The watch: its program, the name under which it drains the node, and what it holds the node against.
+WATCH, DRAIN, ACCEPTED = (f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted"))
 # Those that the node has are masked, and have to run again when an apply is taken back.
 LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
 
@@ -50,11 +52,13 @@ def wanted(settings: Mapping[str, Any]) -> dict[str, Any]:
         "pam": _pam(settings),
         "message": _message(settings["pam"]),
         "record": RECORD,
+        "watch": settings["watch"],
         # What is changed through a tool
         "packages": _packages(settings),
         "groups": _groups(settings["access"]["groups"]),
         "units": {"slurmd": settings["slurm"]["service"], "sshd": settings["sshd"]["service"]},
         "logind": settings["logind"],
+        "selinux": settings["selinux"],
         # What has to be there
         "modules": _modules(settings),
     }
@@ -96,6 +100,8 @@ def _touched(manifest: Mapping[str, Any]) -> Iterator[str]:
     if manifest["slurmstepd"]:
         yield from map(_written, manifest["slurmstepd"]["files"])
     yield manifest["record"]
+    if manifest["watch"] or os.path.lexists(ACCEPTED):
+        yield from (WATCH, DRAIN, ACCEPTED)
 
 
 def _written(file: Mapping[str, Any]) -> str:

@@ -90,6 +90,7 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
             "People without a job may come in by what is not known",
             "See to it that it can be asked",
             "warnings",
+            (("doubtful", "what slurm_pam.doors could not ask"),),
         )
 
 
@@ -103,6 +104,7 @@ def _warning(seen: _Seen, stranger: Mapping[str, Any]) -> Finding:
         _WHY_OF_REACH.get(door.reach, _WHY_OF_REACH[NETWORK]),
         f"Close it (slurm_pam:doors:{door.service}: close), switch it off, or say that it is meant (leave)",
         "warnings",
+        (("doors" if stranger["in"] else "doubtful", printable(door.service)),),
     )
 
 
@@ -123,9 +125,10 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
     except Unanswered as error:
         units = []
         findings.append(f"What units start on this node could not be asked: {error}")
-    processes = [process for process in every_process() if _processes.at_home(process.pid)]  # others ask their own PAM
+    at_home = (process for process in every_process() if _processes.at_home(process.pid))  # others ask their own PAM
+    processes = [(process, _names(process)) for process in at_home]
     files, named, reached = _files(), _by_name(processes), _by_service(units)
-    paths = {program: _path(program) for program in {program for door in KNOWN.values() for program in door.programs}}
+    paths = _paths({program for door in KNOWN.values() for program in door.programs})
     looks = {service: _look(door, reached.get(service, []), named, paths) for service, door in KNOWN.items()}
     found = {service: seen for service, seen in looks.items() if seen.there or seen.on}
     for service in files & KNOWN.keys() - found.keys():
@@ -135,8 +138,8 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
             who = f"{unit['Id'][0]} asks it and is {state}"
             if who not in found.setdefault(service, _Seen(_door(service))).on:
                 found[service].on.append(who)
-    for process in _asking(processes):
-        _unknown(process, files, found, findings)
+    for process, names in _asking(processes):
+        _unknown(process, names & files, found, findings)
     _listen(found, reached, named)
     return _without_twins(_asking_otherwise(found, files), files)
 
@@ -156,11 +159,11 @@ def _door(service: str) -> Door:
     return KNOWN.get(service) or replace(_UNKNOWN, service=service)
 
 
-def _by_name(processes: Iterable[Process]) -> dict[str, list[Process]]:
+def _by_name(processes: Iterable[tuple[Process, set[str]]]) -> dict[str, list[Process]]:
     """The processes by each name that they may be known by."""
     found: dict[str, list[Process]] = {}
-    for process in processes:
-        for name in _names(process):
+    for process, names in processes:
+        for name in names:
             found.setdefault(name, []).append(process)
     return found
 
@@ -199,10 +202,15 @@ def _is_on(unit: Unit) -> str | None:
     return "enabled" if unit.get("UnitFileState", [""])[0] in ("enabled", "enabled-runtime") else None
 
 
-def _path(program: str) -> str | None:
-    if program.startswith("/"):
-        return program if os.path.exists(program) else None
-    return _child.which(program)
+def _paths(programs: Iterable[str]) -> dict[str, str | None]:
+    """The path of each program, or None."""
+    places = _child.places()
+    return {
+        program: (program if os.path.exists(program) else None)
+        if program.startswith("/")
+        else _child.which(program, places)
+        for program in programs
+    }
 
 
 def _basenames(programs: Iterable[str]) -> dict[str, None]:
@@ -257,24 +265,22 @@ def _without_twins(found: dict[str, _Seen], files: set[str]) -> dict[str, _Seen]
 _ASKING_FOR_OTHERS = re.compile(r"systemd(-|$)|.*sshd(-|$)")
 
 
-def _asking(processes: Iterable[Process]) -> Iterator[Process]:
+def _asking(processes: Iterable[tuple[Process, set[str]]]) -> Iterator[tuple[Process, set[str]]]:
     """Root's processes that have libpam and are not in the table: who lets others in has to be root."""
     known = _basenames(program for door in KNOWN.values() for program in door.programs).keys()
     seen = set()
-    for process in processes:
-        names = _names(process)
+    for process, names in processes:
         is_other = any(map(_ASKING_FOR_OTHERS.match, names)) or names & known or process.pid == os.getpid()
         if process.uid == 0 and not is_other and tuple(sorted(names)) not in seen:
             seen.add(tuple(sorted(names)))
             if _processes.has_loaded(process.pid, "libpam.so.0"):
-                yield process
+                yield process, names
 
 
-def _unknown(process: Process, files: set[str], found: dict[str, _Seen], findings: list[str]) -> None:
+def _unknown(process: Process, having: set[str], found: dict[str, _Seen], findings: list[str]) -> None:
     """A program that is not in the table asks the service of its name, if there is one; which else is not known."""
-    names = _names(process)
     who = f"process {process.pid} ({' '.join(process.arguments)[:200]})"
-    services = sorted(names & files)
+    services = sorted(having)
     for service in services:
         found.setdefault(service, _Seen(_door(service))).on.append(f"{who} has libpam loaded")
     if not services:
@@ -376,8 +382,14 @@ def _row(seen: _Seen, settings: Mapping[str, Any]) -> dict[str, Any]:
         "on": list(map(printable, seen.on)),
         "listening": seen.listening,
         "setting": _setting(settings, door.service),
-        **_whom(door, settings),
+        **(_nobody(door) if door.stays and not door.shell and not seen.on else _whom(door, settings)),
     }
+
+
+def _nobody(door: Door) -> dict[str, Any]:
+    """The same of one by which nobody comes in, and which nothing that is on asks for something else."""
+    told = {"in": False, "why": door.stays, "decided_by": None}
+    return {"stranger": told, "administrator": told}
 
 
 def _whom(door: Door, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ _library.renew(os.path.dirname(__file__))
 from salt.exceptions import CommandExecutionError
 
 import _file
+import _selinux
 
 Thing = str | Mapping[str, str] | None
 Change = Mapping[str, Any]
@@ -334,7 +335,8 @@ def commit(changes: Sequence[Change]) -> bool:
         replaced does so a second later, for those who are just reading the old one. A path that stays as it is may be
         among them, so that what a killed run left beside it is removed.
         A file that is replaced keeps its mode, owner, ACL and SELinux label; a new one is root's with ``mode`` (an
-        integer, 0644 if the change has none). A directory that is missing is made.
+        integer, 0644 if the change has none). A directory that is missing is made. What is new has the SELinux label
+        that the policy wants there, whatever Salt runs as.
 
     Raises CommandExecutionError, saying why and what to do, with everything put back as it was: also if a path is no
     longer what it was when it was read, if others than root can write to its directory or the way to it, or if another
@@ -390,7 +392,7 @@ def bring_about(changes: Sequence[Change], test: bool = False) -> dict[str, Any]
 def _make_directories(pending: Iterable[Change]) -> None:
     for directory in {os.path.dirname(change["path"]) for change in pending if change["after"] is not None}:
         try:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
+            _selinux.make_directory(directory, 0o755)
         except OSError as error:
             raise CommandExecutionError(_failure(directory, error, [])) from error
 
@@ -494,14 +496,16 @@ def _stage(change: Change) -> None:
     if before is not None:
         os.link(path, _old(path), follow_symlinks=False)
     if isinstance(after, Mapping):
-        os.symlink(after["link"], _new(path))
+        with _selinux.labelling(path, stat.S_IFLNK):
+            os.symlink(after["link"], _new(path))
     elif after is not None:
-        _create(_new(path), after, path if isinstance(before, str) else None, change.get("mode", 0o644))
+        with _selinux.labelling(path, stat.S_IFREG):
+            handle = os.open(_new(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        _fill(handle, after, path if isinstance(before, str) else None, change.get("mode", 0o644))
 
 
-def _create(path: str, text: str, like: str | None, mode: int) -> None:
+def _fill(handle: int, text: str, like: str | None, mode: int) -> None:
     """A new file, with the mode, owner and labels of the one that it is to replace."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         if like:
             found = os.lstat(like)

@@ -36,10 +36,12 @@ import _slurm_pam_modules
 import _slurm_pam_packages
 import _slurm_pam_preflight
 import _slurm_pam_record
+import _slurm_pam_selinux
 import _slurm_pam_settings
 import _slurm_pam_strays
 import _slurm_pam_take_back
 import _slurm_pam_wanted
+import _slurm_pam_watch
 import _slurm_pam_ways_in
 
 # On a command line, where nothing else is asked for: each rule and each proof as one block.
@@ -108,7 +110,7 @@ def _data_file(name: str) -> dict[str, Any]:
 
 
 @_salts_errors
-def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
+def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     Everything that stands against applying these settings to this node: what is wrong with the settings, and if nothing
     is, what is found on the node. Changes nothing.
@@ -118,8 +120,8 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
     settings
         The merged settings of the formula; this node's where none are given.
 
-    Returns ``{"problems": [...], "warnings": [...]}``. Each text says what was found, why it matters and what to do. A
-    problem stops an apply; a warning does not.
+    Returns ``{"problems": [...], "warnings": [...], "open": {...}}``. Each text says what was found, why it matters and
+    what to do. A problem stops an apply; a warning does not. ``open`` is as :py:func:`audit` has it.
 
     CLI Example:
 
@@ -188,9 +190,11 @@ def audit(given: Any = None, saltenv: str = "base") -> dict[str, Any]:
         Where the formula is.
 
     Returns ``{"holds": bool, "summary": str, "findings": [{"subject", "result", "found", "changes"}], "warnings":
-    [str]}``. A finding is what an apply would change (``subject`` is the state's ID, ``result`` is null), or what
-    stands in its way (``result`` is false). Warnings are the preflight's, and do not count. It is the apply itself that
-    tells (:py:func:`dry_run`), so that nothing can be right here and wrong there.
+    [str], "open": {"doors": [name], "doubtful": [name], "strays": [user]}}``. A finding is what an apply would change
+    (``subject`` is the state's ID, ``result`` is null), or what stands in its way (``result`` is false). Warnings are
+    the preflight's, and do not count. ``open`` has in few words what they say of doors that let users without a job in,
+    of those that may, and of users with processes outside every job. It is the apply itself that tells
+    (:py:func:`dry_run`), so that nothing can be right here and wrong there.
 
     With ``--retcode-passthrough`` the exit status is 0 where it holds and 1 where it does not, for health checks.
 
@@ -524,6 +528,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     - ``sshd``: ``options``, ``config``, ``drop_in`` and ``tag``, for ``sshd_config.managed``; None if not managed
     - ``pam``: the PAM files and the ``policy`` that they have to meet, for ``pam_stack.managed``
     - ``record``: the path of the file in which it is written down what was applied
+    - ``watch``: whether this node is watched
 
     These are changed through a tool:
 
@@ -531,6 +536,7 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     - ``groups``: local groups, each with the ``members`` to add and a ``gid``
     - ``units``: the names of ``slurmd``, which is restarted, and of ``sshd``, which is reloaded
     - ``logind``: mask, stop or keep
+    - ``selinux``: report or manage
 
     And ``modules`` are the PAM modules that have to be there besides those of the node's own stacks.
 
@@ -792,6 +798,166 @@ def spare_strays() -> None:
     .. versionadded:: 1.1.0
     """
     _slurm_pam_ending.stop()
+
+
+def selinux(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    What SELinux keeps sshd from that pam_slurm_adopt needs, asked of the loaded policy with the types that this node
+    has. Changes nothing.
+
+    settings
+        The merged settings of the formula; this node's where none are given.
+
+    Returns ``{"denied": ["sshd_t -> var_lib_t:sock_file (write)"], "module": text}``: ``module`` is the text of the
+    policy module that allows it, as semodule takes it. Both are empty if nothing is denied, or SELinux is off.
+
+    Raises CommandExecutionError if it could not be asked.
+
+    Source: selinuxfs; the CIL reference guide of SELinux.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.selinux
+
+    .. versionadded:: 1.1.0
+    """
+    settings = _slurm_pam_settings.without_nulls(settings or _rendered()["settings"])
+    lacking = _slurm_pam_selinux.denied(settings)
+    text = _slurm_pam_selinux.module_text(settings, lacking) if lacking else ""
+    return {"denied": [need.told() for need in lacking], "module": text}
+
+
+def load_selinux_module(settings: Mapping[str, Any]) -> None:
+    """
+    Load the policy module ``slurm_pam``, which allows what :py:func:`selinux` finds denied.
+
+    settings
+        The merged settings of the formula.
+
+    Raises CommandExecutionError if semodule does not take it, or if it does not suffice; then it is taken away again.
+
+    Source: semodule(8).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.load_selinux_module '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_selinux.load(_slurm_pam_settings.without_nulls(settings))
+
+
+def selinux_module_is_loaded() -> bool:
+    """
+    Return whether the policy module ``slurm_pam`` is there.
+
+    Raises CommandExecutionError if semodule does not say.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.selinux_module_is_loaded
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_selinux.is_loaded()
+
+
+def unload_selinux_module() -> None:
+    """
+    Take the policy module ``slurm_pam`` away.
+
+    Raises CommandExecutionError with semodule's words if it does not.
+
+    Source: semodule(8).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.unload_selinux_module
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_selinux.unload()
+
+
+@_salts_errors
+def watch_plan(settings: Mapping[str, Any], to_come: bool = False) -> dict[str, Any]:
+    """
+    What the watch needs on this node: its program, the name under which this drains the node, and how everything is now
+    that keeps the node closed.
+
+    settings
+        The merged settings of the formula.
+    to_come
+        Whether an apply of these settings is still to come.
+
+    Returns ``{"files": [change], "anew": bool}``: the files as :py:func:`file_transaction.commit
+    <salt.modules.file_transaction.commit>` takes them, and whether the node is, or will be, otherwise than an apply
+    accepted last. If it is not, the last of the files is new only in what costs the program less.
+
+    Raises CommandExecutionError if it cannot be told what keeps the node closed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.watch_plan '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_watch.plan(settings, to_come)
+
+
+def watch_files() -> list[str]:
+    """
+    Where the files of the watch stand, whether they are there or not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.watch_files
+
+    .. versionadded:: 1.1.0
+    """
+    return [_slurm_pam_wanted.WATCH, _slurm_pam_wanted.DRAIN, _slurm_pam_wanted.ACCEPTED]
+
+
+def suspend_watch() -> None:
+    """
+    Until this process ends, or for an hour at most, the watch takes nothing that differs for drift.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.suspend_watch
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_watch.suspend()
+
+
+def resume_watch() -> None:
+    """
+    The watch takes what differs for drift again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.resume_watch
+
+    .. versionadded:: 1.1.0
+    """
+    _slurm_pam_watch.resume()
 
 
 @_salts_errors

@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -29,6 +29,7 @@ _library.renew(os.path.dirname(__file__))
 
 import _child
 import _file
+import _selinux
 
 # A line, as parse returns it.
 Entry = dict[str, Any]
@@ -426,14 +427,13 @@ def check(
 
 def _alone(written: Mapping[str, str]) -> dict[str, list[str]]:
     """What sshd makes of these options, and of nothing else."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="sshd_config.") as file:
-        file.writelines(f"{name} {value}\n" for name, value in written.items())
-        file.flush()
-        said = _sshd("-T", "-f", file.name)
+    with _scratch() as scratch:
+        path = _write(scratch, "options", (f"{name} {value}\n" for name, value in written.items()))
+        said = _sshd("-T", "-f", path)
     if said.returncode:
         line = re.search(r"line (\d+)", said.stderr)
         named = list(written)[int(line.group(1)) - 1] if line else ", ".join(written)
-        says = said.stderr.strip().replace(file.name, "options")
+        says = said.stderr.strip().replace(path, "options")
         raise CommandExecutionError(f"sshd refuses {named} {written.get(named, '')}: {says}")
     return _values(said.stdout)
 
@@ -576,14 +576,13 @@ def _asked(
     they are or as ``match`` has them.
     """
     main = find(config)
-    with tempfile.TemporaryDirectory(prefix="sshd_config.") as scratch:
+    with _scratch() as scratch:
         texts: dict[str, dict[int, Entry]] = {main: {}}
         for entry in _reading_order(main, files or {}):
             texts.setdefault(entry["file"], {})[entry["line"]] = entry
         copies = {path: os.path.join(scratch, str(number)) for number, path in enumerate(texts)}
-        for path, entries in texts.items():
-            with open(copies[path], "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.writelines(_copied(entry, copies, match) for entry in entries.values())
+        for number, entries in enumerate(texts.values()):
+            _write(scratch, str(number), (_copied(entry, copies, match) for entry in entries.values()))
         said = _sshd("-f", copies[main], *arguments, program=program)
     if said.returncode:
         says = said.stderr.strip()
@@ -591,6 +590,26 @@ def _asked(
             says = re.sub(rf"{re.escape(copy)}\b", lambda _, path=path: path, says)
         raise CommandExecutionError(f"sshd refuses the configuration: {says}")
     return said.stdout
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """A directory for a configuration that is asked about. Where SELinux gives sshd a domain, it reads no others."""
+    with contextlib.ExitStack() as stack:
+        with _selinux.labelling_like(_INCLUDE_BASE):
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="sshd_config."))
+        yield scratch
+
+
+def _write(scratch: str, name: str, lines: Iterable[str]) -> str:
+    """The path of a file there."""
+    path = os.path.join(scratch, name)
+    with (
+        _selinux.labelling_like(_INCLUDE_BASE),
+        open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        file.writelines(lines)
+    return path
 
 
 def _copied(entry: Entry, copies: Mapping[str, str], match: Callable[[Entry], str] | None) -> str:

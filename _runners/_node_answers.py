@@ -144,6 +144,22 @@ def summary(audit: Answer) -> str:
     return line(told) if isinstance(told, str) else ""
 
 
+# What an audit tells of what is left open, and the most names of each that are kept of a node.
+OPEN = ("doors", "doubtful", "strays")
+_NAMES, _NAME = 50, 100
+
+
+def left_open(audit: Answer) -> dict[str, list[str]]:
+    """What users without a job still come in by, or have on the node, by an audit."""
+    told = audit.value.get("open") if isinstance(audit.value, dict) else None
+    lists = {kind: told.get(kind) for kind in OPEN} if isinstance(told, dict) else {}
+    return {
+        kind: [line(name, _NAME) for name in names[:_NAMES] if isinstance(name, str)]
+        for kind, names in lists.items()
+        if isinstance(names, list) and names
+    }
+
+
 def armed(apply: Answer) -> bool:
     """Whether an apply was going to change its node."""
     return any(state["__id__"] == _ARMED and bool(state.get("changes")) for state in _states(apply))

@@ -160,9 +160,9 @@ class Rollout:
         self._tell(name, *became)
         self._watch.ended(self._record.nodes[name])
 
-    def _tell(self, name: str, state: str, reason: str, partition: str | None = None) -> None:
+    def _tell(self, name: str, *became: Any) -> None:
         """Note what became of a node: for the person who watches, on the event bus, and on disk."""
-        node = self._record.tell(name, state, reason, partition)
+        node = self._record.tell(name, *became)
         self._watch.node(name, node)
         self._fire(f"slurm_pam/rollout/{name}", {"state": node.state, "reason": node.reason})
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import _node_answers as said
 
@@ -33,25 +34,29 @@ REASON = 5000
 PAUSE, STOP = "pause", "stop"
 
 _NAME, _LOCK, _JSON = "rollout.db", "rollout.lock", "rollout.json"
-_VERSION = 1
-_TABLES = (
-    "CREATE TABLE node (name TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, part TEXT NOT NULL,"
-    " at REAL NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE wish (what TEXT PRIMARY KEY) WITHOUT ROWID",
-    f"PRAGMA user_version = {_VERSION}",
+# What each version has besides the one before.
+_VERSIONS = (
+    (
+        "CREATE TABLE node (name TEXT PRIMARY KEY, state TEXT NOT NULL, reason TEXT NOT NULL, part TEXT NOT NULL,"
+        " at REAL NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE wish (what TEXT PRIMARY KEY) WITHOUT ROWID",
+    ),
+    ("ALTER TABLE node ADD COLUMN open TEXT NOT NULL DEFAULT '{}'",),
 )
+_VERSION = len(_VERSIONS)
 # A power cut takes nothing back that was settled.
 _SYNCHRONOUS = "FULL"
 _BUSY = 30  # seconds that another process may take with the database
 
 
 class Node(NamedTuple):
-    """What became of a node, since when, and in which partition it is."""
+    """What became of a node, since when, in which partition it is, and what is left open there."""
 
     state: str = "waiting"
     reason: str = ""
     partition: str = ""
     at: float = 0.0
+    open: Mapping[str, list[str]] = {}
 
 
 class Unreadable(ValueError):
@@ -76,8 +81,8 @@ class Record:
         try:
             self._prepare()
             self._take_over(os.path.join(directory, _JSON))
-            rows = self._base.execute("SELECT name, state, reason, part, at FROM node")
-            self.nodes = {name: _sound(Node(*node)) for name, *node in rows}
+            rows = self._base.execute("SELECT name, state, reason, part, at, open FROM node")
+            self.nodes = {name: _sound(Node(*node, json.loads(left))) for name, *node, left in rows}
         except Unreadable:
             self.close()
             raise
@@ -96,8 +101,9 @@ class Record:
         if self._version() == _VERSION:
             return  # who only reads waits for nobody
         with self._at_once():
-            for line in _TABLES if self._version() < _VERSION else ():
+            for line in itertools.chain(*_VERSIONS[self._version() :]):
                 self._base.execute(line)
+            self._base.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _version(self) -> int:
         return self._base.execute("PRAGMA user_version").fetchone()[0]
@@ -109,7 +115,7 @@ class Record:
         # Of several who begin at once, one that read it and wrote it late would undo what another has told since.
         with self._at_once():
             earlier = _of_json(path) or {}
-            self._write((name, *node) for name, node in earlier.items())
+            self._write(earlier.items())
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
@@ -134,11 +140,19 @@ class Record:
                 self.nodes[name] = Node(at=time.time())
                 self._new.add(name)
 
-    def tell(self, name: str, state: str, reason: str, partition: str | None = None) -> Node:
-        """Note what became of a node; it stays once it is settled."""
+    def tell(
+        self,
+        name: str,
+        state: str,
+        reason: str,
+        partition: str | None = None,
+        left: Mapping[str, list[str]] | None = None,
+    ) -> Node:
+        """Note what became of a node; it stays once it is settled. None is what was known."""
         known = self.nodes[name]
         at = known.at if known.state == state else time.time()
-        node = Node(state, said.line(reason, REASON), known.partition if partition is None else partition, at)
+        partition = known.partition if partition is None else partition
+        node = Node(state, said.line(reason, REASON), partition, at, known.open if left is None else left)
         self.nodes[name] = node
         self._new.add(name)
         return node
@@ -147,7 +161,7 @@ class Record:
         """What was told goes to disk. Raises ValueError if that cannot be written."""
         if not self._new:
             return
-        rows = [(name, *self.nodes[name]) for name in sorted(self._new)]
+        rows = [(name, self.nodes[name]) for name in sorted(self._new)]
         try:
             with self._at_once():
                 self._write(rows)
@@ -155,8 +169,9 @@ class Record:
             raise ValueError(f"{self.path} cannot be written: {error}") from error
         self._new.clear()
 
-    def _write(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._base.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?)", rows)
+    def _write(self, nodes: Iterable[tuple[str, Node]]) -> None:
+        rows = ((name, *node[:-1], json.dumps(node.open)) for name, node in nodes)
+        self._base.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     # What others wish
 
@@ -215,6 +230,7 @@ def _of_json(path: str) -> dict[str, Node] | None:
 
 
 def _sound(node: Node) -> Node:
-    if node.state not in STATES or not isinstance(node.reason, str) or not isinstance(node.partition, str):
+    texts = isinstance(node.reason, str) and isinstance(node.partition, str)
+    if node.state not in STATES or not texts or not isinstance(node.open, dict):
         raise ValueError("it is no record of a rollout")
     return node

@@ -18,11 +18,12 @@ _LEAST = 5
 
 
 class Found(NamedTuple):
-    """What a node is, and why; and in which partition."""
+    """What a node is, and why; in which partition, and what is left open there, of which None is what was known."""
 
     state: str
     reason: str
     partition: str | None = None
+    open: Mapping[str, list[str]] | None = None
 
 
 # How it stands
@@ -44,7 +45,7 @@ def look(known: Node, partitions: Mapping[str, str], rest: str) -> Generator[Que
                 break
     except _Silent as error:
         return Found("unreachable", silent(known, str(error)))
-    return Found(*found(known, audit, standing, fit), partition)
+    return Found(*found(known, audit, standing, fit), partition, said.left_open(audit))
 
 
 class _Silent(Exception):
@@ -108,9 +109,11 @@ def close(confirm: int, probing: bool, applying: Callable[[], Any]) -> Generator
     reply = yield Question("state.apply", ("slurm_pam",), {"pillar": pillar}, _APPLIED * confirm)
     begun, applied = reply.sent, reply.answer
     problem = _problem(reply, "state.apply", said.not_applied, _APPLIED * confirm)
+    left = None
     if not problem:
         reply = yield Question("slurm_pam.audit", seconds=_left(reply, begun + _AUDITED * confirm))
         problem = _problem(reply, "slurm_pam.audit", said.not_verified, _AUDITED * confirm)
+        left = said.left_open(reply.answer) if reply.answer else None
     if not problem and probing:
         reply = yield Login(begun + _VERIFIED * confirm - reply.at)
         problem = reply.answer.value
@@ -118,11 +121,11 @@ def close(confirm: int, probing: bool, applying: Callable[[], Any]) -> Generator
     if verified:
         idle = not said.armed(applied) and not said.unconfirmed(before)
         if idle:
-            return Found("done", "nothing was to be changed")
+            return Found("done", "nothing was to be changed", open=left)
         reply = yield Question("slurm_pam.confirm", seconds=_left(reply, begun + confirm))
         problem = _problem(reply, "slurm_pam.confirm", said.not_well, confirm)
     if not problem:
-        return Found("done", "")
+        return Found("done", "", open=left)
     return (yield from _wound_up(Case(problem, verified, applied is not None, before), confirm))
 
 

@@ -32,7 +32,7 @@ from _minions import Minions
 from _rollout import Rollout
 from _rollout_order import Order
 from _rollout_record import STATES, Node, Record
-from _rollout_report import chosen, counted, table
+from _rollout_report import chosen, counted, left_open, table
 from _rollout_watch import Watch
 from salt.exceptions import CommandExecutionError, SaltException
 
@@ -77,8 +77,11 @@ def rollout(
     at_once
         To how many nodes a call goes at most. The next ones have their turn as soon as others are through.
 
-    Returns ``{"result": bool, "summary": str, "nodes": {name: {"state", "reason"}}}``. While it runs, it says on
-    standard error what happens, and fires events with the tag ``slurm_pam/rollout/<node>``.
+    Returns ``{"result": bool, "summary": str, "nodes": {name: {"state", "reason"}}}``, and what is left open, if there
+    is something, by the nodes' last audits: ``{"open": {kind: {name: {"count", "nodes"}}}}``, where the kinds are
+    ``doors`` besides SSH that let users without a job in, doors of which it is not known (``doubtful``), and users with
+    processes outside every job (``strays``). While it runs, it says on standard error what happens, and fires events
+    with the tag ``slurm_pam/rollout/<node>``.
 
     CLI Example:
 
@@ -115,7 +118,8 @@ def _carried_out(order: Order, named: set[str], accepted: set[str] | None, chann
             summary = running.carry_out(named, accepted)
         finally:
             unsettled = _settled(record)
-        return _ended({name: record.nodes[name] for name in running.names}, f"{unsettled}{summary}")
+        nodes = {name: record.nodes[name] for name in running.names}
+        return {**_ended(nodes, f"{unsettled}{summary}"), **_left_open(nodes)}
 
 
 def _settled(record: Record) -> str:
@@ -216,8 +220,8 @@ def report(state: str | None = None, partition: str | None = None, form: str = "
         Only the nodes of these: each a name, or several with commas.
     form
         ``nodes`` is a mapping as :py:func:`rollout` returns it, with each node's ``partition``, and ``since`` in
-        seconds since 1970 (``--out=json`` writes it as JSON). ``table`` is text; nodes that are alike are one row.
-        ``counts`` is ``{partition: {state: number}}``.
+        seconds since 1970 (``--out=json`` writes it as JSON). ``table`` is text; nodes that are alike are one row, and
+        what is left open follows. ``counts`` is ``{partition: {state: number}}``.
 
     The exit status tells of all nodes, whichever are shown; with ``table`` and ``counts`` it is 0.
 
@@ -245,7 +249,8 @@ def report(state: str | None = None, partition: str | None = None, form: str = "
     if form == "counts":
         return counted(shown)
     more = {name: {"partition": node.partition, "since": round(node.at)} for name, node in shown.items()}
-    return {**ended, "nodes": {name: {**ended["nodes"][name], **more[name]} for name in sorted(shown)}}
+    rows = {name: {**ended["nodes"][name], **more[name]} for name in sorted(shown)}
+    return {**ended, "nodes": rows, **_left_open(shown)}
 
 
 def _misused_report(state: Any, form: Any) -> str:
@@ -462,6 +467,12 @@ def _ended(nodes: Mapping[str, Node], summary: str) -> dict[str, Any]:
         "nodes": {name: {"state": node.state, "reason": node.reason} for name, node in sorted(nodes.items())},
         **_status(result),
     }
+
+
+def _left_open(nodes: Mapping[str, Node]) -> dict[str, Any]:
+    """What is left open, where anything is."""
+    found = left_open(nodes)
+    return {"open": found} if found else {}
 
 
 def _status(result: bool) -> dict[str, int]:

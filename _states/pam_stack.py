@@ -35,7 +35,8 @@ def managed(
         In the order in which they are written. Each is a mapping with ``path`` and
 
         - ``contents``: the whole text, below the marker line; or
-        - ``source``: a file of the search order (``common-session``) that it is derived from at every run; or
+        - ``source``: a file of the search order (``common-session``) that it is derived from at every run, unless
+          nothing but comments has changed there; or
         - ``link``: the target of a symbolic link; or
         - ``block``: lines that come first in a file such as access.conf(5), ahead of all that others wrote there; or
         - none of these: the file itself is edited. If only a vendor directory has it, its copy is.

@@ -79,6 +79,8 @@ def ready(
             ret["result"] = None
     if found["warnings"]:
         ret["warnings"] = found["warnings"]
+    if auditing:
+        ret["open"] = found["open"]
     return ret
 
 
@@ -289,6 +291,50 @@ def slurmd_restarted(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not runs or not __salt__["slurm_pam.booted"]():
         return _ret(name, True, f"{unit} does not run, and is not started")
     return _told(name, unit, "service.restart", "restarted")
+
+
+# SELinux
+
+
+def selinux_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    SELinux lets sshd reach the step daemons of Slurm, by a policy module where ``slurm_pam:selinux`` says so.
+
+    .. versionadded:: 1.1.0
+    """
+    if _wanted(settings)["selinux"] != "manage":
+        return _ret(name, True, "SELinux's policy is left alone, as slurm_pam:selinux says")
+    try:
+        denied = __salt__["slurm_pam.selinux"](settings)["denied"]
+        if denied and not __opts__["test"]:
+            __salt__["slurm_pam.load_selinux_module"](settings)
+    except CommandExecutionError as error:
+        return _ret(name, False, f"SELinux's policy was not changed: {error}")
+    if not denied:
+        return _ret(name, True, "SELinux does not keep sshd from the step daemons")
+    verb = "would be" if __opts__["test"] else "is"
+    changes = {what: {"old": "denied", "new": "allowed"} for what in denied}
+    return _ret(name, None if __opts__["test"] else True, f"The policy module slurm_pam {verb} loaded", changes)
+
+
+def selinux_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The policy module is gone.
+
+    .. versionadded:: 1.1.0
+    """
+    if _applied(settings)["selinux"] != "manage":
+        return _ret(name, True, "SELinux's policy was left alone")
+    changes = {"SELinux module slurm_pam": {"old": "loaded", "new": "not there"}}
+    try:
+        if not __salt__["slurm_pam.selinux_module_is_loaded"]():
+            return _ret(name, True, "There is no policy module of the formula")
+        if __opts__["test"]:
+            return _ret(name, None, "The policy module slurm_pam would be taken away", changes)
+        __salt__["slurm_pam.unload_selinux_module"]()
+    except CommandExecutionError as error:
+        return _ret(name, False, f"The policy module slurm_pam could not be taken away: {error}")
+    return _ret(name, True, "The policy module slurm_pam is taken away", changes)
 
 
 # sshd
@@ -529,6 +575,80 @@ def logind_restored(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if _applied(settings)["logind"] == "keep":
         return _ret(name, True, "systemd-logind was left alone")
     return {**__states__["systemd_logind.unmasked"]("systemd-logind"), "name": name}
+
+
+# The watch
+
+
+def watch_suspended(name: str) -> dict[str, Any]:
+    """
+    Until this apply ends, the watch takes nothing that differs for drift. Nothing is left of this when it has ended,
+    however it ends.
+
+    name
+        Not used; a label. This state takes no settings.
+
+    .. versionadded:: 1.1.0
+    """
+    if not __opts__["test"]:
+        __salt__["slurm_pam.suspend_watch"]()
+    return _ret(name, True, "What this apply changes is no drift")
+
+
+def watch_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The program of ``slurm_pam:watch`` is there, and holds this node against what it is now. That is for the end of an
+    apply that held.
+
+    .. versionadded:: 1.1.0
+    """
+    if not _wanted(settings)["watch"]:
+        return watch_absent(name, settings)
+    try:
+        plan = __salt__["slurm_pam.watch_plan"](settings, __opts__["test"])
+        changes = _told_of_watch(plan["files"][:-1])
+        if plan["anew"]:
+            accepted = plan["files"][-1]
+            old = "not there" if accepted["before"] is None else "this node as it was"
+            changes[accepted["path"]] = {"old": old, "new": "this node as it is now"}
+        if not __opts__["test"]:
+            __salt__["file_transaction.commit"](plan["files"])
+            __salt__["slurm_pam.resume_watch"]()
+    except CommandExecutionError as error:
+        return _ret(name, False, str(error))
+    comment = "The watch holds this node against what it is now"
+    return _ret(name, None if __opts__["test"] and changes else True, comment, changes)
+
+
+def watch_absent(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Nothing watches this node any more.
+
+    .. versionadded:: 1.1.0
+    """
+    # Those that name others go first.
+    paths = __salt__["slurm_pam.watch_files"]()[::-1]
+    try:
+        there = [(path, __salt__["file_transaction.read"](path)) for path in paths]
+        files = [{"path": path, "before": found, "after": None} for path, found in there]
+        changes = _told_of_watch(files)
+        if not __opts__["test"] and changes:
+            __salt__["file_transaction.commit"](files)
+    except CommandExecutionError as error:
+        return _ret(name, False, str(error))
+    return _ret(name, None if __opts__["test"] and changes else True, "There is no watch on this node", changes)
+
+
+def _told_of_watch(files: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """In a word: a diff of a program says nothing to anybody."""
+    return {
+        file["path"]: {
+            "old": "not there" if file["before"] is None else "there",
+            "new": "removed" if file["after"] is None else "written",
+        }
+        for file in files
+        if file["before"] != file["after"]
+    }
 
 
 # What the states share

@@ -27,6 +27,14 @@ slurm_pam-clean-confirm-disarmed:
       - slurm_pam: slurm_pam-clean-ready
     - failhard: True
 
+# First, so that what is taken back is no drift.
+slurm_pam-clean-watch-absent:
+  slurm_pam.watch_absent:
+    - use:
+      - test: slurm_pam-clean-settings
+    - require:
+      - slurm_pam: slurm_pam-clean-ready
+
 slurm_pam-clean-logind-restored:
   slurm_pam.logind_restored:
     - use:
@@ -92,6 +100,13 @@ slurm_pam-clean-message-absent:
     - require:
       - slurm_pam: slurm_pam-clean-stacks-absent
 
+slurm_pam-clean-selinux-absent:
+  slurm_pam.selinux_absent:
+    - use:
+      - test: slurm_pam-clean-settings
+    - require:
+      - slurm_pam: slurm_pam-clean-stacks-absent
+
 slurm_pam-clean-places-forgotten:
   slurm_pam.forgotten:
     - use:
@@ -102,6 +117,7 @@ slurm_pam-clean-places-forgotten:
       - slurm_pam: slurm_pam-clean-slurm-pam-service-absent
       - slurm_pam: slurm_pam-clean-access-file-absent
       - slurm_pam: slurm_pam-clean-message-absent
+      - slurm_pam: slurm_pam-clean-selinux-absent
 {%- set groups = settings.access.groups if settings.access.groups is mapping else {} %}
 {%- if settings.clean.groups %}
 {%-   for name, group in groups.items() if group is mapping and group.get("local", True) %}

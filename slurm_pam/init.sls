@@ -5,7 +5,9 @@ include:
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm
+  - slurm_pam.selinux
   - slurm_pam.sshd
   - slurm_pam.pam
   - slurm_pam.logind
   - slurm_pam.strays
+  - slurm_pam.watch

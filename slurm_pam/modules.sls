@@ -6,7 +6,9 @@
 
 # Without the modules the other states can only fail, and a run with test=True syncs nothing.
 exclude:
-{%-     for part in ["ready", "places", "packages", "access", "slurm", "sshd", "pam", "logind", "strays", "clean"] %}
+{%-     for part in [
+          "ready", "places", "packages", "access", "slurm", "selinux", "sshd", "pam", "logind", "strays", "watch", "clean"
+        ] %}
   - sls: slurm_pam.{{ part }}
 {%-     endfor %}
 {%-   endif %}

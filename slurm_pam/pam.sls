@@ -1,11 +1,12 @@
 # Brings about: the account and session stacks for a compute node, proven before they are written, and sshd's PAM file
-# naming them. What they rely on comes first: the modules, the access file, slurm.conf, and an sshd that asks PAM.
+# naming them. What they rely on comes first: the modules, the access file, slurm.conf, SELinux, sshd.
 include:
   - slurm_pam.ready
   - slurm_pam.places
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm
+  - slurm_pam.selinux
   - slurm_pam.sshd
 
 # The file is there before the PAM files name it.
@@ -27,4 +28,5 @@ slurm_pam-pam-stacks-managed:
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
       - sls: slurm_pam.slurm
+      - sls: slurm_pam.selinux
       - sls: slurm_pam.sshd

@@ -22,6 +22,14 @@ slurm_pam-ready:
     - auditing: {{ auditing | json }}
     # One clear failure, instead of one for each state that would have come after it.
     - failhard: True
+{%- if settings.watch and settings.mode != "audit" and not opts.test %}
+
+# What an apply changes is no drift until the apply has ended.
+slurm_pam-ready-watch-suspended:
+  slurm_pam.watch_suspended:
+    - require:
+      - slurm_pam: slurm_pam-ready
+{%- endif %}
 {%- if settings.mode == "audit" and not auditing %}
 
 slurm_pam-ready-audited:
@@ -31,7 +39,7 @@ slurm_pam-ready-audited:
       - slurm_pam: slurm_pam-ready
 
 exclude:
-{%-   for part in ["places", "packages", "access", "slurm", "sshd", "pam", "logind", "strays"] %}
+{%-   for part in ["places", "packages", "access", "slurm", "selinux", "sshd", "pam", "logind", "strays", "watch"] %}
   - sls: slurm_pam.{{ part }}
 {%-   endfor %}
 {%- elif settings.confirm and not auditing %}

@@ -29,7 +29,8 @@ def node(tmp_path):
     (confirm / f"before{etc}/file").write_text("before\n")
     (confirm / f"before{etc}/link").symlink_to("file")
     (confirm / "paths").write_text(f"{etc}/file\n{etc}/link\n{etc}/new\n")
-    (confirm / "units").write_text("")
+    for name in ("units", "modules"):
+        (confirm / name).write_text("")
     (confirm / "until").write_text("1\n")
     (confirm / "token").write_text(f"{TOKEN}\n")
     # Nothing of this machine is reloaded.

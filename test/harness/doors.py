@@ -69,7 +69,7 @@ class Doors:
     def opened(cls, node: Node) -> Doors:
         """With all of them there and on."""
         debs.install(node, *PACKAGES)
-        second_sshd.lay(node)
+        second_sshd.lay(node, node.read("/etc/pam.d/sshd"))
         node.write("/etc/systemd/user/linger.service", LINGERING)
         node.run(["systemctl", "daemon-reload"], check=True)
         node.run(["systemctl", "--global", "enable", "linger.service"], check=True)

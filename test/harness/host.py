@@ -20,6 +20,7 @@ NODE_PACKAGES = (
     "mmdebstrap",
     "openssh-client",
     "pamtester",
+    "patchelf",
     "python3",
     "rpm",
     "strace",
@@ -30,7 +31,10 @@ NODE_PACKAGES = (
 # For the virtual environments. Salt needs timelib, which comes as source only.
 VENV_PACKAGES = ("gcc", "libc6-dev", "python3-dev", "python3-venv")
 # Programs that functional tests call; as services they are of no use here and stay off.
-PROGRAMS = ("apt-utils", "chromium", "createrepo-c", "dnf", "graphviz", "openssh-server", "rpm", "slurmctld", "zypper")
+PROGRAMS = (
+    *("apt-utils", "checkpolicy", "chromium", "createrepo-c", "dnf", "graphviz", "openssh-server", "rpm", "secilc"),
+    *("slurmctld", "zypper"),
+)
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 VENVS = {

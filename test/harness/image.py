@@ -52,8 +52,9 @@ def image(name: str) -> Path:
     trees = [FILES / tree for tree in layout.trees]
 
     def build(root: Path) -> None:
-        with progress.step(f"building the node image {name} (about a minute, kept for the next time)"):
-            _bootstrap(root, layout)
+        bare = _bare(layout)
+        with progress.step(f"dressing the node image {name}"):
+            run(["cp", "--archive", bare, root])
             for tree in trees:
                 _lay(tree, root)
             layout.dress(root)
@@ -61,6 +62,16 @@ def image(name: str) -> Path:
 
     making = [path for tree in layout.trees for path in sorted(FILES.glob(f"{tree}.*"))]
     return kept(f"image-{name}", (layout.suite, layout.extra, *trees, *making, Path(__file__)), build)
+
+
+def _bare(layout: Layout) -> Path:
+    """The same root as several layouts dress it, built if it is not kept from an earlier run."""
+
+    def build(root: Path) -> None:
+        with progress.step(f"building a root of {layout.suite} (about a minute, kept for the next time)"):
+            _bootstrap(root, layout)
+
+    return kept(f"root-{layout.suite}", (layout.suite, layout.extra, Path(__file__)), build)
 
 
 def _bootstrap(root: Path, layout: Layout) -> None:

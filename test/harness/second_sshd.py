@@ -12,9 +12,9 @@ NAME, PORT = "second", 2222
 _PROGRAM, _PAM, _UNIT = f"/usr/local/sbin/{NAME}", f"/etc/pam.d/{NAME}", f"/etc/systemd/system/{NAME}.service"
 
 
-def lay(node: Node) -> None:
-    """Put it on a node, with a PAM service of its name that nothing has closed; systemd can start it then."""
-    node.write(_PAM, node.read("/etc/pam.d/sshd").replace("slurm-common-", "common-"))
+def lay(node: Node, pam: str) -> None:
+    """Put it on a node, with this as the PAM file of its name; systemd can start it then."""
+    node.write(_PAM, pam)
     node.run(["cp", "/usr/sbin/sshd", _PROGRAM], check=True)
     # Up to OpenSSH 9.7 its name is the PAM service.
     named = f"-o PAMServiceName={NAME}"
@@ -24,9 +24,9 @@ def lay(node: Node) -> None:
 
 
 @contextlib.contextmanager
-def running(node: Node) -> Iterator[None]:
+def running(node: Node, pam: str) -> Iterator[None]:
     """With it on a node, and without it afterwards."""
-    lay(node)
+    lay(node, pam)
     try:
         node.run(["systemctl", "start", NAME], check=True)
         listens = ["ss", "--no-header", "--listening", "--tcp", f"sport = :{PORT}"]

@@ -26,6 +26,8 @@ PACKAGES = ("e2fsprogs", "user-mode-linux")
 MEMORY = 1024  # MiB
 DISK = "3G"
 FURNISHED = "/var/lib/harness-furnished"
+# Where the image has SELinux: which file gets which label.
+CONTEXTS = "/etc/selinux/default/contexts/files/file_contexts"
 FURNISH = f"""\
 #!/bin/sh
 # The first program of this machine: puts in place what its site has laid ready, once, and makes way for systemd.
@@ -37,6 +39,7 @@ if [ ! -e {FURNISHED} ]; then
     cp -a /mnt/root/. /
     chpasswd < /mnt/passwords
     umount /mnt
+    [ ! -e {CONTEXTS} ] || setfiles -F {CONTEXTS} /
     touch {FURNISHED}
 fi
 umount /proc
@@ -97,7 +100,7 @@ class UserMode:
 
     def lay_disk(self, image: Path) -> None:
         host.install_packages(PACKAGES)
-        self.state["disk"] = str(disk(image))
+        self.state |= {"disk": str(disk(image)), "selinux": (image / CONTEXTS[1:]).exists()}
         self.root.mkdir(parents=True)
 
     def set_passwords(self, lines: str) -> None:
@@ -134,7 +137,8 @@ class UserMode:
         ]
 
     def _furnish(self, address: str, shared: dict[str, Path]) -> None:
-        mounts = "".join(f"none {target} hostfs ro,{source} 0 0\n" for target, source in shared.items())
+        label = "context=system_u:object_r:bin_t:s0," if self.state["selinux"] else ""
+        mounts = "".join(f"none {target} hostfs ro,{label}{source} 0 0\n" for target, source in shared.items())
         for target in shared:
             (self.root / target[1:]).mkdir(parents=True, exist_ok=True)
         self.write("/etc/fstab", f"/dev/ubda / ext4 rw 0 1\n{mounts}")

@@ -19,6 +19,8 @@ PROBES = [
     {"command": "ssh -o BatchMode=yes admin@{node} true"},
     {"command": "ssh -o BatchMode=yes alice@{node} true", "expect": "deny", "says": "you have no active jobs"},
 ]
+KIOSK = "[Service]\nPAMName=kiosk\nUser=bob\nExecStart=/bin/sleep 3600\n"
+OFF = ["systemctl", "stop", "kiosk"]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +75,25 @@ def test_a_master_without_the_runner_says_what_to_do(cluster):
     assert "runners.slurm_pam" in cluster.master.runner("saltutil.sync_runners").stdout
 
 
+def left_open(cluster):
+    """On two nodes, a unit runs by a PAM service that turns nobody away; a third has a process of a user's."""
+    for name in ("cn3", "gpu1"):
+        node = cluster.nodes[name]
+        node.write("/etc/pam.d/kiosk", "account required pam_permit.so\nsession required pam_permit.so\n")
+        node.write("/etc/systemd/system/kiosk.service", KIOSK)
+        node.run(["sh", "-ec", "systemctl daemon-reload; systemctl start kiosk"], check=True)
+    assert cluster.nodes["cn2"].ssh("alice", "setsid sleep 3600 >/dev/null 2>&1 </dev/null &").ok
+
+
 def test_partition_by_partition_on_minions_that_never_synced(cluster):
-    """The canary, then the partition that comes first, then the others."""
+    """The canary, then the partition that comes first, then the others; what else lets people in is told."""
+    left_open(cluster)
     state, said = rollout(cluster, batch="60%", partitions={"gpu": "gpu*", "batch": "cn*"})
+    left = state["changes"]["return"]["open"]
+    assert left["doors"]["kiosk"] == {"count": 2, "nodes": "cn3,gpu1"}, left
+    assert left["strays"] == {"alice": {"count": 1, "nodes": "cn2"}}, left
+    for name, words in {"cn2": ["pkill", "-u", "alice"], "cn3": OFF, "gpu1": OFF}.items():
+        cluster.nodes[name].run(words, check=True)
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     steps = [line.split(" ", 1)[1] for line in said if re.search("(canary|batch .*): ", line)]
     assert steps == ["canary: cn1", "gpu, batch 1 of 1: gpu1", "batch, batch 1 of 1: cn2, cn3"]
@@ -83,6 +101,7 @@ def test_partition_by_partition_on_minions_that_never_synced(cluster):
     assert not any(cluster.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
     again, _ = rollout(cluster)
     assert became(again) == dict.fromkeys(TARGETS, "unchanged"), again["changes"]
+    assert not {"doors", "strays"} & again["changes"]["return"].get("open", {}).keys(), again["changes"]
 
 
 def test_stops_where_a_login_does_not_end_as_it_should_and_goes_on_there(opened):

@@ -27,7 +27,7 @@ ExecStart=/bin/sh -c 'id -un >/var/tmp/kiosk-%i'
 @pytest.fixture(scope="module")
 def node(node):
     debs.install(node, *PACKAGES)
-    second_sshd.lay(node)
+    second_sshd.lay(node, node.read("/etc/pam.d/sshd"))
     node.write("/etc/systemd/system/kiosk@.service", KIOSK)
     node.write("/etc/pam.d/kiosk", node.read("/etc/pam.d/cron"))
     node.run(["systemctl", "daemon-reload"], check=True)

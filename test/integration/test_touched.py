@@ -21,7 +21,7 @@ CASES = {
     "adopt, slurm.conf": {"mode": "adopt", "slurm": SLURM},
     "pam_slurm, slurm.conf": {"module": "pam_slurm", "slurm": SLURM},
     "the guide's files": {"access": {**EXAMPLE["access"], "file": "/etc/security/access.conf"}, "pam": COPY},
-    "doors": {"doors": dict.fromkeys(("login", "su", "systemd-user"), "close")},
+    "doors, watch": {"doors": dict.fromkeys(("login", "su", "systemd-user"), "close"), "watch": True},
     "as little as can be": {"sshd": {"manage": False}, "logind": "keep", "packages": {"manage": False}},
 }
 # Where sshd_config includes no drop-ins, its single lines are edited.
@@ -32,6 +32,7 @@ TOOLS = {"apt-get", "dpkg", "gpasswd", "groupadd", "rpm", "zypper"}
 OF_OTHERS = {
     r"/var/(cache|log|lib)/salt(/.*)?": "Salt: what it fetched, its log, its keys",
     r"/run/salt-file_transaction(/.*)?": "file_transaction: the lock of each file, while it is written",
+    r"/run/slurm_pam-applying": "the watch: which apply runs",
     r"/var/lib/slurm_pam(/confirm(/.*)?)?": "confirm: its copies and its program",
     r"/etc/systemd/system/(.*/)?slurm_pam-take-back-at-boot\.service(\.new)?": "confirm: what runs it at the next boot",
 }

@@ -71,6 +71,18 @@ session     include     common-session
 session     optional    pam_lastlog.so   silent noupdate showfailed
 session     optional    pam_keyinit.so   force revoke
 """
+SLE15SP7_SSHD = """\
+#%PAM-1.0
+auth        requisite   pam_nologin.so
+auth        include     common-auth
+account     requisite   pam_nologin.so
+account     include     common-account
+password    include     common-password
+session     required    pam_loginuid.so
+session     optional    pam_keyinit.so   force revoke
+session     include     common-session
+session     optional    pam_motd.so
+"""
 SLE16_SSHD = """\
 #%PAM-1.0
 auth        substack    common-auth
@@ -204,6 +216,7 @@ DISTRIBUTIONS = [
     suse("sle12 sssd", SLE12_LIBPAM, SSSD, ("optional\tpam_sss.so\t",)),
     SLE15,
     SLE15_SSSD,
+    suse("sle15sp7", SLE15_LIBPAM, sshd=SLE15SP7_SSHD),
     suse("sle15 homed", SLE15_LIBPAM, ("sufficient\tpam_systemd_home.so", "required\tpam_unix.so")),
     SLE16,
     SLE16.but("sssd", {f"{ETC}/common-account-pc": lines("account", *SSSD)}),

@@ -51,3 +51,16 @@ def test_which_looks_where_only_root_does(monkeypatch, tmp_path):
     (tmp_path / "ldconfig").symlink_to(found)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin")
     assert shutil.which("ldconfig") == _child.which("ldconfig") == f"{tmp_path}/ldconfig"
+
+
+def test_of_two_names_of_a_directory_the_first_is_looked_in(monkeypatch, tmp_path):
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "bin").symlink_to("sbin")
+    program = tmp_path / "sbin" / "alone"
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{tmp_path}/sbin:{tmp_path}/none")
+    places = _child.places().split(":")
+    assert places[:2] == [f"{tmp_path}/bin", f"{tmp_path}/none"]
+    assert len({os.path.realpath(place) for place in places}) == len(places)
+    assert _child.which("alone", _child.places()) == _child.which("alone") == f"{tmp_path}/bin/alone"

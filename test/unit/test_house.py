@@ -11,7 +11,7 @@ from harness.paths import REPO
 PAGE = REPO / "doc/architecture.md"
 FACES = {"pam_stack", "pam_verdict", "slurm_pam", "slurm_pam_confirm"}
 NEIGHBOURS = {"file_transaction", "slurm_conf", "sshd_config"}
-GROUND = {"_child", "_file", "_library", "_processes", "_text"}
+GROUND = {"_child", "_file", "_library", "_processes", "_selinux", "_text"}
 # What may stand in a file's imports, besides the standard library.
 MAY_IMPORT = {
     "ground": {"ground"},

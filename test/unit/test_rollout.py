@@ -420,6 +420,72 @@ def test_where_the_record_cannot_be_written_nothing_more_is_sent(rollout, meanwh
     assert became(runner.report()) == all_became("done", "waiting", "waiting")
 
 
+# What is left open besides
+
+
+def audits(**left):
+    """Of a node that is open, and of one that is closed, with what is left open."""
+    return {"slurm_pam.audit": [Answer(well, {**audit, "open": left}) for well, audit in (OPEN, HOLDS)]}
+
+
+def counted(count, nodes):
+    return {"count": count, "nodes": nodes}
+
+
+@pytest.mark.parametrize(
+    ("answers", "left"),
+    [
+        ({}, None),
+        ({"cn2": audits()}, None),
+        ({"cn2": audits(doors=["cron"])}, {"doors": {"cron": counted(1, "cn2")}}),
+        (
+            {"cn1": audits(doors=["cron", "at"]), "cn2": audits(doors=["cron"]), "cn3": audits(doors=["cron"])},
+            {"doors": {"at": counted(1, "cn1"), "cron": counted(3, "cn[1-3]")}},
+        ),
+        (
+            {"cn1": audits(strays=["bob"], doubtful=["x"]), "cn3": audits(strays=["bob"], doors=["x"])},
+            {"doors": {"x": counted(1, "cn3")}, "doubtful": {"x": counted(1, "cn1")},
+             "strays": {"bob": counted(2, "cn[1,3]")}},
+        ),
+        # By the audit after the apply; where there is none, by the one before, and by none if nothing was answered.
+        ({"cn2": {"slurm_pam.audit": [*audits(strays=["bob"])["slurm_pam.audit"][:1], HOLDS]}}, None),
+        ({"cn2": {**audits(doors=["cron"]), "state.apply": HALF}}, {"doors": {"cron": counted(1, "cn2")}}),
+        ({"cn2": {"slurm_pam.audit": BLOCKED}, "cn3": audits(doors=["at"])}, {"doors": {"at": counted(1, "cn3")}}),
+        ({"cn2": {"slurm_pam.audit": None}}, None),
+    ],
+)  # fmt: skip
+def test_a_door_that_is_left_open_is_told_with_its_nodes(rollout, answers, left):
+    """In what the rollout answers and, later, in each form of its report."""
+    minions = Minions(**answers)
+    asked = len(minions.asked)
+    report = rollout(minions)
+    assert report.get("open") == runner.report().get("open") == left
+    assert not any("doors" in function or "strays" in function for function, _ in minions.asked[asked:])
+    rows = [line.split() for line in runner.report(form="table").partition("\n\n")[2].splitlines()]
+    assert rows[1:] == [
+        [kind, name, str(told["count"]), told["nodes"]]
+        for kind, names in (left or {}).items()
+        for name, told in names.items()
+    ]
+
+
+def test_what_is_left_open_is_that_of_the_nodes_that_are_shown(rollout):
+    rollout(Minions(cn1=audits(doors=["cron"]), cn2={**audits(doors=["at"]), "state.apply": HALF}))
+    assert runner.report()["open"]["doors"].keys() == {"at", "cron"}
+    assert runner.report(state="done")["open"] == {"doors": {"cron": counted(1, "cn1")}}
+    assert "open" not in runner.report(state="unreachable")
+
+
+def test_a_record_of_before_is_gone_on_with(rollout):
+    """The first versions knew nothing of what is left open."""
+    rollout(Minions(cn2=audits(doors=["cron"])))
+    sql(rollout.file, "ALTER TABLE node DROP COLUMN open")
+    sql(rollout.file, "PRAGMA user_version = 1")
+    assert runner.report().get("open") is None and became(runner.report()) == dict.fromkeys(NODES, "done")
+    rollout(Minions(cn2={**audits(doors=["at"]), "slurm_pam_confirm.status": WAITING}))
+    assert runner.report()["open"] == {"doors": {"at": counted(1, "cn2")}}
+
+
 # What is remembered
 
 
@@ -480,6 +546,8 @@ def sql(file, line):
     [
         ("UPDATE node SET state = 'odd'", "it is no record of a rollout"),
         ("UPDATE node SET reason = x'00'", "it is no record of a rollout"),
+        ("UPDATE node SET open = '[]'", "it is no record of a rollout"),
+        ("UPDATE node SET open = 'x'", "Expecting value"),
         ("DROP TABLE node", "no such table: node"),
         ("PRAGMA user_version = 99", "a later release wrote it"),
     ],

@@ -209,6 +209,8 @@ ANSWERS = [
     *({"problems": problems} for problems in [*VALUES, [FORGED] * 100_000, VALUES]),
     *({"state": value, "at": value} for value in VALUES),
     *({"state": known, "at": value} for known in ("waiting", "taken back") for value in VALUES),
+    *({"holds": True, "findings": [], "open": value} for value in VALUES),
+    *({"holds": True, "findings": [], "open": {"doors": value, "strays": [value]}} for value in VALUES),
     *({"a": value} for value in VALUES),
     {str(number): each for number, each in enumerate(STATES)},
     *({"a": {"__id__": value, "__run_num__": value, "result": value, "comment": value}} for value in VALUES),
@@ -232,6 +234,16 @@ def test_of_every_answer_something_can_be_said(meaning):
         for well in (True, False):
             told = meaning(Answer(well, value))
             assert isinstance(told, str) and told.isprintable() and len(told) < 2200, repr(told)[:300]
+
+
+def test_of_what_is_left_open_names_alone_are_kept():
+    for value in ANSWERS:
+        for kind, names in said.left_open(Answer(True, value)).items():
+            assert kind in said.OPEN and len(names) <= 50
+            assert all(isinstance(name, str) and name.isprintable() and len(name) < 130 for name in names)
+    told = {"open": {"doors": ["a\nb", 1, "\x1b[2J"], "strays": ["x"] * 90, "odd": ["y"], "doubtful": "cron"}}
+    found = said.left_open(Answer(True, told))
+    assert found == {"doors": ["a b", "\\x1b[2J"], "strays": ["x"] * 50}
 
 
 ODD = [None, "", " ", [], {}, 0, True, [None], {"holds": "yes"}, {"findings": []}, {"a": None}, {"a": {"result": True}}]

@@ -50,11 +50,13 @@ LoadState=not-found
 @pytest.fixture
 def asked(monkeypatch):
     """What systemd was asked, which is every word of it."""
-    told = []
+    told, enabled = [], "cron.service enabled\none.service enabled\nmany@.service enabled\noff.service disabled\n"
 
     def answer(*words):
         told.append(words)
-        return "one.service enabled\nmany@.service enabled\n" if "list-unit-files" in words else SHOWN
+        if "list-unit-files" in words:
+            return enabled
+        return SHOWN if "*.service" in words else "\n\n".join(f"Id={name}" for name in words[3:])
 
     monkeypatch.setattr(_slurm_pam_ask, "answer", answer)
     monkeypatch.setattr(_processes, "running", lambda: iter([told.append("processes") or "a process"]))
@@ -62,10 +64,9 @@ def asked(monkeypatch):
 
 
 def test_every_unit(asked):
-    (cron,) = every_unit()
-    assert cron["Id"] == ["cron.service"]
-    # Those that the next boot starts; a template is no unit.
-    assert asked[-1][-3:] == ("one.service", "*.service", "*.socket")
+    assert [unit["Id"] for unit in every_unit()] == [["cron.service"], ["one.service"]]
+    # Those that the next boot starts and that do not run, each once; a template is no unit.
+    assert asked[-1][3:] == ("one.service",)
 
 
 def test_what_is_asked_once(asked):
@@ -76,11 +77,11 @@ def test_what_is_asked_once(asked):
             assert every_process() == every_process() == ["a process"]
         assert every_process() == ["a process"]
     assert found[0] and found == found[:1] * 3
-    assert (len(asked), asked.count("processes")) == (3, 1)
+    assert (len(asked), asked.count("processes")) == (4, 1)
     # The next time it is another moment.
     every_unit()
     every_process()
-    assert (len(asked), asked.count("processes")) == (6, 2)
+    assert (len(asked), asked.count("processes")) == (8, 2)
 
 
 def test_what_was_not_answered_is_asked_again(asked, monkeypatch):

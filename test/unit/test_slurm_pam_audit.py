@@ -23,12 +23,18 @@ def results(*states):
 
 def test_a_node_that_is_as_it_should_be():
     told = audit(results(state(0, True), state(1, True)))
-    assert told == {"holds": True, "summary": "This node is as it should be", "findings": [], "warnings": []}
+    as_it_should_be = {"holds": True, "summary": "This node is as it should be", "findings": [], "warnings": []}
+    assert told == {**as_it_should_be, "open": {}}
 
 
 def test_warnings_are_told_and_do_not_count():
     told = audit(results({**state(1, True), "warnings": ["c"]}, {**state(0, True), "warnings": ["a", "b"]}))
     assert (told["holds"], told["findings"], told["warnings"]) == (True, [], ["a", "b", "c"])
+
+
+def test_what_is_left_open_is_told_as_ready_has_it():
+    told = audit(results({**state(1, True), "open": {"doors": ["cron"]}}, state(0, True)))
+    assert (told["holds"], told["open"]) == (True, {"doors": ["cron"]})
 
 
 def test_what_is_to_change_or_stands_in_the_way_is_told_in_the_order_of_the_run():

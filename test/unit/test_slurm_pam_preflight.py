@@ -30,7 +30,9 @@ def test_a_finding_says_what_why_and_what_to_do(finding, text):
 @pytest.fixture
 def looks(monkeypatch):
     """Three looks; what each is given, and what stands against it."""
-    asked, told = [], [Finding("a", "why", "do"), Finding("b", kind="warnings"), Finding("c")]
+    left = ("doors", "cron"), ("strays", "bob")
+    asked = []
+    told = [Finding("a", "why", "do", open=left), Finding("b", kind="warnings"), Finding("c", open=(("doors", "atd"),))]
 
     def look(finding):
         def tell(settings, wanted):
@@ -44,7 +46,9 @@ def looks(monkeypatch):
 
 
 def test_every_look_is_asked_in_turn(looks):
-    assert findings({"x": 1}, {"y": 2}) == {"problems": ["a. why. do", "c"], "warnings": ["b"]}
+    told = findings({"x": 1}, {"y": 2})
+    left = {"doors": ["cron", "atd"], "strays": ["bob"]}
+    assert told == {"problems": ["a. why. do", "c"], "warnings": ["b"], "open": left}
     assert looks == [({"x": 1}, {"y": 2})] * 3
 
 

@@ -156,6 +156,8 @@ def test_logind(states, function, logind, call):
         ("sshd_absent", {"sshd": {"manage": False}}, "sshd was left alone"),
         ("logind_managed", {"logind": "keep"}, "systemd-logind is left alone, as slurm_pam:logind says"),
         ("logind_restored", {"logind": "keep"}, "systemd-logind was left alone"),
+        ("selinux_managed", {}, "SELinux's policy is left alone, as slurm_pam:selinux says"),
+        ("selinux_absent", {}, "SELinux's policy was left alone"),
         ("strays_ended", {}, "Processes outside of jobs are left alone, as slurm_pam:strays and slurm_pam:mode say"),
         ("strays_ended", {"strays": {"action": "end"}, "mode": "adopt"}, "Processes outside of jobs are left alone"),
     ],
@@ -315,7 +317,7 @@ def test_nothing_is_reloaded_in_an_image():
 
 
 def ready(auditing=False, version="1.0.0", partitions=(), **found):
-    told = {"problems": [], "warnings": [], "misfits": False, **found}
+    told = {"problems": [], "warnings": [], "open": {"doors": ["cron"]}, "misfits": False, **found}
     asked = state(slurm_pam__version=lambda: "1.0.0", slurm_pam__objections=lambda *_: told)
     return asked.ready("it", {}, DEFAULTS, list(partitions), version, auditing=auditing)
 
@@ -325,6 +327,8 @@ def test_a_node_that_may_be_changed():
     assert (ret["result"], ret["changes"], ret["warnings"]) == (True, {}, ["beware"])
     assert ret["comment"] == "The settings are right and this node may be changed. Partitions: gpu, login"
     assert "warnings" not in ready()
+    # Only an audit's answer is read for it.
+    assert "open" not in ready() and ready(auditing=True)["open"] == {"doors": ["cron"]}
 
 
 @pytest.mark.parametrize(
@@ -475,3 +479,124 @@ def test_whoever_was_told_is_spared_where_the_settings_have_changed(now, test, r
     assert ret["changes"] == {"slurm_pam-strays": {"old": "ends processes when the time is over", "new": "stopped"}}
     assert (ret["result"], done) == (result, [] if test else ["stopped"])
     assert f"{verb} their processes" in ret["comment"]
+
+
+# SELinux
+
+
+DENIED = ["sshd_t -> var_lib_t:sock_file (write)", "sshd_t -> initrc_t:unix_stream_socket (connectto)"]
+ALLOWED = {what: {"old": "denied", "new": "allowed"} for what in DENIED}
+
+
+def fails(*words):
+    raise CommandExecutionError("semodule: no")
+
+
+@pytest.mark.parametrize(
+    ("denied", "test", "load_it", "result", "changes", "says"),
+    [
+        ([], False, fails, True, {}, "SELinux does not keep sshd from the step daemons"),
+        (DENIED, True, fails, None, ALLOWED, "The policy module slurm_pam would be loaded"),
+        (DENIED, False, lambda now: None, True, ALLOWED, "The policy module slurm_pam is loaded"),
+        (DENIED, False, fails, False, {}, "SELinux's policy was not changed: semodule: no"),
+    ],
+)
+def test_the_policy_module_is_loaded_where_it_is_needed(denied, test, load_it, result, changes, says):
+    salt = {"slurm_pam__selinux": lambda now: {"denied": denied}, "slurm_pam__load_selinux_module": load_it}
+    ret = state(test=test, **salt).selinux_managed("s", settings(selinux="manage"))
+    assert ret == {"name": "s", "result": result, "changes": changes, "comment": says}
+
+
+GONE = {"SELinux module slurm_pam": {"old": "loaded", "new": "not there"}}
+
+
+@pytest.mark.parametrize(
+    ("there", "test", "unload", "result", "changes", "says"),
+    [
+        (lambda: False, False, fails, True, {}, "There is no policy module of the formula"),
+        (lambda: True, True, fails, None, GONE, "The policy module slurm_pam would be taken away"),
+        (lambda: True, False, lambda: None, True, GONE, "The policy module slurm_pam is taken away"),
+        (lambda: True, False, fails, False, {}, "The policy module slurm_pam could not be taken away: semodule: no"),
+        (fails, True, fails, False, {}, "The policy module slurm_pam could not be taken away: semodule: no"),
+    ],
+)
+def test_the_policy_module_is_taken_back(there, test, unload, result, changes, says):
+    salt = {"slurm_pam__selinux_module_is_loaded": there, "slurm_pam__unload_selinux_module": unload}
+    # What was applied counts, and not what the settings say now.
+    ret = state(test=test, applied=settings(selinux="manage"), **salt).selinux_absent("s", settings())
+    assert ret == {"name": "s", "result": result, "changes": changes, "comment": says}
+
+
+# The watch
+
+
+WATCHED = settings(watch=True)
+PROGRAM, LINK, NOTED = WATCH_FILES = [f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted")]
+ABSENT, THERE = (None, None, None), ("#!", {"link": "watch"}, "noted")
+
+
+def watching(function, before, now=WATCHED, after=THERE, anew=False, test=False):
+    """What the state returns, and what was done."""
+    done = []
+    files = [
+        {"path": path, "before": was, "after": to_come}
+        for path, was, to_come in zip(WATCH_FILES, before, after, strict=True)
+    ]
+    asked = {
+        "slurm_pam__watch_plan": lambda settings, to_come: {"files": files, "anew": anew},
+        "slurm_pam__watch_files": lambda: WATCH_FILES,
+        "slurm_pam__suspend_watch": lambda: done.append("suspended"),
+        "slurm_pam__resume_watch": lambda: done.append("resumed"),
+        "file_transaction__read": lambda path: dict(zip(WATCH_FILES, before, strict=True))[path],
+        "file_transaction__commit": lambda files: done.append([file["path"] for file in files]),
+    }
+    arguments = ("it",) if function == "watch_suspended" else ("it", now)
+    return getattr(state(None, test, **asked), function)(*arguments), done
+
+
+WRITTEN, REMOVED = {"old": "not there", "new": "written"}, {"old": "there", "new": "removed"}
+FIRST = {PROGRAM: WRITTEN, LINK: WRITTEN, NOTED: {"old": "not there", "new": "this node as it is now"}}
+OTHERWISE = {NOTED: {"old": "this node as it was", "new": "this node as it is now"}}
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize(
+    ("before", "anew", "changes"),
+    [
+        (ABSENT, True, FIRST),
+        (THERE, False, {}),
+        (THERE, True, OTHERWISE),
+        (("other", *THERE[1:]), False, {PROGRAM: {"old": "there", "new": "written"}}),
+        # Only times are other ones: it is brought up to date, and that is no change.
+        ((*THERE[:2], "other"), False, {}),
+    ],
+)
+def test_what_the_watch_holds_a_node_against(before, anew, changes, test):
+    ret, done = watching("watch_managed", before, anew=anew, test=test)
+    assert (ret["result"], ret["changes"]) == (None if test and changes else True, changes)
+    assert done == ([] if test else [WATCH_FILES, "resumed"])
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize(("function", "now"), [("watch_managed", DEFAULTS), ("watch_absent", WATCHED)])
+@pytest.mark.parametrize("before", [THERE, ABSENT])
+def test_no_watch(function, now, before, test):
+    ret, done = watching(function, before, now, test=test)
+    changes = {} if before is ABSENT else dict.fromkeys(WATCH_FILES, REMOVED)
+    assert (ret["result"], ret["changes"]) == (None if test and changes else True, changes)
+    # What names the program goes before it.
+    assert done == ([WATCH_FILES[::-1]] if changes and not test else [])
+
+
+@pytest.mark.parametrize(("test", "done"), [(False, ["suspended"]), (True, [])])
+def test_an_apply_says_that_it_runs(test, done):
+    ret, found = watching("watch_suspended", THERE, test=test)
+    assert (ret["result"], ret["changes"], found) == (True, {}, done)
+
+
+def test_what_keeps_a_node_closed_cannot_be_told():
+    def fails(settings, to_come):
+        raise CommandExecutionError("stat could not be asked")
+
+    ret = state(None, slurm_pam__watch_plan=fails).watch_managed("it", WATCHED)
+    assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "stat could not be asked")

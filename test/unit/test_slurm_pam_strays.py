@@ -287,6 +287,16 @@ def test_what_the_preflight_says(node):
     assert len(findings(strays={"action": "end", "grace": 60}, mode="adopt")) == 1
 
 
+def test_who_is_counted_over_many_nodes(node):
+    node.add("alice"), node.add("alice"), node.add("lost"), node.add("bob", place="/system.slice/hub.service")
+
+    def left(**changes):
+        return [[name for _, name in finding.open] for finding in look(*given(access=ADMINS, **changes))]
+
+    assert left() == [["alice", "user 4711"]]
+    assert left(strays={"action": "end", "grace": 60}) == [["alice"], ["user 4711"]]
+
+
 def test_atd_with_daemons_uid_in_a_container_that_sees_both_versions(node):
     both = "1:name=systemd:/\n0::/system.slice/{}.service\n"
     atd = node.add("daemon", program="/usr/sbin/atd", real="root", groups=both.format("atd"))

@@ -653,6 +653,7 @@ def test_suses_links_come_back_ahead_of_their_files(node):
         ({"mode": "adopt", "module": "pam_slurm_adopt"}, [], []),
         ({"module": "pam_slurm"}, [], []),
         ({"pam": {"message": "Get a job"}}, ["/etc/security/slurm-message"], []),
+        ({"watch": True}, [f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted")], []),
     ],
 )
 def test_what_settings_add_and_leave_out(node, sections, more, less):

@@ -5,11 +5,13 @@ import re
 import pytest
 from looks import settings
 
+import _child
 import _pam_libpam
 import _processes
 import _slurm_pam_daemons
 import _slurm_pam_ways_in
 import sshd_config
+from _pam_errors import PamError
 from _processes import Process
 from _slurm_pam_ask import Unanswered
 from _slurm_pam_daemons import Daemon
@@ -56,6 +58,9 @@ class Node:
         told = self.report()[0][service][who]
         return told["in"], told["decided_by"] and told["decided_by"]["line"]
 
+    def left_open(self, **sections):
+        return [each for finding in doors({**settings(), **sections}, {}) for each in finding.open]
+
     def warnings(self, **sections):
         return [(finding.kind, finding.text()) for finding in doors({**settings(), **sections}, {})]
 
@@ -67,7 +72,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
     monkeypatch.setattr(_slurm_pam_ways_in, "every_unit", node.every_unit)
     monkeypatch.setattr(_processes, "at_home", lambda pid: True)
-    monkeypatch.setattr(_slurm_pam_ways_in, "_path", lambda name: f"/bin/{name}" if name in node.programs else None)
+    monkeypatch.setattr(_child, "which", lambda name, places: f"/bin/{name}" if name in node.programs else None)
     monkeypatch.setattr(_processes, "running", lambda: iter(node.processes))
     monkeypatch.setattr(_processes, "has_loaded", lambda pid, library: pid in node.loaded)
     monkeypatch.setattr(_processes, "listening", lambda pids: {pid: node.sockets.get(pid, []) for pid in pids})
@@ -305,6 +310,17 @@ def test_what_could_not_be_asked_is_a_finding(node):
     told = "What units start on this node could not be asked: systemctl show: Connection timed out"
     assert findings == [told]
     assert [kind for kind, _ in node.warnings()] == ["warnings"]
+    assert node.left_open() == [("doubtful", "what slurm_pam.doors could not ask")]
+
+
+def test_where_nobody_comes_in(node):
+    """A stack of such a service decides nothing, until something that is on asks it to let somebody in."""
+    node.file("chsh", OPEN)
+    nobody = {"in": False, "why": "nobody comes in by it", "decided_by": None}
+    row = node.report()[0]["chsh"]
+    assert (row["stays"], row["stranger"], row["administrator"]) == (nobody["why"], nobody, nobody)
+    node.unit("odd.service", PAMName="chsh")
+    assert node.line("chsh") == (True, 2)
 
 
 # The look
@@ -325,6 +341,20 @@ def test_a_door_that_is_on_and_lets_in_is_warned_of(node):
         "following modules are asked. They get a shell past Slurm, outside of every job. Close it "
         "(slurm_pam:doors:cockpit: close), switch it off, or say that it is meant (leave)"
     )
+
+
+def test_what_is_counted_over_many_nodes(node, monkeypatch):
+    cockpit(node)
+    assert node.left_open() == [("doors", "cockpit")]
+    assert node.left_open(doors={"cockpit": "leave"}) == []
+    cockpit(node, "auth required pam_unix.so\n" + ALL)
+    assert node.left_open() == []
+
+    def fails(service, calls):
+        raise PamError("it cannot be read")
+
+    monkeypatch.setattr(_slurm_pam_ways_in._pam_dispatch, "compile", fails)
+    assert node.left_open() == [("doubtful", "cockpit")]
 
 
 def test_what_is_not_warned_of(node):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.layouts import debian, sle15
+from harness.layouts import debian, el9, sle16, suse
 
 FILES = Path(__file__).parent
 
@@ -21,12 +21,23 @@ class Layout:
 
 
 SLE15_TOOLS = ("libslurm38", "rpm", "zypper")
+# pam_sss and the modules that authselect's profiles name besides.
+EL9_TOOLS = ("dnf", "libpam-pwquality", "libpam-sss", "libslurm38", "oddjob-mkhomedir", "rpm")
+SLE16_TOOLS = ("libpam-lastlog2", "libpam-wtmpdb", "libslurm42t64", "rpm", "zypper")
 # A directory service, and what asks it.
 DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam-sss", "slapd", "sssd-ldap")
+# Debian's policy, as it comes.
+SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
 
 LAYOUTS = {
-    "sle15": Layout("bookworm", ("common", "sle15"), SLE15_TOOLS, sle15.dress),
-    "sle15-directory": Layout("bookworm", ("common", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), sle15.dress),
+    "sle15": Layout("bookworm", ("common", "suse", "sle15"), SLE15_TOOLS, suse.dress),
+    "sle15-directory": Layout(
+        "bookworm", ("common", "suse", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), suse.dress
+    ),
+    "sle15sp7": Layout("bookworm", ("common", "suse", "sle15", "sle15sp7"), SLE15_TOOLS, suse.dress),
+    "sle16": Layout("trixie", ("common", "suse", "sle16"), SLE16_TOOLS, sle16.dress),
+    "el9": Layout("bookworm", ("common", "el9"), EL9_TOOLS, el9.dress),
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
+    "debian13-selinux": Layout("trixie", ("common", "debian", "selinux"), SELINUX, debian.dress),
 }

@@ -1,4 +1,4 @@
-"""SLE 15's package manager, with Debian's modules in packages that bear SLE's names, in SLE's directory."""
+"""EL 9's package manager, with Debian's modules in packages of EPEL's names, and PAM files that authselect has written."""
 
 import shutil
 import tempfile
@@ -6,13 +6,23 @@ from pathlib import Path
 
 from harness.shell import run
 
+HERE = Path(__file__).with_suffix("")
 SPEC = Path(__file__).with_suffix(".spec")
+# What is chosen where people come from a directory.
+PROFILE = ("sssd", "with-faillock", "with-mkhomedir", "with-pamaccess")
 
 
 def dress(root: Path) -> None:
     (root / "etc/debian_version").unlink()
-    # libpam looks in the multiarch directory; on SLE that directory is /lib64/security.
+    # libpam looks in the multiarch directory; on EL that directory is /usr/lib64/security.
     (root / "usr/lib64/security").symlink_to("../lib/x86_64-linux-gnu/security")
+    _package(root)
+    _authselect(root)
+    for path, mode in (("sshd_config.d", 0o700), ("sshd_config", 0o600), ("sshd_config.d/50-redhat.conf", 0o600)):
+        (root / "etc/ssh" / path).chmod(mode)
+
+
+def _package(root: Path) -> None:
     packages = root / "srv/packages"
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
@@ -41,6 +51,17 @@ def dress(root: Path) -> None:
         package.unlink()
     run(["createrepo_c", "--quiet", packages])
     run(["chroot", root, "rpm", "--initdb"])
-    node_package = next(packages.glob("slurm-node-*.rpm"))
+    node_package = next(packages.glob("slurm-slurmd-*.rpm"))
     run(["chroot", root, "rpm", "--install", "--nodeps", f"/srv/packages/{node_package.name}"])
-    run(["chroot", root, "zypper", "--non-interactive", "--no-gpg-checks", "refresh"])
+    run(["chroot", root, "dnf", "--quiet", "makecache"])
+
+
+def _authselect(root: Path) -> None:
+    """EL's PAM files instead of Debian's, which name common-auth and the like."""
+    pam = root / "etc/pam.d"
+    for path in pam.iterdir():
+        if not (HERE / "etc/pam.d" / path.name).exists():
+            path.unlink()
+    (root / "etc/authselect").mkdir()
+    (root / "usr/bin/authselect").chmod(0o755)
+    run(["chroot", root, "authselect", "select", *PROFILE])

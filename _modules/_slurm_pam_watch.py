@@ -1,0 +1,433 @@
+"""
+A small program that tells, without Salt, whether all that closes this node is still as the last apply left it.
+
+It stands in ``/var/lib/slurm_pam`` beside ``accepted``, which says how everything was when that apply ended. One look
+is one ``stat`` of all of it, compared as a text; a file is read only if it was written since. No shell reads a path:
+they are parted by the control characters that are made for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from salt.exceptions import CommandExecutionError
+
+import _child
+import _pam_plan
+import _slurm_pam_record
+import _slurm_pam_settings
+import _slurm_pam_wanted
+import _slurm_pam_watched
+import file_transaction
+import slurm_conf
+import sshd_config
+from _slurm_pam_ask import Unanswered
+
+# While this names a process that runs, and for an hour at most, what differs is an apply's.
+APPLYING = "/run/slurm_pam-applying"
+# Between paths, and between what the file consists of.
+_UNIT, _GROUP = "\x1f", "\x1d"
+# Type and mode, owner, group, size, times, inode; and the name, quoted, with where a link leads: stat(1).
+_QUICK, _LASTING = "%f %u %g %s %.9Y %.9Z %i %N", "%f %u %g %N"
+_AS_STAT_QUOTES = {"LC_ALL": "C", "QUOTING_STYLE": "shell-escape-always"}
+_MOST_LINKS = 40
+
+_PROGRAM = r"""#!/bin/sh
+# Written by slurm_pam. Says in one line whether all that closes this node is as the last apply left it. It changes
+# nothing on this node.
+#
+#     watch              exit status 0; 1 if something differs; 3 if that cannot be told
+#     watch --nagios     as Nagios and its like take it
+#     watch --textfile   metrics for the textfile collector of node_exporter
+#     drain              for Slurm's HealthCheckProgram: drains this node if it is not as it was; never undrains it
+PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C QUOTING_STYLE=shell-escape-always
+export PATH LC_ALL QUOTING_STYLE
+set -f
+nl='
+' unit='@UNIT@' group='@GROUP@'
+
+tell() {
+    count=$((count + 1))
+    [ "$count" -gt 3 ] || told="$told${told:+; }$1"
+}
+
+look() {
+    count=0 told='' status=0
+    IFS=$group
+    set -- $(cat accepted 2> /dev/null)
+    if [ $# != 10 ]; then
+        tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
+        status=3
+        return
+    fi
+    quick=$1 lasting=$2 sums=$3 listing=$4 files=$5 others=$6 absent=$7 globs=$8 directories=$9
+    shift 9
+    scontrol=${1%% *} conf=${1#* }
+    IFS=$unit
+    found=$(stat -c '@QUICK@' -- $files $others $absent $directories 2> /dev/null)
+    [ "$found" = "$quick" ] || compare
+    [ "$count" = 0 ] || status=1
+}
+
+# What differs in more than its times. Names that are not listed any more are files that are not there any more.
+compare() {
+    now=$(stat -c '@LASTING@' -- $files $others 2> /dev/null)
+    if [ "$now" = "$lasting" ]; then
+        contents
+    else
+        IFS=$nl
+        for line in $lasting; do
+            case "$nl$now$nl" in *"$nl$line$nl"*) continue ;; esac
+            name=${line#* * * } name=${name%%" -> "*}
+            case "$now$nl" in
+                *" $name$nl"* | *" $name -> "*) tell "$name has another type, mode, owner or target" ;;
+                *) tell "$name is not there any more" ;;
+            esac
+        done
+    fi
+    IFS=$unit
+    for path in $absent; do
+        if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
+    done
+    now=$(
+        for path in $globs; do
+            [ ! -d "${path%/*}" ] ||
+                find -H "${path%/*}" -mindepth 1 -maxdepth 1 -name "${path##*/}" ! -name '.*' 2> /dev/null
+        done | sort
+    )
+    [ "$now" = "$listing" ] && return
+    IFS=$nl
+    for path in $now; do
+        case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) tell "'$path' is there, and was not" ;; esac
+    done
+}
+
+# Only what was written since is read.
+contents() {
+    changed='' were='' names='' are=''
+    set -- $files
+    IFS=$nl
+    for line in $sums; do
+        case "$nl$found$nl" in
+            *"$nl${line#* }$nl"*) ;;
+            *) changed=$changed$1$unit were=$were${line%% *}$nl names=$names${line#* * * * * * * * }$nl ;;
+        esac
+        shift
+    done
+    IFS=$unit
+    set -- $changed
+    [ $# = 0 ] && return
+    IFS=$nl
+    for line in $(sha256sum -- "$@" 2> /dev/null); do
+        line=${line#\\} are=$are${line%% *}$nl
+    done
+    [ "$are" = "$were" ] && return
+    for name in $names; do
+        [ "${are%%"$nl"*}" = "${were%%"$nl"*}" ] || tell "${name%%" -> "*} has other content"
+        are=${are#*"$nl"} were=${were#*"$nl"}
+    done
+}
+
+# Whether the process that noted itself still runs; it is killed, say, before it takes that back.
+applying() {
+    [ -O '@APPLYING@' ] || return 1
+    IFS=' '
+    read -r pid started begun 2> /dev/null < '@APPLYING@' || return 1
+    case "$pid$started$begun" in *[!0-9]*) return 1 ;; esac
+    read -r process 2> /dev/null < "/proc/$pid/stat" || return 1
+    set -- ${process##*) }
+    [ "${20}" = "$started" ] || return 1
+    read -r up rest < /proc/uptime
+    [ $((${up%.*} - begun)) -lt 3600 ]
+}
+
+metric() {
+    printf '# HELP slurm_pam_watch_%s %s\n# TYPE slurm_pam_watch_%s gauge\n' "$1" "$2" "$1"
+    printf 'slurm_pam_watch_%s %s\n' "$1" "$3"
+}
+
+drain() {
+    [ "$status" = 0 ] && return
+    node=$(uname -n) node=${SLURMD_NODENAME:-${node%%.*}}
+    [ -z "$conf" ] || export SLURM_CONF="$conf"
+    state=$("${scontrol:=scontrol}" --oneliner show node "$node" 2> /dev/null)
+    state=${state#* State=}
+    case "${state%% *}" in
+        *DRAIN*) ;; # with this reason, or another that is to stay
+        *) "$scontrol" update "nodename=$node" state=drain "reason=slurm_pam: $line" ;;
+    esac
+}
+
+cd "${0%/*}" || exit 3
+conf='' scontrol=''
+look
+busy=''
+if [ "$count" != 0 ]; then
+    applying && busy=yes
+    # Somebody may be between two files just now, as a package manager is.
+    [ -n "$busy" ] || { sleep 1 && look && [ "$count" != 0 ] && applying && busy=yes; }
+fi
+line='all that closes this node is as it was accepted'
+if [ -n "$busy" ]; then
+    line='an apply is changing this node' count=0 status=0
+elif [ "$count" != 0 ]; then
+    [ "$count" -le 3 ] || told="$told; and $((count - 3)) more"
+    # A name may be anything; this goes to terminals and into tables.
+    line=$(printf %s "$told" | tr -c '[:print:]' '?' | tr '|' '?')
+fi
+case "${0##*/}:$1" in
+    drain:*)
+        printf 'slurm_pam: %s\n' "$line"
+        drain
+        ;;
+    *:--nagios)
+        case $status in 0) word=OK ;; 1) word=CRITICAL status=2 ;; *) word=UNKNOWN ;; esac
+        printf 'SLURM_PAM %s - %s\n' "$word" "$line"
+        ;;
+    *:--textfile)
+        metric healthy 'Whether all that closes this node is as it was accepted.' "$((status == 0))"
+        metric differing_paths 'Paths that are not as they were accepted.' "$count"
+        metric accepted_timestamp_seconds 'When an apply accepted them.' "$(stat -c %Y accepted 2> /dev/null || echo 0)"
+        status=0
+        ;;
+    *:) printf 'slurm_pam: %s\n' "$line" ;;
+    *)
+        printf 'usage: watch [--nagios | --textfile]\n' >&2
+        status=3
+        ;;
+esac
+exit "$status"
+"""
+
+
+def program() -> str:
+    """The text of the program."""
+    words = {"QUICK": _QUICK, "LASTING": _LASTING, "UNIT": _UNIT, "GROUP": _GROUP, "APPLYING": APPLYING}
+    return re.sub("@([A-Z]+)@", lambda word: words[word[1]], _PROGRAM)
+
+
+class Accepted(NamedTuple):
+    """What the program holds the node against; paths as one text, parted by a control character."""
+
+    quick: str  # what stat says of each path that is there
+    lasting: str  # that of it which stays when a file is written anew with the same content
+    sums: str  # of each file, what is in it, and what stat says of it
+    listing: str  # the names that match globs
+    files: str
+    others: str  # what is there and has no content: directories, links that lead nowhere
+    absent: str
+    globs: str
+    directories: str  # of the globs
+    slurm: str  # scontrol, and slurm.conf where it is not in its place
+
+    def text(self) -> str:
+        return "".join(f"{field}{_GROUP}" for field in self)
+
+    def facts(self) -> tuple[object, ...]:
+        """All but times and inodes, which an update changes with the same content."""
+        return self.of_paths(), self.listing, self.globs, self.slurm
+
+    def of_paths(self) -> dict[str, tuple[str, str]]:
+        """What stat says of each path, and the sum of what is in it."""
+        there = [*_split(self.files), *_split(self.others)]
+        sums = [line.partition(" ")[0] for line in self.sums.split("\n")]
+        sums += [""] * (len(there) - len(_split(self.files)))
+        told = zip(there, zip(self.lasting.split("\n"), sums, strict=False), strict=False)
+        return {**dict.fromkeys(_split(self.absent), ("", "")), **dict(told)}
+
+
+def accepted() -> Accepted | None:
+    """What was accepted last; nothing if nothing was, or the file is not as it was written."""
+    text = file_transaction.read(_slurm_pam_wanted.ACCEPTED)
+    fields = text.split(_GROUP) if isinstance(text, str) else []
+    return Accepted(*fields[:-1]) if len(fields) == len(Accepted._fields) + 1 else None
+
+
+def plan(settings: Mapping[str, Any], test: bool) -> dict[str, Any]:
+    """
+    What is to stand on the node for the watch, now that an apply has held.
+
+    settings
+        The merged settings of the formula.
+    test
+        Whether the apply is still to come.
+
+    Returns ``{"files": [change], "anew": bool}``, the changes for ``file_transaction.commit``: whether the node is
+    otherwise than it was accepted last, or will be. Where only times have changed, the last of the files is brought up
+    to date without a change that counts, as git does with its index: reading these files each time would cost more.
+
+    Raises CommandExecutionError if it cannot be told what there is to look at.
+    """
+    before = accepted()
+    if before is None and test:
+        anew, text = True, ""  # what is looked at need not be there yet
+    else:
+        now = look(settings)
+        anew, text = _differs(before, now, settings if test else None), now.text()
+    link = {"link": os.path.basename(_slurm_pam_wanted.WATCH)}
+    files = [
+        {"path": _slurm_pam_wanted.WATCH, "after": program(), "mode": 0o700},
+        {"path": _slurm_pam_wanted.DRAIN, "after": link},
+        {"path": _slurm_pam_wanted.ACCEPTED, "after": text, "mode": 0o600},
+    ]
+    return {"files": [{**file, "before": file_transaction.read(file["path"])} for file in files], "anew": anew}
+
+
+def _differs(before: Accepted | None, now: Accepted, to_come: Mapping[str, Any] | None) -> bool:
+    """Whether the node is otherwise than accepted, or will be when these settings are applied."""
+    if before is None:
+        return True
+    return _will_differ(before, now, to_come) if to_come else before.facts() != now.facts()
+
+
+def _will_differ(before: Accepted, now: Accepted, settings: Mapping[str, Any]) -> bool:
+    """Whether the node will be otherwise than accepted once this apply has written what it is going to."""
+    coming = _coming(settings)
+    if not coming:
+        return before.facts() != now.facts()
+    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs), settings)
+    differing = {path for path, fact in found.of_paths().items() if was[path] != fact}
+    differing |= set(before.listing.split("\n")) ^ set(found.listing.split("\n"))
+    return any(not _is(was.get(path), coming[path]) for path in coming) or not differing <= coming.keys()
+
+
+def _is(fact: tuple[str, str] | None, content: file_transaction.Thing) -> bool:
+    """Whether what was accepted of a path is what comes to stand there."""
+    if fact is None or content is None:
+        return fact == ("", "")
+    if isinstance(content, Mapping):
+        return fact[0].endswith(f" -> '{content['link']}'")
+    return fact[1] == hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _coming(settings: Mapping[str, Any]) -> dict[str, file_transaction.Thing]:
+    """What an apply is going to write, by path."""
+    settings = _slurm_pam_record.continued(settings)
+    wanted = _slurm_pam_wanted.wanted(settings)
+    found = {wanted["record"]: _slurm_pam_record.record(settings)}
+    for part in filter(None, (wanted["pam"], wanted["access"], wanted["slurmstepd"])):
+        how = {"marker": part["marker"], "replace": part.get("replace", False), "disk": file_transaction}
+        found |= {change["path"]: change["after"] for change in _pam_plan.plan(part["files"], **how)}
+    if wanted["message"]:
+        found[wanted["message"]["path"]] = wanted["message"]["text"]
+    if wanted["sshd"]:
+        found |= sshd_config.plan(**wanted["sshd"])
+    if wanted["slurm_conf"]["manage"] == "enforce":
+        found |= slurm_conf.plan(*(wanted["slurm_conf"][name] for name in ("settings", "path", "tag")))
+    if wanted["logind"] == "mask":
+        units = map(_slurm_pam_wanted.mask, _slurm_pam_wanted.LOGIND_UNITS)
+        found |= {path: {"link": os.devnull} for path in units if os.path.lexists(path)}
+    return {path: after for path, after in found.items() if file_transaction.read(path) != after}
+
+
+# What is looked at
+
+
+def look(settings: Mapping[str, Any]) -> Accepted:
+    """What the node is now, in all that the program looks at under these settings."""
+    settings = _slurm_pam_settings.without_nulls(settings)
+    globs = _slurm_pam_watched.globs(settings)
+    paths = [*_slurm_pam_watched.paths(settings), *(path for each in globs for path in glob.glob(each))]
+    return _look((step for path in paths for step in _steps(path)), globs, settings)
+
+
+def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -> Accepted:
+    groups: dict[str, list[str]] = {"files": [], "others": [], "absent": []}
+    for path in dict.fromkeys(paths):
+        groups[_kind(path)].append(path)
+    groups |= {"globs": globs, "directories": list(dict.fromkeys(map(os.path.dirname, globs)))}
+    files, there = groups["files"], [*groups["files"], *groups["others"]]
+    lines = _stat([*there, *groups["absent"], *groups["directories"]])
+    scontrol, conf = _child.which("scontrol") or "", settings["slurm"]["conf"] or ""
+    return Accepted(
+        quick="\n".join(lines),
+        lasting="\n".join(_LESS.sub(r"\1\2", line) for line in lines[: len(there)]),
+        sums="\n".join(f"{_sum(path)} {line}" for path, line in zip(files, lines, strict=False)),
+        listing="\n".join(sorted("\n".join(name for each in globs for name in _matching(each)).split("\n"))),
+        slurm=f"{scontrol} {conf}",
+        **{name: _joined(group) for name, group in groups.items()},
+    )
+
+
+# Of a line in the quick form, what is in the lasting one.
+_LESS = re.compile(r"((?:\S+ ){3})(?:\S+ ){4}(.*)")
+
+
+def _kind(path: str) -> str:
+    if os.path.isfile(path):
+        return "files"
+    return "others" if os.path.lexists(path) else "absent"
+
+
+def _stat(paths: list[str]) -> list[str]:
+    """A line for each path that is there."""
+    said = _child.ask("stat", "-c", _QUICK, "--", *paths, env=_AS_STAT_QUOTES)
+    lines = said.stdout.splitlines()
+    if len(lines) != sum(map(os.path.lexists, paths)):
+        raise Unanswered(f"stat could not be asked what the watch is to look at: {_child.reason(said)}. Apply again")
+    return lines
+
+
+def _sum(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _matching(pattern: str) -> list[str]:
+    """As find(1) has it, and as glob(3), of which a ``*`` takes no name that begins with a dot."""
+    directory, name = os.path.split(pattern)
+    found = os.listdir(directory) if os.path.isdir(directory) else []
+    return [f"{directory}/{each}" for each in found if each[0] != "." and fnmatch.fnmatchcase(each, name)]
+
+
+def _split(paths: str) -> list[str]:
+    return paths.split(_UNIT)[:-1]
+
+
+def _joined(paths: Iterable[str]) -> str:
+    return "".join(f"{_checked(path)}{_UNIT}" for path in paths)
+
+
+def _checked(path: str) -> str:
+    if _UNIT in path or _GROUP in path:
+        raise CommandExecutionError(
+            f"{path!r} has a control character in its name that parts paths for the watch. Rename it, and apply again"
+        )
+    return path
+
+
+def _steps(path: str) -> Iterator[str]:
+    """A path, and each that it leads to as a link."""
+    for _ in range(_MOST_LINKS):
+        yield path
+        if not os.path.islink(path):
+            return
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+
+
+# While an apply runs
+
+
+def suspend() -> None:
+    """From now on, until this process ends or :py:func:`resume` is called, what differs is no drift."""
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+        started = file.read().rpartition(")")[2].split()[19]
+    with open("/proc/uptime", encoding="utf-8") as file:
+        now = file.read().partition(".")[0]
+    resume()
+    handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(f"{os.getpid()} {started} {now}\n")
+
+
+def resume() -> None:
+    """What differs is drift again."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(APPLYING)

@@ -1,0 +1,27 @@
+# Brings about: where the setting watch says so, a program that tells without Salt whether this node is still as an apply
+# left it. This comes last: what there is when all else holds, is what the program holds the node against.
+include:
+  - slurm_pam.ready
+  - slurm_pam.places
+  - slurm_pam.packages
+  - slurm_pam.access
+  - slurm_pam.slurm
+  - slurm_pam.sshd
+  - slurm_pam.pam
+  - slurm_pam.logind
+  - slurm_pam.strays
+
+slurm_pam-watch-managed:
+  slurm_pam.watch_managed:
+    - use:
+      - test: slurm_pam-settings
+    - require:
+      - slurm_pam: slurm_pam-ready
+      - sls: slurm_pam.places
+      - sls: slurm_pam.packages
+      - sls: slurm_pam.access
+      - sls: slurm_pam.slurm
+      - sls: slurm_pam.sshd
+      - sls: slurm_pam.pam
+      - sls: slurm_pam.logind
+      - sls: slurm_pam.strays

@@ -1,0 +1,381 @@
+"""The watch's program under each shell that may be /bin/sh, on files of its own: what it says, what it leaves be."""
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+
+import pytest
+from harness import source  # noqa: F401 (the library's place)
+
+import _slurm_pam_watch
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's program")
+SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
+SETTINGS = {"slurm": {"conf": None}}
+# Of files that are there, and that have to stay away.
+HOSTILE = ["with blank", "with 'quotes' and \"others\"", "with\nnewline", "last\n", "$(touch hit)", "`touch hit`"]
+HOSTILE += ["*", "-n", "back\\slash", "tab\t", "\x1b[31m", "'x' -> 'y'", ";touch hit;", "caf\u00e9", "\udcff"]
+WELL = "all that closes this node is as it was accepted"
+
+
+class Place:
+    """The program, what it looks at, and a way to run it."""
+
+    def __init__(self, directory, shell, monkeypatch):
+        self.shell, self.etc, self.bin = shell, directory / "etc", directory / "bin"
+        self.home, self.applying = directory / "home", directory / "applying"
+        for each in (self.etc, self.etc / "d", self.bin, self.home):
+            each.mkdir(parents=True)
+        for name in ("one", "two", "d/1.conf", "d/notes"):
+            self.write(name, name)
+        (self.etc / "link").symlink_to("one")
+        (self.etc / "lost").symlink_to("nowhere")
+        (self.etc / "mask").symlink_to("/dev/null")
+        monkeypatch.setattr(_slurm_pam_watch, "APPLYING", str(self.applying))
+        # The second look waits for others, and there are none here.
+        self.program = self.home / "watch"
+        self.program.write_text(_slurm_pam_watch.program().replace("sleep 1", "sleep 0.01"))
+        (self.home / "drain").symlink_to("watch")
+        self.names = ["one", "two", "link", "lost", "mask", "d/1.conf", "none", "also/none"]
+
+    def write(self, name, text):
+        (self.etc / name).write_text(text)
+
+    def accept(self):
+        paths = [os.path.join(self.etc, name) for name in self.names]
+        look = _slurm_pam_watch._look(paths, [f"{self.etc}/d/*.conf", f"{self.etc}/e/*.conf"], SETTINGS)
+        look = look._replace(slurm=f"{self.bin}/scontrol ")
+        with open(self.home / "accepted", "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(look.text())
+
+    def run(self, *words, name="watch", **more):
+        return subprocess.run(
+            [self.shell, str(self.home / name), *words], capture_output=True, text=True, timeout=20, **more
+        )
+
+    def says(self):
+        done = self.run()
+        assert done.stderr == ""
+        line = done.stdout.removesuffix("\n")
+        assert line.isprintable() and line.startswith("slurm_pam: ")
+        return done.returncode, line.removeprefix("slurm_pam: ").replace(f"{self.etc}/", "")
+
+
+@pytest.fixture(params=SHELLS)
+def place(request, tmp_path, monkeypatch):
+    made = Place(tmp_path, request.param, monkeypatch)
+    made.accept()
+    return made
+
+
+def test_all_is_well(place):
+    assert place.says() == (0, WELL)
+
+
+def swap(place, *names):
+    first, second = (place.etc / name for name in names)
+    first.rename(place.etc / "aside")
+    second.rename(first)
+    (place.etc / "aside").rename(second)
+
+
+def relink(place, name, target):
+    (place.etc / name).unlink()
+    (place.etc / name).symlink_to(target)
+
+
+def same_size_and_time(place):
+    times = os.stat(place.etc / "one")
+    place.write("one", "ONE")
+    os.utime(place.etc / "one", ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def replaced_by(make):
+    def change(place):
+        (place.etc / "one").unlink()
+        make(place.etc / "one")
+
+    return change
+
+
+OTHERWISE = "has another type, mode, owner or target"
+DRIFT = {
+    "other content": (lambda at: at.write("one", "1"), "'one' has other content"),
+    "other content of the same size and time": (same_size_and_time, "'one' has other content"),
+    "one for another": (lambda at: swap(at, "one", "two"), "'one' has other content; 'two' has other content"),
+    "mode": (lambda at: (at.etc / "two").chmod(0o600), f"'two' {OTHERWISE}"),
+    "setuid": (lambda at: (at.etc / "two").chmod(0o4644), f"'two' {OTHERWISE}"),
+    "owner": (lambda at: os.chown(at.etc / "two", 1234, -1), f"'two' {OTHERWISE}"),
+    "group": (lambda at: os.chown(at.etc / "two", -1, 1234), f"'two' {OTHERWISE}"),
+    "gone": (lambda at: (at.etc / "two").unlink(), "'two' is not there any more"),
+    "its directory gone": (lambda at: shutil.rmtree(at.etc / "d"), "'d/1.conf' is not there any more"),
+    "a directory": (replaced_by(os.mkdir), f"'one' {OTHERWISE}"),
+    "a FIFO": (replaced_by(os.mkfifo), f"'one' {OTHERWISE}"),
+    "a link to the same": (replaced_by(lambda path: path.symlink_to("d/1.conf")), f"'one' {OTHERWISE}"),
+    "a link elsewhere": (lambda at: relink(at, "link", "two"), f"'link' {OTHERWISE}"),
+    "a link that is a file": (lambda at: swap(at, "link", "two"), f"'two' {OTHERWISE}; 'link' {OTHERWISE}"),
+    "a mask gone": (lambda at: (at.etc / "mask").unlink(), "'mask' is not there any more"),
+    "a link that leads somewhere now": (lambda at: at.write("nowhere", ""), None),
+    "there and was not": (lambda at: at.write("none", ""), "'none' is there, and was not"),
+    "a dangling link that was not there": (
+        lambda at: (at.etc / "none").symlink_to("x"),
+        "'none' is there, and was not",
+    ),
+    "below a directory that was not there": (
+        lambda at: ((at.etc / "also").mkdir(), at.write("also/none", "")),
+        "'also/none' is there, and was not",
+    ),
+    "moved to where nothing was": (
+        lambda at: (at.etc / "two").rename(at.etc / "none"),
+        "'two' is not there any more; 'none' is there, and was not",
+    ),
+    "one more that counts": (lambda at: at.write("d/2.conf", ""), "'d/2.conf' is there, and was not"),
+    "one more in a new directory": (
+        lambda at: ((at.etc / "e").mkdir(), at.write("e/1.conf", "")),
+        "'e/1.conf' is there, and was not",
+    ),
+    "one more, hidden, that does not count": (lambda at: at.write("d/.3.conf", ""), None),
+    "one more that does not count": (lambda at: at.write("d/2.conf~", ""), None),
+    "a file that is not looked at": (lambda at: at.write("d/notes", "other"), None),
+    "written again": (lambda at: at.write("one", "one"), None),
+    "replaced by its like": (replaced_by(lambda path: path.write_text("one")), None),
+    "touched": (lambda at: os.utime(at.etc / "two", (1, 1)), None),
+    "a second name": (lambda at: os.link(at.etc / "two", at.etc / "second"), None),
+    "all written again": (lambda at: [at.write(name, name) for name in ("one", "two", "d/1.conf")], None),
+    "many": (
+        lambda at: [(at.etc / name).unlink() for name in ("one", "two", "link", "lost", "mask")],
+        "'one' is not there any more; 'two' is not there any more; 'd/1.conf' is not there any more",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DRIFT)
+def test_what_differs(place, case):
+    change, told = DRIFT[case]
+    change(place)
+    status, said = place.says()
+    if case == "many":
+        assert status == 1 and said.startswith("'one' is not there") and said.endswith("; and 2 more"), said
+    else:
+        assert (status, said) == ((1, told) if told else (0, WELL))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_more_than_a_name(place, name):
+    place.names += [f"{name}/there", f"{name}/none"]
+    (place.etc / name).mkdir()
+    place.write(f"{name}/there", "there")
+    place.accept()
+    assert place.says() == (0, WELL)
+    place.write(f"{name}/there", "other")
+    assert place.says()[1].endswith("there' has other content") or "other content" in place.says()[1]
+    place.write(f"{name}/there", "there")
+    assert place.says() == (0, WELL)
+    place.write(f"{name}/none", "")
+    status, told = place.says()
+    assert status == 1 and told.endswith("/none' is there, and was not")
+    (place.etc / name / "none").unlink()
+    (place.etc / name / "there").rename(place.etc / name / "none")
+    status, told = place.says()
+    assert status == 1 and "not there any more" in told and "is there, and was not" in told
+    assert not list(place.home.parent.rglob("hit"))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_that_is_new(place, name):
+    place.write(f"d/{name}.conf", "")
+    status, told = place.says()
+    assert status == 1 and "is there, and was not" in told
+    place.accept()
+    assert place.says() == (0, WELL)
+
+
+@pytest.mark.parametrize("separator", ["\x1d", "\x1f"])
+def test_a_name_that_cannot_be_written_down(place, separator):
+    place.names.append(f"a{separator}b")
+    with pytest.raises(Exception, match="control character"):
+        place.accept()
+
+
+UNTOLD = {
+    "nothing was accepted": lambda at: (at.home / "accepted").unlink(),
+    "empty": lambda at: (at.home / "accepted").write_text(""),
+    "cut": lambda at: (at.home / "accepted").write_text((at.home / "accepted").read_text()[:200]),
+    "a directory": lambda at: ((at.home / "accepted").unlink(), (at.home / "accepted").mkdir()),
+}
+
+
+@pytest.mark.parametrize("case", UNTOLD)
+def test_what_cannot_be_told_is_not_well(place, case):
+    UNTOLD[case](place)
+    status, told = place.says()
+    assert status == 3 and "accepted cannot be read" in told
+    assert place.run("--nagios").returncode == 3
+
+
+# An apply in progress
+
+
+def suspended(place):
+    """This process is the apply."""
+    _slurm_pam_watch.suspend()
+    assert place.applying.stat().st_mode & 0o777 == 0o600
+    place.write("one", "changed")
+
+
+def edited(**fields):
+    def change(place):
+        suspended(place)
+        found = dict(zip(("pid", "started", "begun"), place.applying.read_text().split(), strict=True)) | fields
+        place.applying.write_text(f"{found['pid']} {found['started']} {found['begun']}\n")
+
+    return change
+
+
+def up():
+    with open("/proc/uptime", encoding="utf-8") as file:
+        return int(float(file.read().split()[0]))
+
+
+NOT_APPLYING = {
+    "another process of this number": edited(started="1"),
+    "a process that is gone": edited(pid="4194305"),
+    "more than an hour ago": edited(begun=str(up() - 3601)),
+    "a number that is none": edited(begun="a[$(touch hit)0]"),
+    "a path": edited(pid="../self"),
+    "somebody else's": lambda at: (suspended(at), os.chown(at.applying, 1234, -1)),
+    "empty": lambda at: (suspended(at), at.applying.write_text("")),
+    "over": lambda at: (suspended(at), _slurm_pam_watch.resume()),
+}
+
+
+def test_an_apply_in_progress_is_no_drift(place):
+    suspended(place)
+    assert place.says() == (0, "an apply is changing this node")
+    (place.home / "accepted").unlink()
+    assert place.says() == (0, "an apply is changing this node")
+    _slurm_pam_watch.suspend()  # another one, after one that was killed
+    assert place.says()[0] == 0
+
+
+@pytest.mark.parametrize("case", NOT_APPLYING)
+def test_what_an_apply_left_behind_is_not_in_progress(place, case, tmp_path):
+    NOT_APPLYING[case](place)
+    assert place.says() == (1, "'one' has other content")
+    assert not list(tmp_path.rglob("hit"))
+
+
+def test_an_apply_that_ends_meanwhile(place):
+    """Between the two looks, it accepts what it wrote."""
+    place.write("one", "new")
+    apply = f"rm -f {place.home}/accepted; cp {place.home}/next {place.home}/accepted"
+    before = (place.home / "accepted").read_bytes()
+    place.accept()
+    shutil.copy(place.home / "accepted", place.home / "next")
+    (place.home / "accepted").write_bytes(before)
+    place.program.write_text(place.program.read_text().replace("sleep 0.01", apply))
+    assert place.says() == (0, WELL)
+
+
+# Its forms
+
+
+def test_nagios(place):
+    assert place.run("--nagios").stdout == f"SLURM_PAM OK - {WELL}\n"
+    place.write("d/a|b.conf", "")
+    done = place.run("--nagios")
+    assert done.returncode == 2
+    assert done.stdout == f"SLURM_PAM CRITICAL - '{place.etc}/d/a?b.conf' is there, and was not\n"
+
+
+METRIC = re.compile(r"# HELP (\S+) \S.*\n# TYPE \1 gauge\n\1 (\d+)\n")
+
+
+def test_textfile(place):
+    def metrics():
+        done = place.run("--textfile")
+        assert METRIC.sub("", done.stdout) == "" and done.returncode == 0
+        return {name.removeprefix("slurm_pam_watch_"): int(value) for name, value in METRIC.findall(done.stdout)}
+
+    when = int((place.home / "accepted").stat().st_mtime)
+    assert metrics() == {"healthy": 1, "differing_paths": 0, "accepted_timestamp_seconds": when}
+    for name in ("one", "two", "link", "lost", "mask"):
+        (place.etc / name).unlink()
+    assert metrics() == {"healthy": 0, "differing_paths": 5, "accepted_timestamp_seconds": when}
+    (place.home / "accepted").unlink()
+    assert metrics() == {"healthy": 0, "differing_paths": 1, "accepted_timestamp_seconds": 0}
+
+
+def test_what_it_does_not_know(place):
+    done = place.run("--help")
+    assert done.returncode == 3 and done.stdout == "" and done.stderr.startswith("usage: ")
+
+
+SCONTROL = """\
+#!/bin/sh
+printf '%s\\n' "$SLURM_CONF" "$@" >> "${0%/*}/asked"
+[ "$1" = update ] || printf 'NodeName=%s Arch=x86_64 State=%s ThreadsPerCore=1\\n' "$4" "$(cat "${0%/*}/state")"
+"""
+
+
+@pytest.mark.parametrize("state", ["IDLE", "MIXED+DRAIN", "DRAINED", "IDLE+DRAIN+MAINTENANCE", "DOWN*", ""])
+@pytest.mark.parametrize("node", ["cn1", None])
+def test_a_node_is_drained_once(place, state, node):
+    (place.bin / "scontrol").write_text(SCONTROL)
+    (place.bin / "scontrol").chmod(0o755)
+    (place.bin / "state").write_text(state)
+    env = {"SLURMD_NODENAME": node} if node else {}
+    assert place.run(name="drain", env=env).returncode == 0
+    assert not (place.bin / "asked").exists()  # a healthy node is nobody's to drain, nor to undrain
+    place.write("one", "1")
+    done = place.run(name="drain", env=env)
+    assert (done.returncode, done.stdout) == (1, f"slurm_pam: '{place.etc}/one' has other content\n")
+    name = node or os.uname().nodename.partition(".")[0]
+    asked = ["", "--oneliner", "show", "node", name]
+    reason = f"reason=slurm_pam: '{place.etc}/one' has other content"
+    told = [] if "DRAIN" in state else ["", "update", f"nodename={name}", "state=drain", reason]
+    assert (place.bin / "asked").read_text().splitlines() == [*asked, *told]
+
+
+# What it costs
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.parametrize("drifted", [False, True])
+def test_it_writes_nothing(place, drifted, tmp_path):
+    if drifted:
+        place.write("one", "1")
+        place.write("d/2.conf", "")
+    log = tmp_path / "log"
+    calls = "trace=open,creat,openat,/^(mkdir|unlink|rename|link|symlink|chmod|chown|utime).*"
+    done = subprocess.run(
+        ["strace", "-f", "-e", calls, "-o", str(log), place.shell, str(place.program)], capture_output=True
+    )
+    assert done.returncode == int(drifted)
+    lines = log.read_text().splitlines()
+    assert any('"accepted"' in line for line in lines)
+    writing = [line for line in lines if not re.search(r"O_RDONLY|resumed|\+\+\+|---|= -1 E", line)]
+    assert not [line for line in writing if '"/dev/null"' not in line], writing
+
+
+@pytest.mark.parametrize(("case", "most"), [("all is well", 0.03), ("all written again", 0.045)])
+def test_what_it_costs(place, case, most):
+    """As many paths as a node has; the fastest of some turns, since others work here."""
+    place.names += [f"file{number}" for number in range(80)] + [f"none{number}" for number in range(40)]
+    for number in range(80):
+        place.write(f"file{number}", "x" * 2000)
+    place.accept()
+    if case == "all written again":
+        for number in range(80):
+            place.write(f"file{number}", "x" * 2000)
+    assert place.says() == (0, WELL)
+    assert min(cost(place) for _ in range(8)) < most
+
+
+def cost(place):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    place.run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -1,0 +1,93 @@
+"""
+A node that enforces SELinux: Debian's policy, on a kernel of its own. All that is run in it, Salt too, is run by a service.
+
+It boots and builds policies for minutes, so it is tried with SLURM_PAM_FULL=1.
+"""
+
+import pytest
+from harness.formula import DENIED, applied, apply, changed, etc, failed, settings, sync
+from harness.full import FULL
+from harness.network import ADMIN_ORIGIN
+from harness.node import Node
+
+pytestmark = pytest.mark.skipif(not FULL, reason="takes minutes: SLURM_PAM_FULL=1")
+
+NEEDS = "sshd_t -> var_lib_t:sock_file (write)", "sshd_t -> initrc_t:unix_stream_socket (connectto)"
+CHANGES = {what: {"old": "denied", "new": "allowed"} for what in NEEDS}
+MODULE, CLEANED = "slurm_pam-selinux-managed", "slurm_pam-clean-selinux-absent"
+
+
+@pytest.fixture(scope="module")
+def node(machine):
+    with Node.boot("debian13-selinux", machine="uml") as booted:
+        booted.run(["setenforce", "1"], check=True)
+        settings(booted)
+        sync(booted)
+        booted.enforcing_job = booted.job("alice", patience=120)
+        yield booted
+
+
+def denied_by_policy(node):
+    """What the kernel has refused, but for a module of its own that nobody needs."""
+    log = node.run(["journalctl", "--dmesg", "--no-pager", "--output=cat", "--grep=avc:.*permissive=0"]).stdout
+    return [line for line in log.splitlines() if "module_request" not in line]
+
+
+def modules(node):
+    return node.run(["semodule", "-lfull"], check=True).stdout.split()
+
+
+def labels_are_right(node):
+    """Whether every file has the label that the policy says."""
+    return node.run(["restorecon", "-nvR", "/etc", "/var/lib/slurm_pam"]).stdout == ""
+
+
+def test_a_policy_that_keeps_sshd_from_the_step_daemons_stands_against_an_apply(node):
+    before = etc(node)
+    results = apply(node)
+    (comment,) = failed(results).values()
+    assert "SELinux keeps sshd from the step daemons of Slurm: " + ", ".join(NEEDS) in comment
+    assert "(allow sshd_t var_lib_t (sock_file (write)))" in comment
+    assert etc(node) == before and not changed(results)
+
+
+def test_with_a_module_the_four_figures_hold_and_the_labels_are_right(node):
+    settings(node, selinux="manage", confirm=3600)
+    would = node.salt("slurm_pam.dry_run")
+    assert [each["changes"] for each in would.values() if each["__id__"] == MODULE] == [CHANGES]
+    results = applied(node)
+    assert results[MODULE]["changes"] == CHANGES and "slurm_pam" in modules(node)
+    turned_away = node.ssh("bob")
+    assert not turned_away.ok and DENIED in turned_away.stderr
+    session = node.ssh("alice", "cat /proc/self/cgroup; id -Z")
+    assert f"/job_{node.enforcing_job}/" in session.stdout and ":unconfined_t:" in session.stdout, session
+    for user in ("admin", "root"):
+        assert node.ssh(user).ok, user
+    assert labels_are_right(node)
+    assert not denied_by_policy(node)
+    # An apply would change nothing now.
+    assert node.salt("slurm_pam.audit")["findings"] == []
+    assert node.salt("slurm_pam.explain", "alice", ADMIN_ORIGIN)["permitted"]
+
+
+def test_what_waits_to_be_confirmed_is_taken_back_with_the_module(node):
+    node.salt("slurm_pam_confirm.take_back")
+    assert node.ssh("bob").ok and labels_are_right(node)
+    assert "slurm_pam" not in modules(node)
+
+
+def test_clean_takes_the_module_back(node):
+    settings(node, selinux="manage")
+    before = etc(node)
+    applied(node)
+    node.run(["semodule", "-d", "slurm_pam"], check=True)
+    explained = node.salt("slurm_pam.explain", "alice", ADMIN_ORIGIN)
+    assert explained["permitted"] is False and NEEDS[0] in explained["why"]
+    turned_away = node.ssh("alice")
+    assert not turned_away.ok and DENIED in turned_away.stderr
+    assert node.salt("slurm_pam.audit")["holds"] is False
+    taken_back = {"SELinux module slurm_pam": {"old": "loaded", "new": "not there"}}
+    assert apply(node, "slurm_pam.clean", test=True)[CLEANED]["changes"] == taken_back
+    assert applied(node, "slurm_pam.clean")[CLEANED]["changes"] == taken_back
+    assert "slurm_pam" not in modules(node) and etc(node) == before and labels_are_right(node)
+    assert applied(node, "slurm_pam.clean")[CLEANED]["changes"] == {}
