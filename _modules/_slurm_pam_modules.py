@@ -153,7 +153,7 @@ def of_a_doubtful_release(version: str | None) -> Iterator[Finding]:
         yield Finding(
             f"pam_slurm_adopt of Slurm {version} has known faults: {'; '.join(faults)}",
             "Users with a job may be turned away, or be let in outside of it",
-            "Update Slurm, or see that none of it applies to this cluster",
+            "Update Slurm, or make sure that none of it applies to this cluster",
             "warnings",
         )
     if numbers[:2] > tuple(map(int, _RELEASES[-1].split("."))):

@@ -197,7 +197,7 @@ class _Jobs:
         try:
             self._owners = {job["job"]: job["user"] for job in _slurm_pam_jobs.jobs()}
         except Unanswered as error:
-            self.unknown = f"what jobs run here could not be asked: {error}"
+            self.unknown = f"it is not known which jobs run here: {error}"
         self._why = "no process is in its cgroup, as where Slurm tracks jobs in another way"
         self._doubtful = {job: user for job, user in self._owners.items() if job not in seen}
         if module == "pam_slurm":

@@ -316,7 +316,7 @@ def check(
         As for :py:func:`config`.
 
     Returns a list of ``{key, wanted, found, source}``, empty if every setting is in effect. ``found`` is None if
-    nothing sets the key. Of Slurm's defaults, ProctrackType's counts, which is proctrack/cgroup from 20.11 on.
+    nothing sets the key. One of Slurm's defaults counts: ProctrackType is proctrack/cgroup from 20.11 on.
 
     Raises SaltInvocationError for a key or value that slurm.conf cannot have.
 

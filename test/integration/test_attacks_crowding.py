@@ -86,7 +86,7 @@ def test_ready_says_what_is_left_to_one_user(closed, sshd):
         warned = " ".join(node.salt("slurm_pam.preflight")["warnings"])
         assert "sshd's PerSourcePenalties is crash:90" in warned and "sshd's MaxStartups is 10:30:100" in warned
         told = node.salt("slurm_pam.explain", "alice", network.ADMIN_ORIGIN)
-        assert told["permitted"] and "sshd drops all from there, whoever it is" in told["why"]
+        assert told["permitted"] and "sshd drops every login from there, whoever it is" in told["why"]
     finally:
         node.run(["mv", "/root/00-slurm_pam.conf", "/etc/ssh/sshd_config.d/"], check=True)
         settings(node, access=ACCESS)

@@ -92,7 +92,7 @@ def test_a_session_in_its_job(node):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("held", "words"), [(False, "is not held to"), (None, "cannot be told to be held to")])
+@pytest.mark.parametrize(("held", "words"), [(False, "is not held to"), (None, "is not known to be held to")])
 def test_what_it_is_not_held_to_is_a_problem_where_it_is_asked_for(node, kind, held, words):
     node.job(7, "alice")
     node.session(100, 1001, adopted())
@@ -158,7 +158,7 @@ def test_whose_a_job_is_could_not_be_asked(node):
     node.job(8, None)
     node.session(100, 1001, OUTSIDE)
     (row,) = node.told()
-    assert "could not be asked: the step daemon of job 8 does not answer" in row["problems"][0]
+    assert "should be in one: the step daemon of job 8 does not answer" in row["problems"][0]
 
 
 # Sessions outside of any job that are no matter of confinement

@@ -189,8 +189,8 @@ def test_a_job_whose_owner_could_not_be_asked_may_be_anybodys(node, user, permit
     node.jobs.append(SILENT)
     told = node.explain(user)
     assert told["permitted"] is permitted
-    assert ("This is not known. Whose these jobs are could not be asked" in told["why"]) is (permitted is None)
-    assert permitted is not None or "do not answer: 9. If none of it is of bob: " in told["why"]
+    assert ("This is not known. The step daemons of these jobs do not say" in told["why"]) is (permitted is None)
+    assert permitted is not None or "do not say whose they are: 9. If none of them is of bob: " in told["why"]
 
 
 @pytest.mark.parametrize(("user", "permitted"), [("admin", True), ("alice", None), ("old", None)])
@@ -314,7 +314,7 @@ def test_a_slurm_conf_that_does_not_say_who_the_host_is(node):
     node.names, node.jobs[0]["node"] = Unanswered("scontrol show aliases node: no answer"), "cn1"
     told = node.explain("alice")
     assert told["permitted"] and told["jobs"] == [7]
-    assert "By which name Slurm's module looks for jobs could not be asked: scontrol show aliases" in told["why"]
+    assert "It is not known by which name Slurm's module looks for jobs: scontrol show aliases" in told["why"]
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ PENALTIES = {"persourcepenalties": ["authfail:5 noauth:0 max:600"], "persourcepe
 def test_penalties_for_what_others_did(node, values, origin, told):
     node.values = {**SSHD, **values}
     why = node.explain("alice", origin)["why"]
-    assert ("sshd drops all from there, whoever it is (PerSourcePenalties authfail:5)." in why) is told
+    assert ("sshd drops every login from there, whoever it is (PerSourcePenalties authfail:5)." in why) is told
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ def test_another_sshd_by_its_name(node):
     found = node.explain("bob")
     assert found["permitted"] is True
     assert found["decided_by"]["file"].endswith("/gate")
-    assert "This is said of sshd (process 812)." in found["why"]
+    assert "This is about sshd (process 812)." in found["why"]
 
 
 def test_another_sshd_that_leads_nowhere_else_is_not_named(node):
