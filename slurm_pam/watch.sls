@@ -6,6 +6,7 @@ include:
   - slurm_pam.packages
   - slurm_pam.access
   - slurm_pam.slurm
+  - slurm_pam.selinux
   - slurm_pam.sshd
   - slurm_pam.pam
   - slurm_pam.logind
@@ -21,6 +22,7 @@ slurm_pam-watch-managed:
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
       - sls: slurm_pam.slurm
+      - sls: slurm_pam.selinux
       - sls: slurm_pam.sshd
       - sls: slurm_pam.pam
       - sls: slurm_pam.logind

@@ -1,5 +1,6 @@
 """
-A node that enforces SELinux: Debian's policy, on a kernel of its own. All that is run in it, Salt too, is run by a service.
+A node that enforces SELinux: Debian's policy, on a kernel of its own. All that is run in it, Salt too, is run by a
+service.
 
 It boots and builds policies for minutes, so it is tried with SLURM_PAM_FULL=1.
 """

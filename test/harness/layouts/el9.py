@@ -1,4 +1,4 @@
-"""EL 9's package manager, with Debian's modules in packages of EPEL's names, and PAM files that authselect has written."""
+"""EL 9's package manager, packages of EPEL's names with Debian's modules, and PAM files that authselect has written."""
 
 import shutil
 import tempfile
