@@ -201,7 +201,7 @@ def test_jobs_that_could_not_be_asked_for(node, monkeypatch, user, permitted):
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", fails)
     told = node.explain(user)
     assert (told["permitted"], told["jobs"]) == (permitted, [])
-    assert ("could not be asked: /proc/net/unix: Permission denied." in told["why"]) is (permitted is None)
+    assert ("did not say which jobs run here: /proc/net/unix: Permission denied." in told["why"]) is (permitted is None)
 
 
 def test_what_others_refuse_is_known_without_slurm(node):

@@ -153,7 +153,7 @@ BOTH = {"authenticationmethods": "publickey,keyboard-interactive"}
         ({"pamservicename": "ssh-compute"}, "problems", "PAMServiceName is ssh-compute"),
         ({"pubkeyauthentication": "no"}, "problems", "AuthenticationMethods is any, and none of it"),
         ({"authenticationmethods": "keyboard-interactive"}, "problems", "and none of it works"),
-        ({"authenticationmethods": "password publickey,keyboard-interactive:pam"}, "problems", "no way is left"),
+        ({"authenticationmethods": "password publickey,keyboard-interactive:pam"}, "problems", "none of it works"),
         ({"kbdinteractiveauthentication": "yes"}, "warnings", "lets people in by keyboard-interactive"),
         (
             {**BOTH, "kbdinteractiveauthentication": "yes", "permitrootlogin": "yes"},
