@@ -160,7 +160,9 @@ def test_an_audit_names_what_was_changed(node):
     assert "pam_systemd.so" in node.read("/etc/pam.d/sshd")
     audit = node.salt("slurm_pam.audit")
     node.run(["sed", "-i", "$d", "/etc/pam.d/sshd"], check=True)
-    assert not audit["holds"] and f'says "{audit["summary"]}"' in PAGE, audit["summary"]
+    count = r"1 of \d+ states are not as they should be"
+    assert not audit["holds"] and re.fullmatch(count, audit["summary"])
+    assert re.search(f'^### .* says "{count}"', PAGE, re.MULTILINE)
     assert "must not reach pam_systemd.so, but gets to /etc/pam.d/sshd" in json.dumps(audit["findings"])
     assert node.salt("slurm_pam.audit")["holds"]
 

@@ -287,8 +287,12 @@ NAMES = {
 }
 
 
-# pam_slurm is told nothing.
-BY_MODULE = [("pam_slurm_adopt", case) for case in NAMES] + [("pam_slurm", case) for case in NAMES if not NAMES[case][1]]
+# The older module is told nothing.
+BY_MODULE = [
+    (module, case)
+    for case, (_, options, _) in NAMES.items()
+    for module in ("pam_slurm_adopt", *(() if options else ("pam_slurm",)))
+]
 
 
 @pytest.mark.parametrize(("module", "case"), BY_MODULE)

@@ -137,7 +137,7 @@ JOBS = {
     "his own, without a process in its cgroup": ([job(8, "bob")], True, "job 8 may be its user's, and no process"),
     "another's, without one": ([job(8, "alice")], True, ""),
     "one of nobody knows whom": ([job(8, None)], True, "job 8 may be its user's, and no process"),
-    "not known": (Unanswered("/proc/net/unix: gone"), True, "it is not known which jobs run here: /proc/net/unix: gone"),
+    "not known": (Unanswered("/proc/net/unix: gone"), True, "known which jobs run here: /proc/net/unix: gone"),
 }
 
 
