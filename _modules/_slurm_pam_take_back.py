@@ -7,7 +7,7 @@ master or its cache. Confirming ends the timer and removes the copies. The file 
 first to go: where it is not there, nothing waits, and the program does nothing.
 
 A reboot or a power cut ends the timer. So a unit runs the program as soon as the node is up again, whatever time is
-left: whoever has locked himself out power-cycles the node, and whoever could have confirmed has not.
+left: whoever is locked out power-cycles the node, and whoever could have confirmed has not.
 """
 
 from __future__ import annotations
