@@ -388,7 +388,7 @@ def check(
     options: Mapping[str, Any], config: str | None = None, files: Files | None = None, connection: str | None = None
 ) -> list[dict[str, Any]]:
     """
-    Return the options that would not count. What sshd itself makes of the options alone is what is wanted, so that its
+    Return the options that would not count. The wanted values are what sshd itself makes of the options alone, so its
     other spellings (``without-password``) are equal.
 
     options

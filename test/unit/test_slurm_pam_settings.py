@@ -343,9 +343,9 @@ def test_what_adopts_nothing_holds_nobody_to_anything():
         ({"cron": "close", "login": "leave", "cockpit": "report", "sshd": "close", "sshd-internal": "close"}, []),
         ({"cron": None}, []),
         ({"sshd": "report"}, ["slurm_pam:doors:sshd is 'report'", "allowed is close"]),
-        ({"slurm": "close"}, ["slurm_pam:doors:slurm is 'close'", "jobs themselves run by it", "report or leave"]),
+        ({"slurm": "close"}, ["slurm_pam:doors:slurm is 'close'", "jobs start through it", "report or leave"]),
         ({"runuser": "close"}, ["slurm_pam:doors:runuser is 'close'", "only root runs it"]),
-        ({"other": "close"}, ["slurm_pam:doors:other is 'close'", "it is no service"]),
+        ({"other": "close"}, ["slurm_pam:doors:other is 'close'", "it is not a service"]),
         ({"runuser": "leave"}, []),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_service_that_does_not_name_what_is_to_be_changed(node, text, pam, tol
     assert len(found) == len(told)
     for finding, words in zip(found, told):
         assert finding.found.startswith(f"{node}/sshd does not name ") and words in finding.found
-        assert "_source, or add the line to" in finding.do
+        assert "_source to the name that stands there, or add the line to" in finding.do
 
 
 def test_debian_reads_more_lines_as_includes(node, monkeypatch):
