@@ -374,7 +374,7 @@ def _stat(paths: list[str]) -> list[str]:
     said = _child.ask("stat", "-c", _QUICK, "--", *paths, env=_AS_STAT_QUOTES)
     lines = said.stdout.splitlines()
     if len(lines) != sum(map(os.path.lexists, paths)):
-        raise Unanswered(f"stat could not be asked what the watch is to look at: {reason(said)}. Apply again")
+        raise Unanswered(f"stat could not be asked what the watch is to look at: {_child.reason(said)}. Apply again")
     return lines
 
 
