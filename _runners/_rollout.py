@@ -61,7 +61,9 @@ class Rollout:
                 self._tell(said.shown(name), "refused", said.unusable(name))
             for name in nodes.mute:
                 self._tell(name, "unreachable", silent(record.nodes[name], "test.ping"))
-            ready = self._looked_at(nodes.reachable)
+            if not self._looked_at(nodes.reachable):
+                return "Stopped before this run changed anything, as slurm_pam.stop has asked"
+            ready = self._ready(nodes.reachable)
             if stopped := self._stopped(bool(nodes.unusable)):
                 return stopped
         except (SaltException, ValueError) as error:
@@ -70,11 +72,25 @@ class Rollout:
 
     # How they stand
 
-    def _looked_at(self, names: list[str]) -> list[str]:
-        """Audit every node, change nothing; the nodes that are to be done."""
+    def _looked_at(self, names: list[str]) -> bool:
+        """Audit every node, change nothing; whether nobody wished that it stops."""
         self._watch.begin("Bringing the formula's modules to all nodes and auditing them, which changes nothing", names)
         nodes, rest = self._record.nodes, self._order.rest()
-        self._waves.take({name: look(nodes[name], self._partitions, rest) for name in names}, self._ended)
+        left = {name: look(nodes[name], self._partitions, rest) for name in names}
+
+        def ended(name: str, became: Found) -> None:
+            del left[name]
+            self._ended(name, became)
+
+        while left:
+            if not self._may_go_on("the audit of further nodes"):
+                return False
+            self._waves.take(dict(left), ended, lambda: not self._record.wishes())
+        return True
+
+    def _ready(self, names: list[str]) -> list[str]:
+        """The nodes that are to be done."""
+        nodes = self._record.nodes
         answered = [name for name in names if nodes[name].state != "unreachable"]
         self._sizes = Counter(nodes[name].partition for name in answered)
         self._lost = Counter(nodes[name].partition for name in answered if nodes[name].state == "refused")
@@ -101,7 +117,7 @@ class Rollout:
         for name in reachable:
             members.get(nodes[name].partition, []).append(name)
         for batch in batches(ready, order.canary, order.batch, members, reachable):
-            if not self._may_go_on(batch):
+            if not self._may_go_on(batch.label):
                 return f"Stopped ahead of {batch.label}, as slurm_pam.stop has asked"
             self._watch.begin(batch.label, batch.names)
             try:
@@ -132,7 +148,7 @@ class Rollout:
         self._waves.take(turns, ended, lambda: not self._too_many(partition))
         self._settle()
 
-    def _may_go_on(self, batch: Batch) -> bool:
+    def _may_go_on(self, following: str) -> bool:
         """Once nobody wishes that it pauses; not if somebody wishes that it stops."""
         told = False
         while True:
@@ -140,7 +156,7 @@ class Rollout:
             if STOP in wishes or PAUSE not in wishes:
                 return STOP not in wishes
             if not told:
-                self._watch.say(f"Paused ahead of {batch.label}: salt-run slurm_pam.resume, or slurm_pam.stop")
+                self._watch.say(f"Paused ahead of {following}: salt-run slurm_pam.resume, or slurm_pam.stop")
             told = True
             for _ in self._channel.heard(1):
                 pass

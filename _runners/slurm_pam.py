@@ -157,7 +157,7 @@ def _bus() -> Any:
 
 def pause() -> str:
     """
-    The rollout that is running waits ahead of its next batch.
+    The rollout that is running waits ahead of its next batch, or of the next nodes that it audits.
 
     CLI Example:
 
@@ -187,7 +187,8 @@ def resume() -> str:
 
 def stop() -> str:
     """
-    The rollout that is running ends ahead of its next batch. Called again, it goes on there.
+    The rollout that is running ends ahead of its next batch, or of the next nodes that it audits. Called again, it goes
+    on there.
 
     CLI Example:
 

@@ -30,7 +30,7 @@ def managed(
     name a file that is not there.
 
     name
-        What the files are for; for the reader.
+        What the files are for. It is not used; it is a label.
     files
         In the order in which they are written. Each is a mapping with ``path`` and
 
@@ -76,7 +76,7 @@ def absent(name: str, files: list[dict], marker: str = MARKER) -> dict[str, Any]
     line of any PAM file would then name a file that is not there.
 
     name
-        What the files are for; for the reader.
+        What the files are for. It is not used; it is a label.
     files, marker
         As for ``managed``.
 

@@ -95,7 +95,7 @@ def main() -> None:
             "",
             f"Target for 10,000 nodes: under {MOST_CPU} s of CPU and {MOST_MEMORY} MiB: {reached}.",
             "",
-            "Not in it: what Salt's client and event bus cost for each call and answer; `crowd.py` measures these.",
+            "Not in it: what Salt's client and event bus cost for each call and answer; `scale.py` measures these.",
             "",
         ]
     )

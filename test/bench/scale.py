@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """
-What the formula costs a node.
+What minions cost a master, and how that grows: a real master, and real minions that are processes of one closed node.
 
-    .venv/bin/python test/bench/scale.py
+    .venv/bin/python test/bench/scale.py --minions 10,50,150
 
-boots real nodes, measures in one run rendering and its growth, and an apply that changes nothing beside the same number
-of test.nop states, beside Ansible and beside the guide's commands; prints what it found and writes it to
-test/bench/report-scale.md. What it costs a master is in crowd.py and rollout.py. Ansible is PyPI's, in a tree that
-is kept for the next time.
+starts that many minions on one node, forked from one parent, each with a root directory of its own for Salt, and
+measures with each number of them: bringing the modules, an audit, an apply that changes nothing, and a rollout that
+finds everything closed. A number for which there is no memory is left out, and named. Prints what it found and writes
+it to test/bench/report-scale.md. Each minion takes some 6 s of CPU for all of it, on the same processors as the master.
 """
 
 import argparse
@@ -15,293 +15,241 @@ import datetime
 import json
 import os
 import platform
-import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import yaml
-from harness import host, progress
+from harness import cgroups, host, progress
+from harness.cluster import MINION_CONFIG, Cluster, Master
 from harness.node import Node
 from harness.paths import REPO
 from harness.salt_tree import HOME, SALTS
-from harness.shell import run
-from harness.site import Site, interrupt_on_signals
-from harness.store import kept
+from harness.shell import Failed
+from harness.site import interrupt_on_signals
+from harness.warm import IMPORTS
 
-HERE = Path(__file__).resolve().parent
-REPORT = HERE / "report-scale.md"
-ANSIBLE = "12.3.0"
-FORMULA, PLAYBOOK = "slurm_pam", f"Ansible {ANSIBLE}"
-EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
-COUNTS = (1, 10, 100)
-TARGET_RENDERING, TARGET_RATIO, TARGET_ANSIBLE = 60, 1.3, 5  # ms, times, times
-
-# Runs in the node: one HighState as an apply has it, rendered again and again with its modules loaded.
-RENDER = """
-import json, sys, time
-import salt.config, salt.loader, salt.state
-opts = salt.config.minion_config("/etc/salt/minion")
-opts["grains"] = salt.loader.grains(opts)
-given, sls, rounds = json.load(sys.stdin)
-state = salt.state.HighState(opts, pillar_override={"slurm_pam": given})
-state.push_active()
-seconds = []
-for _ in range(rounds + 1):
-    state.building_highstate.clear()
-    start = time.process_time()
-    high, errors = state.render_highstate({"base": [sls]})
-    seconds.append(time.process_time() - start)
-    assert not errors, errors
-print(json.dumps(seconds[1:]))
-"""
-# Runs in the node: salt-call, and what it used itself and in its children.
-SPLIT = """
-import atexit, json, os, resource, sys
-def tell():
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    with open("/root/used", "w") as file:
-        json.dump([one.ru_utime + one.ru_stime for one in used], file)
-atexit.register(tell)
-from salt.scripts import salt_call
-sys.argv = ["salt-call", *sys.argv[1:]]
-sys.exit(salt_call())
-"""
-PYTHON = f"{HOME}/bin/python3.11"
-APPLY = ["--local", "--out=quiet", "--retcode-passthrough", "state.apply"]
+REPORT = Path(__file__).resolve().parent / "report-scale.md"
+PLACE = "/root/minions"
+# Runs in the node: minions of one forked parent, which has Salt's imports for all of them.
+PARENT = """
+import gc, importlib, os, sys, time
+place, *names = sys.argv[1:]
+for name in {imports!r}:
+    importlib.import_module(name)
+gc.collect()
+gc.freeze()
+for name in names:
+    os.makedirs(f"{{place}}/{{name}}", exist_ok=True)
+    with open(f"{{place}}/{{name}}/minion", "w") as file:
+        file.write(f"{config}id: {{name}}\\nroot_dir: {{place}}/{{name}}\\n")
+    if os.fork() == 0:
+        os.setsid()
+        sys.argv = ["salt-minion", f"--config-dir={{place}}/{{name}}", "--log-level=quiet"]
+        sys.modules["salt.cli.daemons"].Minion().start()
+    time.sleep(0.3)
+while True:
+    os.wait()
+""".format(imports=("salt.minion", "salt.cli.daemons", *IMPORTS), config=MINION_CONFIG.replace("\n", "\\n"))
+PATIENCE = 1800  # seconds for one command
+STEP = 10  # minions whose keys are accepted together
+AT_ONCE = 25  # minions that a rollout asks at the same time: they share the processors
+AT_WORK = 60  # MiB that a minion takes besides while it has a job
+SPARE = 0.8  # of the memory that is there, what they may take
 
 
 @dataclass
-class Cost:
-    cpu: float  # seconds, with all children
-    wall: float  # seconds
-    memory: float  # MiB, of the largest process
+class Measured:
+    what: str
+    minions: int
+    master: float  # seconds of CPU of all the master's processes and of the command
+    wall: float
+    memory: float  # MiB of the command at its largest
 
 
-def cost(command: list[str]) -> Cost:
-    """What a command uses, of which every process that it waits for is part."""
-    start = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/")
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
-            output.seek(0)
-            sys.exit(f"{' '.join(command)}: exit {child.returncode}\n{output.read().decode()[-3000:]}")
-    return Cost(used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss / 1024)
+@dataclass
+class Crowd:
+    """The minions of a closed node, ``m000`` and following, and what was measured with them."""
+
+    master: Master
+    node: Node
+    names: list[str] = field(default_factory=list)
+    found: list[Measured] = field(default_factory=list)
+    masters: dict[int, float] = field(default_factory=dict)  # MiB of its processes, by the number of minions
+    each: float = 0.0  # MiB of a minion that has nothing to do
+
+    def grow(self, count: int) -> None:
+        """So many minions, with accepted keys, that answer."""
+        more = [f"m{number:03}" for number in range(len(self.names), count)]
+        self.node.write("/root/minions.py", PARENT)
+        command = ["systemd-run", "--quiet", f"--unit=minions-{count}", f"{HOME}/bin/python3.11", "/root/minions.py"]
+        self.node.run([*command, PLACE, *more], check=True)
+        for first in range(0, len(more), STEP):
+            for name in more[first : first + STEP]:
+                self.master.await_key(name)
+            self.master.run(["salt-key", "--yes", "--accept-all"], check=True)
+        self.names += more
+        deadline = time.monotonic() + PATIENCE
+        while len(self.master.salt("m*", "test.ping", patience=60)) < count:
+            if time.monotonic() > deadline:
+                raise Failed(f"{count} minions: not all of them answer")
+        self.each = sum(map(_memory, self._pids())) / count
+
+    def settle(self) -> None:
+        """What only the first time costs is over."""
+        self.master.run(COMMANDS["sync"], check=True, timeout=PATIENCE)
+
+    def _pids(self) -> list[int]:
+        """Those of the minions, and of what forked them."""
+        there = cgroups.processes(self.node.groups)
+        return [pid for pid in there if any("/root/minions.py" in line for line in _lines(f"/proc/{pid}/cmdline"))]
+
+    def fits(self, count: int) -> bool:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        there = int(lines["MemAvailable"].split()[0]) / 1024 * SPARE
+        return (count - len(self.names)) * self.each + count * AT_WORK < there
+
+    def measure(self, what: str, words: list[str]) -> None:
+        """One command on the master, which has to end well and to have an answer of each minion."""
+        before, begun = self.master.cpu(), time.monotonic()
+        with tempfile.TemporaryFile() as said:
+            with subprocess.Popen(self.master.command(words), stdout=subprocess.PIPE, stderr=said, cwd="/") as child:
+                output = child.stdout.read()
+                _, status, used = os.wait4(child.pid, 0)
+                child.returncode = os.waitstatus_to_exitcode(status)
+            said.seek(0)
+            complaints = said.read().decode(errors="replace")
+        wall = time.monotonic() - begun
+        answers = json.loads(output) if child.returncode == 0 else {}
+        if (answers.get("nodes", answers)).keys() != set(self.names):
+            told = output.decode(errors="replace")[-3000:]
+            raise Failed(f"{' '.join(words)}: exit {child.returncode}, {len(answers)} answers\n{complaints}\n{told}")
+        cpu = self.master.cpu() - before + used.ru_utime + used.ru_stime
+        self.found.append(Measured(what, len(self.names), cpu, wall, used.ru_maxrss / 1024))
+        progress.note(f"{what}: {self.found[-1]}")
+
+    def work(self, *which: str) -> None:
+        """These commands with all minions, by default every one."""
+        for what in which or COMMANDS:
+            self.measure(what, COMMANDS[what])
+        self.masters[len(self.names)] = sum(map(_memory, _processes(self.master)))
+        if "rollout" in (which or COMMANDS):
+            told = json.loads(self.master.runner("slurm_pam.report", "form=counts", "--out=json").stdout)
+            if told["nodes"] != {"unchanged": len(self.names)}:
+                raise Failed(f"the rollout: {told}")
+            self.master.runner("slurm_pam.forget")
 
 
-def middle(costs: list[Cost]) -> Cost:
-    return Cost(*(statistics.median(getattr(one, name) for one in costs) for name in ("cpu", "wall", "memory")))
+_SALT = ["salt", "--static", "--out=json", f"--timeout={PATIENCE}", "--hide-timeout", "m*"]
+COMMANDS = {
+    "sync": [*_SALT, "saltutil.sync_all"],
+    "audit": [*_SALT, "slurm_pam.audit"],
+    "apply that changes nothing": [*_SALT, "state.apply", "slurm_pam"],
+    "rollout": ["salt-run", "--out=json", "slurm_pam.rollout", "m*", f"at_once={AT_ONCE}"],
+}
 
 
-def milliseconds(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:.0f} ({min(seconds) * 1000:.0f} at best)"
+def _processes(master: Master) -> list[int]:
+    return cgroups.processes(cgroups.hierarchies(master._holder.pid).values())
 
 
-# Rendering
+def _memory(pid: int) -> float:
+    """MiB of a process, of what it shares with others its part."""
+    return sum(int(line.split()[1]) for line in _lines(f"/proc/{pid}/smaps_rollup") if line.startswith("Pss:")) / 1024
 
 
-def groups(count: int) -> dict:
-    members = {f"group{number}": {"origins": ["192.0.2.0/24"], "members": ["admin"]} for number in range(count)}
-    return {**EXAMPLE, "access": {**EXAMPLE["access"], "groups": members}}
-
-
-def partitions(count: int) -> dict:
-    settings = {"access": {"groups": {"other": {"origins": ["ALL"]}}}}
-    # The node is in the last one only, as nodes are.
-    names = [*(f"elsewhere{number}*" for number in range(count - 1)), "*"]
-    return {**EXAMPLE, "partitions": {f"p{n}": {"nodes": name, "settings": settings} for n, name in enumerate(names)}}
-
-
-def rendering(node: Node, rounds: int) -> tuple[list[str], float]:
-    """Rows of the table, and the CPU milliseconds with the example's settings."""
-
-    def rendered(given: dict, sls: str = "slurm_pam") -> list[float]:
-        asked = json.dumps([given, sls, rounds])
-        done = node.run([PYTHON, "-c", RENDER], input=asked, check=True)
-        return json.loads(done.stdout.splitlines()[-1])
-
-    subjects = {"pillar.example": EXAMPLE}
-    subjects |= {f"{count} groups": groups(count) for count in COUNTS[1:]}
-    subjects |= {f"{count} partitions, the node in one": partitions(count) for count in COUNTS}
-    found = {name: rendered(given) for name, given in subjects.items()}
-    empty = rendered({}, "empty")
-    rows = [f"| {name} | {milliseconds(seconds)} |" for name, seconds in found.items()]
-    rows.append(f"| as many SLS files, each with one test.nop and nothing to import | {milliseconds(empty)} |")
-    return rows, min(found["pillar.example"]) * 1000
-
-
-# An apply that changes nothing
-
-
-def ansible() -> Path:
-    """Ansible for the nodes' Python."""
-
-    def build(tree: Path) -> None:
-        with (
-            progress.step(f"installing Ansible {ANSIBLE}, kept for the next time"),
-            tempfile.TemporaryDirectory() as venv,
-        ):
-            run(["/usr/bin/python3", "-m", "venv", venv])
-            pip = [f"{venv}/bin/python", "-m", "pip", "install", "--quiet", "--no-compile"]
-            run([*pip, "--target", tree, f"ansible=={ANSIBLE}"], timeout=1800)
-            run([f"{venv}/bin/python", "-m", "compileall", "-q", "-j", "0", tree], check=False, timeout=1800)
-
-    return kept("bench-ansible", (ANSIBLE,), build)
-
-
-def files(node: Node) -> None:
-    """Everything the subjects need, before the node boots."""
-    node.pillar((REPO / "pillar.example").read_text())
-    node.write("/srv/bench/playbook.yml", (HERE / "playbook.yml").read_text())
-    node.write("/srv/bench/guide.sh", (HERE / "guide.sh").read_text())
-    node.write("/srv/bench/split.py", SPLIT)
-    (node.root / "usr/bin/python3").symlink_to(PYTHON)
-    (node.root / "opt/ansible").mkdir()
-    run(["mount", "--bind", "--options", "ro", ansible(), node.root / "opt/ansible"])
-    roots = "file_roots:\n  base: [/srv/formula, /srv/bench]\n"
-    node.write("/etc/salt/minion", re.sub(r"file_roots:\n.*\n", roots, node.read("/etc/salt/minion")))
-
-
-def nothing(node: Node, states: int, sls_files: int) -> None:
-    """As many states that do nothing; and as many files."""
-    lines = "".join(f"nop-{number}:\n  test.nop: []\n" for number in range(states))
-    node.write("/srv/bench/nops.sls", lines)
-    names = [f"empty{number}" for number in range(sls_files - 1)]
-    for name in names:
-        node.write(f"/srv/bench/{name}.sls", f"nop-{name}:\n  test.nop: []\n")
-    node.write("/srv/bench/empty.sls", "include:\n" + "".join(f"  - {name}\n" for name in names))
-
-
-def applies(node: Node, others: dict[str, Node], rounds: int) -> dict[str, Cost]:
-    """Each subject on a node that is as it wants it, in turn, so that a busy moment meets all of them."""
-    play = ["env", "PYTHONPATH=/opt/ansible", "ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3", "HOME=/root"]
-    play += [PYTHON, "-m", "ansible", "playbook", "-i", "localhost,", "-c", "local", "/srv/bench/playbook.yml"]
-    commands = {
-        FORMULA: node.command(["salt-call", *APPLY, "slurm_pam"]),
-        "as many test.nop": node.command(["salt-call", *APPLY, "nops"]),
-        PLAYBOOK: others["ansible"].command(play),
-        "the guide's commands in a script": others["guide"].command(["sh", "/srv/bench/guide.sh"]),
-    }
-    for command in commands.values():
-        cost(command)
-    told = others["ansible"].run(play).stdout
-    assert "changed=0" in told and "failed=0" in told, told
-    for closed in (node, *others.values()):
-        assert closed.ssh("admin").ok and not closed.ssh("alice").ok, closed.name
-    found: dict[str, list[Cost]] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            found[name].append(cost(command))
-    return {name: middle(costs) for name, costs in found.items()}
-
-
-def split(node: Node, sls: str, rounds: int) -> tuple[float, float]:
-    """CPU seconds of salt-call itself and of its children."""
-    found = []
-    for _ in range(rounds):
-        node.run([PYTHON, "/srv/bench/split.py", *APPLY, sls], check=True)
-        found.append(json.loads(node.read("/root/used")))
-    return tuple(statistics.median(one) for one in zip(*found))
-
-
-def children(node: Node) -> list[str]:
-    """The programs that an apply starts, with how often."""
-    trace = ["strace", "-f", "-qq", "-e", "trace=execve", "-e", "signal=none", "-o", "/root/trace"]
-    node.run([*trace, "salt-call", *APPLY, "slurm_pam"], check=True)
-    started: dict[str, int] = {}
-    for program, words in re.findall(r'execve\("([^"]+)", \[([^]]*)\].* = 0$', node.read("/root/trace"), re.MULTILINE):
-        arguments = re.findall(r'"([^"]*)"', words)
-        verb = next((word for word in arguments[1:] if re.fullmatch(r"[a-z][a-z-]+", word)), "")
-        name = f"{Path(program).name} {verb}".strip()
-        if "salt-call" not in words:
-            started[name] = started.get(name, 0) + 1
-    return [f"{name} ({count})" if count > 1 else name for name, count in sorted(started.items())]
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []  # gone
 
 
 # What it comes to
 
 
-def report(rows: list[str], render: float, costs: dict[str, Cost], own: list, names: list[str]) -> str:
-    formula, play = costs[FORMULA], costs[PLAYBOOK]
-    machine = platform.processor() or platform.machine()
-    (formula_self, formula_children), (nop_self, _) = own
-    ratio = formula_self / nop_self
-    verdict = {True: "reached", False: "**missed**"}
+def growth(found: list[Measured]) -> dict[str, tuple[float, float]]:
+    """Of each command, the seconds of CPU for each minion more, and those that there are for 10,000 by that."""
+    grown = {}
+    for what in dict.fromkeys(one.what for one in found):
+        costs = {one.minions: one.master for one in found if one.what == what}
+        least, most = min(costs), max(costs)
+        slope = (costs[most] - costs[least]) / (most - least) if most > least else costs[most] / most
+        grown[what] = (slope, costs[least] + slope * (10_000 - least))
+    return grown
 
-    table = [
-        f"| {name} | {one.cpu:.2f} | {one.wall:.2f} | {one.memory:.0f} | {one.cpu / formula.cpu:.2f} |"
-        for name, one in costs.items()
-    ]
+
+def report(crowd: Crowd, left_out: list[int]) -> str:
+    def row(one: Measured) -> str:
+        each = one.master / one.minions
+        cells = (f"{one.master:.1f}", f"{each * 1000:.0f}", f"{one.wall:.0f}", f"{one.memory:.0f}")
+        return f"| {one.what} | {one.minions} | {' | '.join(cells)} |"
+
+    counts = sorted({one.minions for one in crowd.found})
+    none = f"Left out for want of memory: {', '.join(map(str, left_out))}.\n\n" if left_out else ""
     return "\n".join(
         [
-            "# What slurm_pam costs",
+            "# What minions cost a master, and how that grows",
             "",
-            f"`test/bench/scale.py`, {datetime.date.today()}, Salt {SALTS['3008']}, {machine} with "
-            f"{os.cpu_count()} processors, load {os.getloadavg()[1]:.1f}. Node: layout sle15, `pillar.example`.",
+            f"`test/bench/scale.py --minions {','.join(map(str, counts))}`, {datetime.date.today()}, Salt "
+            f"{SALTS['3008']}, {platform.machine()} with {os.cpu_count()} processors, load {os.getloadavg()[1]:.1f}.",
             "",
-            "## Rendering on a node",
+            "Real minions, all of them processes of one closed node (layout sle15, `pillar.example`), which share the",
+            "processors with the master: the wall time is theirs. CPU is that of all the master's processes and of the",
+            f"command; MiB that of the command at its largest. A rollout asks {AT_ONCE} at a time. What only the first",
+            "time costs, as bringing the modules to new minions, is in no number.",
             "",
-            "CPU milliseconds for all of the formula's state files, modules loaded.",
+            "| what | minions | master, CPU s | ms a minion | wall s | command, MiB |",
+            "|---|---|---|---|---|---|",
+            *(row(one) for one in sorted(crowd.found, key=lambda one: ([*COMMANDS].index(one.what), one.minions))),
             "",
-            "| settings | ms |",
-            "|---|---|",
-            *rows,
+            f"{none}The master's own processes: "
+            f"{', '.join(f'{size:.0f} MiB with {n}' for n, size in crowd.masters.items())}. A minion that waits takes "
+            f"{crowd.each:.0f} MiB.",
             "",
-            f"Target: under {TARGET_RENDERING} ms: {verdict[render < TARGET_RENDERING]} ({render:.0f} ms at best).",
-            "",
-            "## An apply that changes nothing",
-            "",
-            "CPU seconds with all child processes, wall seconds, MiB of the largest process; each subject on a node",
-            "that it has closed itself. Ansible runs there with `-c local`, so that no SSH is in its numbers.",
-            "",
-            "| | CPU s | wall s | MiB | CPU, slurm_pam = 1 |",
-            "|---|---|---|---|---|",
-            *table,
-            "",
-            f"salt-call itself used {formula_self:.2f} s, beside {nop_self:.2f} s with test.nop: {ratio:.2f} times as "
-            f"much. Target: at most {TARGET_RATIO}, besides child processes: {verdict[ratio <= TARGET_RATIO]}.",
-            "",
-            f"The child processes used {formula_children:.2f} s: {', '.join(names)}.",
-            "",
-            f"Ansible used {play.cpu / formula.cpu:.1f} times the CPU of slurm_pam. "
-            f"Target: at least {TARGET_ANSIBLE}: {verdict[play.cpu / formula.cpu >= TARGET_ANSIBLE]}.",
-            "",
+            *(_projected(crowd.found) if len(counts) > 1 else ()),
         ]
     )
 
 
+def _projected(found: list[Measured]) -> list[str]:
+    counts = [one.minions for one in found]
+    return [
+        f"Projected to 10,000 minions by the growth from {min(counts)} to {max(counts)}, if it goes on like this:",
+        "",
+        "| what | ms for each more | CPU s of the master |",
+        "|---|---|---|",
+        *(f"| {what} | {slope * 1000:.0f} | {many:.0f} |" for what, (slope, many) in growth(found).items()),
+        "",
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
+    parser.add_argument("--minions", default="10,50,150", help="numbers of them, one after another; %(default)s")
+    counts = sorted(map(int, parser.parse_args().minions.split(",")))
     host.install_packages()
     interrupt_on_signals()
-    site = Site.create(hosts=("formula", "ansible", "guide"))
-    try:
-        nodes = {name: Node.start(site, name, prepare=files) for name in site.hosts}
-        node = nodes.pop("formula")
-        node.run(["salt-call", *APPLY, "slurm_pam"], check=True)
-        low = node.salt("state.show_low_sls", "slurm_pam")
-        # init and modules are files without a state of their own.
-        nothing(node, len(low), len({chunk["__sls__"] for chunk in low}) + 2)
-        with progress.step("rendering"):
-            rows, render = rendering(node, 3 * arguments.rounds)
-        with progress.step("applies that change nothing"):
-            costs = applies(node, nodes, arguments.rounds)
-            own = [split(node, sls, arguments.rounds) for sls in ("slurm_pam", "nops")]
-            names = children(node)
-    finally:
-        site.remove()
-    text = report(rows, render, costs, own, names)
-    REPORT.write_text(text)
+    left_out = []
+    with Cluster.boot(["node"], ["node"], {"all": ["node"]}) as cluster:
+        cluster.master.pillar("slurm_pam", (REPO / "pillar.example").read_text())
+        cluster.master.runner("saltutil.sync_runners")
+        cluster.master.salt("node", "state.apply", "slurm_pam", patience=600)
+        crowd = Crowd(cluster.master, cluster.nodes["node"])
+        for count in counts:
+            if not crowd.fits(count):
+                left_out.append(count)
+                continue
+            with progress.step(f"{count} minions"):
+                crowd.grow(count)
+                crowd.settle()
+                crowd.work()
+            text = report(crowd, left_out)
+            REPORT.write_text(text)
     print(text)
 
 

@@ -176,7 +176,9 @@ class Node:
 
     def _answers(self) -> bool:
         """Whether it does within some seconds, after which its console tells whether it is still worth waiting."""
-        return self._comes_true(f"systemctl is-active --quiet ssh && {IDLE.format(self.name)}", 10)
+        # One of the two units is enough.
+        ready = f"systemctl is-active --quiet ssh.service ssh.socket && {IDLE.format(self.name)}"
+        return self._comes_true(ready, 10)
 
     def _complaints(self) -> str:
         if not self.machine.running:

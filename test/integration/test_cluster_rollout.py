@@ -11,6 +11,7 @@ import pytest
 import yaml
 from harness.cluster import Cluster
 from harness.formula import EXAMPLE, etc
+from harness.source import load
 
 HOSTS = ["head", "cn1", "cn2", "cn3", "gpu1"]
 PARTITIONS = {"batch": ["head", "cn1", "cn2", "cn3"], "gpu": ["gpu1"]}
@@ -19,6 +20,7 @@ PROBES = [
     {"command": "ssh -o BatchMode=yes admin@{node} true"},
     {"command": "ssh -o BatchMode=yes alice@{node} true", "expect": "deny", "says": "you have no active jobs"},
 ]
+scale = load("test/bench/scale.py")
 KIOSK = "[Service]\nPAMName=kiosk\nUser=bob\nExecStart=/bin/sleep 3600\n"
 OFF = ["systemctl", "stop", "kiosk"]
 
@@ -327,3 +329,17 @@ def test_stops_where_a_session_is_not_held_to_its_job_as_the_settings_ask(opened
     told = f"is not held to the cores of its job {jobs['cn2']} (its job has no cgroup for it)"
     assert "ssh -o BatchMode=yes alice@cn2 cat: The session of alice" in reason(state, "cn2")
     assert told in reason(state, "cn2")
+
+
+def test_minions_that_are_forked_cost_what_the_benchmark_says(opened):
+    """The short form of test/bench/scale.py: four more minions on a node that is closed."""
+    opened.master.salt("gpu1", "state.apply", "slurm_pam")
+    crowd = scale.Crowd(opened.master, opened.nodes["gpu1"])
+    assert crowd.fits(4) and not crowd.fits(10**6)
+    crowd.grow(4)
+    crowd.work("rollout")
+    (found,) = crowd.found
+    assert (found.what, found.minions) == ("rollout", 4) and 0 < found.master < 60
+    # Each has memory of its own, and shares most of it.
+    assert 1 < crowd.each < 100
+    assert "| rollout | 4 |" in scale.report(crowd, [10**6])

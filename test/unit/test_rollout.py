@@ -762,6 +762,42 @@ def test_it_is_paused_and_goes_on(rollout, meanwhile, capsys):
     assert capsys.readouterr().err.count("Paused ahead of") == 1
 
 
+AUDITED = "cn2                  refused"  # the first that the person who watches is told of while they are audited
+
+
+@pytest.mark.parametrize(
+    ("at_once", "following", "through"),
+    [(1, "the audit of further nodes", [["cn1"], ["cn2"]]), (500, "canary", [NODES])],
+)
+def test_it_is_paused_while_nodes_are_audited(rollout, meanwhile, at_once, following, through):
+    """Those that are being asked are through; the next ones have their turn once it goes on."""
+    minions, seen = Minions(cn2={"slurm_pam.audit": BLOCKED}), []
+
+    def pause():
+        wish("pause")
+        meanwhile[f"Paused ahead of {following}: "] = go_on
+
+    def go_on():
+        seen.append([whom for function, whom in minions.asked if function == "slurm_pam.audit"])
+        wish()
+
+    meanwhile[AUDITED] = pause
+    report = rollout(minions, at_once=at_once, tolerate=1)
+    assert became(report) == all_became("done", "refused", "done")
+    assert seen == [through]
+
+
+def test_it_is_stopped_while_nodes_are_audited(rollout, meanwhile):
+    meanwhile[AUDITED] = lambda: wish("stop")
+    minions = Minions(cn2={"slurm_pam.audit": BLOCKED})
+    report = rollout(minions, at_once=1, tolerate=1)
+    assert report["summary"].startswith("Stopped before this run changed anything, as slurm_pam.stop has asked")
+    assert became(report) == all_became("waiting", "refused", "waiting")
+    assert [whom for function, whom in minions.asked if function == "slurm_pam.audit"] == [["cn1"], ["cn2"]]
+    again = Minions(cn2={"slurm_pam.audit": BLOCKED})
+    assert became(rollout(again, tolerate=1)) == all_became("done", "refused", "done")
+
+
 def wish(*wishes):
     with contextlib.closing(runner.Record(runner._directory())) as record:
         record.wish(*wishes)

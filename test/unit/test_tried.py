@@ -13,13 +13,13 @@ SECTION = (REPO / "README.md").read_text().partition("### What was tried where\n
 WALK = REPO / "test/walk"
 # Fixtures of conftest.py that boot the default layout if a test names none.
 DEFAULT, FIXTURES = ("sle15", "container"), {"node", "fresh_node", "site"}
-APPLIES = {"harness.formula", "harness.ends"}
+APPLIES = {"harness.formula", "harness.ends", "harness.figures"}
 # What a column's name stands for: a word of these is in the text of whoever tries it.
 SIGNS = {
     "reboot": {".reboot", ".power_cut"},
     "directory": {"sle15-directory"},
     "image": {"chroot"},
-    "ssh.socket": {"/etc/systemd/system/ssh.socket"},
+    "ssh.socket": {"ssh.socket"},
     "SELinux": {"setenforce"},
 }
 
