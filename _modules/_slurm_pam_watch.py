@@ -28,7 +28,7 @@ import _slurm_pam_watched
 import file_transaction
 import slurm_conf
 import sshd_config
-from _slurm_pam_ask import Unanswered, booted, reason
+from _slurm_pam_ask import Unanswered, booted
 
 # While this names a process that runs, and for an hour at most, what differs is an apply's.
 APPLYING = "/run/slurm_pam-applying"
