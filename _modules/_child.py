@@ -59,3 +59,9 @@ def ask(
         return subprocess.CompletedProcess(words, 1, "", f"no answer within {timeout} seconds")
     except OSError as error:
         return subprocess.CompletedProcess(words, 1, "", f"{words[0]}: {error.strerror}")
+
+
+def reason(said: subprocess.CompletedProcess[str]) -> str:
+    """Why a program failed: its last words, or else its exit status."""
+    words = said.stderr.strip().splitlines()
+    return words[-1] if words else f"exit status {said.returncode}"

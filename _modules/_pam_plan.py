@@ -204,8 +204,8 @@ class _Edited(_File):
         if before is None:
             return self.change(None, self._copy_of(_locate(os.path.basename(self.path))), real)
         copied = _COPY_LINE.match(before)
-        if copied and self._is_pristine(before, copied) and os.path.exists(copied["source"]):
-            return self.change(before, self._copy_of(copied["source"]), real)
+        if copied and (vendors := self._vendors()) and self._is_pristine(before, copied):
+            return self.change(before, self._copy_of(vendors), real)
         return self.change(before, self.edit(before, self.changes), real)
 
     def unwanted(self) -> Change | None:
@@ -214,10 +214,17 @@ class _Edited(_File):
         real = self.disk.follow(self.path)
         before = self.read(real)
         copied = _COPY_LINE.match(before)
-        if copied and self._is_pristine(before, copied):
+        # Without a file of its own, the service would fall to the file other.
+        if copied and self._vendors() and self._is_pristine(before, copied):
             return self.change(before, None, real)
         body = before[copied.end() :] if copied else before
         return self.change(before, self.edit(body, _opposite(self.changes)), real)
+
+    def _vendors(self) -> str | None:
+        """The file that libpam would read if this one were not there; an update may have moved it."""
+        directory, name = os.path.split(self.path)
+        others = [other for other in _pam_libpam.node_libpam()["confdirs"] if other != directory]
+        return _pam_libpam.locate(name, {"confdirs": others})
 
     def _copy_of(self, source: str) -> str:
         text = self.read(source)

@@ -50,6 +50,14 @@ def user(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def name(uid: int) -> str | int:
+    """A user's name, or the number if this node has no name for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return uid
+
+
 def group(name: str) -> grp.struct_group | None:
     try:
         return grp.getgrnam(name)

@@ -22,7 +22,7 @@ from _text import some
 
 _LOOKED_AT = 20  # members of a group
 _NO_USER = "this node knows no such user"
-_UNLISTED = "it has no member in its list, and whose primary group it is, this node's name services do not list"
+_UNLISTED = "its list has no member, and this node's name services do not list whose primary group it is"
 
 
 def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
@@ -39,7 +39,7 @@ def administrators(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> It
             f"{advice}, or set slurm_pam:access:root_only: true",
         )
     elif doubtful:
-        yield Finding(doubtful, "Nobody gets in by that", advice, "warnings")
+        yield Finding(doubtful, "Nobody gets in by it", advice, "warnings")
     yield from _hosts(access)
 
 
@@ -51,7 +51,7 @@ def _hosts(access: Mapping[str, Any]) -> Iterator[Finding]:
             if doubt:
                 yield Finding(
                     f"slurm_pam:access:{path} has {host}, and {doubt}",
-                    "Nobody gets in by that as long as it is so",
+                    "Nobody gets in by it until that changes",
                     "Check the name (getent ahosts), or name a network or an address",
                     "warnings",
                 )
@@ -159,7 +159,7 @@ def _not_local(name: str, group: Mapping[str, Any]) -> Iterator[Finding]:
         known = _slurm_pam_accounts.group(name)
     except CommandExecutionError as error:
         yield Finding(
-            f"slurm_pam:access:groups:{name}:local is true, but nobody tells whether a directory has it: {error}",
+            f"slurm_pam:access:groups:{name}:local is true, but no answer tells whether a directory has it: {error}",
             "A local group of that name would be made in its place",
             "Make sure that the name services answer (getent group)",
         )
@@ -221,7 +221,7 @@ def _beside_members(
         )
     if local and known.gr_gid >= PEOPLE and not _slurm_pam_accounts.lists_everybody():
         yield Finding(
-            f"{path}: the group's id {known.gr_gid} is of the range of users' own groups, and the name services "
+            f"{path}: the group's id {known.gr_gid} is in the range of users' own groups, and the name services "
             "do not list whose primary group it is",
             why,
             "Ask the directory for that id (getent group), and give the group one below 1000 (groupmod --gid)",
@@ -235,7 +235,7 @@ def _letter_case(users: Mapping[str, Any], named: set[str], everybody: list[pwd.
         if alike := [other for other in unnamed if other.lower() == name.lower()]:
             yield Finding(
                 f"slurm_pam:access:users:{name} means {some(alike)} as well",
-                "pam_access does not tell letter case",
+                "pam_access does not distinguish upper and lower case",
                 "Use a group of administrators instead (slurm_pam:access:groups)",
                 "warnings",
             )

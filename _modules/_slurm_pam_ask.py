@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -33,7 +32,7 @@ def answer(*words: str, timeout: float = 30, env: Mapping[str, str] | None = Non
     """
     said = _child.ask(*words, timeout=timeout, env=env)
     if said.returncode:
-        raise Unanswered(f"{' '.join(words)}: {reason(said)}")
+        raise Unanswered(f"{' '.join(words)}: {_child.reason(said)}")
     return said.stdout
 
 
@@ -127,9 +126,3 @@ def _enabled() -> list[str]:
     rows = [line.split() for line in shown.splitlines()]
     # A template is no unit.
     return [name for name, state, *_ in rows if state in _AT_BOOT and "@." not in name]
-
-
-def reason(said: subprocess.CompletedProcess[str]) -> str:
-    """Why a program failed: its last words, or else its exit status."""
-    words = said.stderr.strip().splitlines()
-    return words[-1] if words else f"exit status {said.returncode}"

@@ -18,8 +18,9 @@ Places = Mapping[str, str]
 
 _MOUNTS = "/proc/self/mountinfo"
 _MEMORY = "/proc/meminfo"
-# No user makes cgroups outside of user.slice, by whatever name. The outermost one is the job's.
-_JOB = re.compile(r"/(?!user\.slice/)(?:.*?/)?job_(\d+)(?=/|$)")
+# Where Slurm makes them: cgroup v1 (CgroupPrepend), and the scope of slurmd's steps on v2. No user can make one there.
+_JOB = re.compile(r"/slurm[^/]*/uid_\d+/job_(\d+)(?=/|$)")
+_JOB_V2 = re.compile(r"(?:/[^/]+\.slice)*/(?:[^/]+_)?slurmstepd\.scope/job_(\d+)(?=/|$)")
 
 
 class Job(NamedTuple):
@@ -42,8 +43,13 @@ def places(pid: int) -> Places:
 
     Source: cgroups(7).
     """
+    return read(_processes.cgroups(pid))
+
+
+def read(groups: str) -> Places:
+    """The same from the text of /proc/PID/cgroup."""
     found = {}
-    for line in _processes.cgroups(pid).splitlines():
+    for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
         found |= dict.fromkeys(controllers.split(","), path)
     return found
@@ -51,7 +57,10 @@ def places(pid: int) -> Places:
 
 def job(where: Places) -> Job | None:
     """The job that a process at these places is in, by at least one of them."""
-    return next((Job(int(match[1]), match[0]) for path in where.values() if (match := _JOB.match(path))), None)
+    for name, path in where.items():
+        if match := (_JOB if name else _JOB_V2).match(path):
+            return Job(int(match[1]), match[0])
+    return None
 
 
 def left(where: Places, job: Job) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import _processes
+import _slurm_pam_accounts
 import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_jobs
@@ -45,7 +46,7 @@ def confined(settings: Mapping[str, Any]) -> dict[str, Any]:
     for pid, pids in sessions.items():
         places = {each: where for each in pids if (where := _slurm_pam_cgroups.places(each))}
         job = next(filter(None, map(_slurm_pam_cgroups.job, places.values())), None)
-        row = {"user": _slurm_pam_jobs.name(running[pid].uid), "pid": pid, "job": job.number if job else None}
+        row = {"user": _slurm_pam_accounts.name(running[pid].uid), "pid": pid, "job": job.number if job else None}
         if job:
             row |= {**_held(places, job), "namespaces": _namespaces(pid, others.get(job, []))._asdict()}
             row["problems"] = [f"{_who(row)} {what}" for what in _short_of(row, settings)]
@@ -142,12 +143,12 @@ def _not_adopted(row: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> I
     if own:
         yield (
             f"{where}, although job {', '.join(own)} of this user runs here. No limit holds it, and it outlasts the "
-            "job. Look for pam_slurm_adopt in sshd's log, and who moved it, and end it"
+            "job. Look for pam_slurm_adopt in sshd's log, find out who moved it, and end it"
         )
     elif silent:
         yield (
-            f"{where}, and whether it should be could not be asked: the step daemon of job {', '.join(silent)} does "
-            "not answer. Look at its log (SlurmdLogFile in slurm.conf)"
+            f"{where}, and it is not known whether it should be in one: the step daemon of job {', '.join(silent)} "
+            "does not answer. Look at its log (SlurmdLogFile in slurm.conf)"
         )
 
 
@@ -156,12 +157,12 @@ def _short_of(row: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[s
     if row["outside"]:
         yield (
             f"has processes outside of the cgroup of its job {row['job']}: {', '.join(map(str, row['outside']))}. "
-            "No limit holds them, and they outlast the job. No user can move them: look what root or a PAM module did, "
-            "and end them"
+            "No limit holds them, and they outlast the job. No user can move them: find out what root or a PAM module "
+            "did, and end them"
         )
     for kind in filter(settings["confine"].__contains__, _KINDS):
         if row[kind]["held"] is not True:
-            what = "cannot be told to be held" if row[kind]["held"] is None else "is not held"
+            what = "is not known to be held" if row[kind]["held"] is None else "is not held"
             yield (
                 f"{what} to the {kind} of its job {row['job']} ({printable(row[kind]['found'])}), as slurm_pam:confine "
                 "asks for. Look at cgroup.conf, and whether slurmd and the job were started with it"

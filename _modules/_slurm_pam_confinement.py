@@ -142,7 +142,7 @@ def _lacking(kind: Kind, slurm: Values, cgroup: Values, path: str) -> str:
     if not re.search(r"(?:^|[,/\s])cgroup\b", _value(slurm, "TaskPlugin"), re.IGNORECASE):
         return f"{_told(slurm, 'TaskPlugin')}, without task/cgroup"
     if kind.allocated and not re.search(r"CR_(?:\w+_)?Memory\b", _value(slurm, "SelectTypeParameters"), re.IGNORECASE):
-        return f"{_told(slurm, 'SelectTypeParameters')}, and without memory in it jobs are given none to be held to"
+        return f"{_told(slurm, 'SelectTypeParameters')}, and without memory in it, jobs get none that could be held"
     if any(slurm_conf.BOOLEANS.get(_value(cgroup, key).lower()) for key in kind.keys):
         return ""
     return _told(cgroup, kind.keys[0], path if os.path.exists(path) else f"there is no {path}")

@@ -112,8 +112,8 @@ def _without_a_way(rest: Kind, matched: Iterable[Kind]) -> Iterator[Finding]:
     if told and ways(rest["values"]):
         yield Finding(
             f"sshd leaves no way to log in for {', '.join(told)}",
-            "Whoever is meant is kept out, administrators and users with a job as well",
-            "Switch on there a method that AuthenticationMethods takes, or take the lines out",
+            "Everyone whom the lines concern is kept out, administrators and users with a job included",
+            "Switch on a method there that AuthenticationMethods takes, or take the lines out",
             "warnings",
         )
 

@@ -26,8 +26,8 @@ def crowding(values: Values) -> Iterator[Finding]:
     if left := reasons(values):
         yield Finding(
             f"sshd's PerSourcePenalties is {' '.join(left)}",
-            "A user without a job who goes on trying, by intent or by a script, has sshd drop every login from their "
-            "address for minutes: those of root, administrators and users with a job as well",
+            "A user without a job who goes on trying, on purpose or by a script, makes sshd drop every login from "
+            "their address for minutes, those of root, administrators and users with a job included",
             "Set PerSourcePenalties no (slurm_pam:sshd:options:PerSourcePenalties: false)",
             "warnings",
         )
@@ -35,15 +35,15 @@ def crowding(values: Values) -> Iterator[Finding]:
     if startups and int(startups.partition(":")[0]) < _FEW:
         yield Finding(
             f"sshd's MaxStartups is {startups}",
-            "A user without a job who logs in a few times at once has sshd drop logins of everybody, and all of them "
-            "where they leave the connections open",
+            "A user without a job who logs in a few times at once makes sshd drop logins of others, and all of them "
+            "while the connections stay open",
             "Set it higher (slurm_pam:sshd:options:MaxStartups: 1000:30:2000)",
             "warnings",
         )
     if for_one.isdigit() and int(for_one) < _FEW:
         yield Finding(
             f"sshd's PerSourceMaxStartups is {for_one}",
-            "A user without a job who leaves that many connections open has sshd drop every login from their address",
+            "A user without a job who leaves that many connections open makes sshd drop every login from their address",
             "Set PerSourceMaxStartups none (slurm_pam:sshd:options:PerSourceMaxStartups: none)",
             "warnings",
         )

@@ -271,4 +271,4 @@ def proof(settings: Mapping[str, Any]) -> dict[str, Any]:
         told = [finding.found for finding in daemons(settings, {})]
     except CommandExecutionError as error:
         told = [str(error)]
-    return as_proof("every sshd of this node asks PAM as the one that is looked at", ". ".join(told))
+    return as_proof("every sshd of this node asks PAM like the one that was looked at", ". ".join(told))

@@ -105,7 +105,7 @@ _NO_WAY_IN = {
     "passwd chfn chsh chpasswd newusers chage useradd userdel usermod groupadd groupdel groupmod groupmems shadow "
     "user_add user_del": ("changes accounts", _NOBODY_COMES_IN),
     "ppp": ("a network line", _NOBODY_COMES_IN),
-    "other": ("services without a file of their own", "it is no service; close the one that falls to it"),
+    "other": ("services without a file of their own", "it is not a service; close the one that falls back to it"),
 }
 
 _DOORS = (
@@ -202,7 +202,7 @@ _DOORS = (
         units=("slurmd.service",),
         programs=("slurmd", "slurmstepd"),
         asks_password=False,
-        stays="jobs themselves run by it",
+        stays="jobs start through it",
     ),
     Door("cups", "printing", NETWORK, shell=False, units=("cups.service", "cups.socket"), programs=("cupsd",)),
     Door("shellinabox", "a terminal in a browser", NETWORK, units=("shellinabox.service",), programs=("shellinaboxd",)),

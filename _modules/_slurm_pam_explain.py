@@ -80,7 +80,7 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     verdict = _asked(service, account, known, rhost, settings)
     notes = [verdict["why"], *known.silent, *_beside(service, settings["pam"]["service"], origin, sshd)]
     if daemon.process:
-        notes.append(f"This is said of {daemon.who}.")
+        notes.append(f"This is about {daemon.who}.")
     return {**found, **verdict, "why": " ".join(notes)}
 
 
@@ -136,7 +136,7 @@ def _asked(
     verdict = _verdict(service, Login(account, known.access, file, known.jobs, said, service, known.node))
     by = verdict["decided_by"] or {"rule": None}
     if known.unasked and not verdict["permitted"] and f"{settings['module']}.so" in (by["rule"] or ""):
-        why = f"This is not known. {known.unasked} If none of it is of {user}: {verdict['why']}"
+        why = f"This is not known. {known.unasked} If none of them is of {user}: {verdict['why']}"
         verdict.update(permitted=None, why=why)
     return verdict
 
@@ -159,9 +159,9 @@ def _jobs(user: str) -> tuple[list[dict[str, Any]], str]:
     try:
         found = _slurm_pam_jobs.jobs()
     except Unanswered as error:
-        return [], f"What jobs run here could not be asked: {error}."
+        return [], f"This node did not say which jobs run here: {error}."
     silent = ", ".join(str(job["job"]) for job in found if job["user"] is None)
-    told = f"Whose these jobs are could not be asked, as their step daemons do not answer: {silent}." if silent else ""
+    told = f"The step daemons of these jobs do not say whose they are: {silent}." if silent else ""
     return [job for job in found if job["user"] == user], told
 
 
@@ -172,7 +172,7 @@ def _looked_for(jobs: list[dict[str, Any]], settings: Mapping[str, Any], silent:
     try:
         return _slurm_pam_node.looked_for({job["node"] for job in jobs})
     except Unanswered as error:
-        silent.append(f"By which name Slurm's module looks for jobs could not be asked: {error}.")
+        silent.append(f"It is not known by which name Slurm's module looks for jobs: {error}.")
         return None
 
 
@@ -182,7 +182,7 @@ def _beside(service: str, usual: str, origin: str, sshd: _slurm_pam_login.Values
         yield f"sshd's PAMServiceName is {service} for this login, and slurm_pam:pam:service is {usual}."
     if penalties := _slurm_pam_crowding.reasons(sshd, origin):
         yield (
-            f"For a while after logins from {origin} have failed, sshd drops all from there, whoever it is "
+            f"For a while after logins from {origin} have failed, sshd drops every login from there, whoever it is "
             f"(PerSourcePenalties {' '.join(penalties)})."
         )
 

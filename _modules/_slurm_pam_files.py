@@ -20,8 +20,6 @@ from _pam_errors import PamError
 from _slurm_pam_finding import Finding
 from _text import printable
 
-# No configuration is as large.
-_LARGEST = 16 * 1024 * 1024
 _SHOWN = 60  # characters of a line
 
 
@@ -86,17 +84,17 @@ def _look(setting: str, path: str, kind: Kind) -> Iterator[Finding]:
         number, line = told
         shown = f" ({printable(line.strip())[:_SHOWN]})" if _file.everybody_reads(path) else ""
         yield Finding(
-            f"slurm_pam:{setting}: {path} is not {kind.name}: line {number}{shown} is none of its lines",
-            "What else the file is for would break if lines of ours were written into it",
-            "Name another file, which may be one that is not there yet; or fix the line, if it is the right file",
+            f"slurm_pam:{setting}: {path} is not {kind.name}: line {number}{shown} is no line of such a file",
+            "Whatever the file is for would break if our lines were written into it",
+            "Name another file, which need not exist yet; or, if it is the right file, fix the line",
         )
 
 
 def _text(path: str) -> str:
     """The text of a file, empty if it is not there. What a link leads to is not followed any further than the path."""
     real = os.path.realpath(path)
-    if os.path.exists(real) and os.stat(real).st_size > _LARGEST:
-        raise CommandExecutionError(f"{path} is larger than {_LARGEST} bytes")
+    if os.path.exists(real) and os.stat(real).st_size > _file.MOST:
+        raise CommandExecutionError(f"{path} is larger than {_file.MOST} bytes")
     found = file_transaction.read(real)
     return found if isinstance(found, str) else ""
 
@@ -109,6 +107,6 @@ def _twice(named: list[tuple[str, str]]) -> Iterator[Finding]:
         if first != f"slurm_pam:{setting}" and not setting.startswith("pam:"):
             yield Finding(
                 f"slurm_pam:{setting} is {path}, and so is {first}",
-                "Each is written as if nothing else were in it",
+                "Each would be written as if nothing else were in the file",
                 "Name another file",
             )

@@ -9,7 +9,6 @@ tells whose an allocation without processes is.
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import socket
 import stat
@@ -18,6 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import _slurm_pam_accounts
 from _slurm_pam_ask import Unanswered
 
 _SOCKETS = "/proc/net/unix"
@@ -51,14 +51,6 @@ def jobs() -> list[dict[str, Any]]:
         entry["extern"] |= step == _EXTERN
         entry["user"] = entry["user"] or user
     return [found[job] for job in sorted(found)]
-
-
-def name(uid: int) -> str | int:
-    """A user's name, or the number if this node has no name for it."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return uid
 
 
 def sockets() -> Iterator[str]:
@@ -101,7 +93,7 @@ def _user(path: str, timeout: float) -> str | int:
         daemon.connect(path)
         if struct.unpack("=i", _exchange(daemon, _HELLO))[0] <= 0:
             raise OSError(f"{path} speaks another protocol")
-        return name(struct.unpack("=I", _exchange(daemon, _REQUEST_STEP_UID))[0])
+        return _slurm_pam_accounts.name(struct.unpack("=I", _exchange(daemon, _REQUEST_STEP_UID))[0])
 
 
 def _exchange(daemon: socket.socket, number: int) -> bytes:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
+
 import _child
 import _pam_libpam
-from _slurm_pam_ask import Unanswered, answer, reason
+import slurm_conf
+from _slurm_pam_ask import answer
 from _slurm_pam_finding import Finding
 
 
@@ -79,7 +81,7 @@ def _unusable(paths: Iterable[str]) -> Iterator[Finding]:
     # Salt's own Python; a crash in the module's start-up code stays in the child.
     said = _child.ask(sys.executable, "-I", "-S", "-c", _LOAD, *paths)
     if said.returncode:
-        yield Finding(f"Loading {' '.join(paths)} failed: {reason(said)}", "Every login would fail", update)
+        yield Finding(f"Loading {' '.join(paths)} failed: {_child.reason(said)}", "Every login would fail", update)
     for line in said.stdout.splitlines():
         path, what, detail = line.split("\t", 2)
         if what == "does not load":
@@ -151,7 +153,7 @@ def of_a_doubtful_release(version: str | None) -> Iterator[Finding]:
         yield Finding(
             f"pam_slurm_adopt of Slurm {version} has known faults: {'; '.join(faults)}",
             "Users with a job may be turned away, or be let in outside of it",
-            "Update Slurm, or see that none of it applies to this cluster",
+            "Update Slurm, or make sure that none of it applies to this cluster",
             "warnings",
         )
     if numbers[:2] > tuple(map(int, _RELEASES[-1].split("."))):
@@ -163,38 +165,21 @@ def of_a_doubtful_release(version: str | None) -> Iterator[Finding]:
         )
 
 
-_PATIENCE = 5  # seconds
-
-
 def slurm_version() -> str | None:
     """The version of the installed Slurm, such as ``22.05.8``; None if slurmd is not installed, or does not say it."""
     try:
-        return _asked_version()
-    except Unanswered:
+        return slurm_conf.version()
+    except CommandExecutionError:
         return None  # the look at the modules tells of it
 
 
 def _version_unasked() -> Iterator[Finding]:
     try:
-        _asked_version()
-    except Unanswered as error:
+        slurm_conf.version()
+    except CommandExecutionError as error:
         yield Finding(
             f"Slurm could not be asked for its release: {error}",
             "Its PAM modules may be of another one, or may not know the options in slurm_pam:pam_slurm_adopt",
             "Find out what is wrong with slurmd",
             "warnings",
         )
-
-
-def _asked_version() -> str | None:
-    slurmd = _child.which("slurmd")
-    return _version_of(slurmd, os.stat(slurmd).st_mtime_ns) if slurmd else None
-
-
-@functools.lru_cache(maxsize=1)
-def _version_of(slurmd: str, _changed: int) -> str:
-    """What the program says of itself; asked once for as long as it stays the same file."""
-    said = answer(slurmd, "-V", timeout=_PATIENCE)
-    if found := re.search(r"\d+\.\d+(?:\.\d+)?", said):
-        return found[0]
-    raise Unanswered(f"{slurmd} -V says {said.strip()[:80]!r}")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import _child
-from _slurm_pam_ask import Unanswered, answer, booted, reason
+from _slurm_pam_ask import Unanswered, answer, booted
 from _slurm_pam_finding import Finding
 from _slurm_pam_steps import is_closed
 
@@ -95,7 +95,7 @@ def _told(name: str) -> dict[str, str]:
         return {}
     told = dict(re.findall(r"(?:^|\s)(NodeName|Partitions)=(\S+)", said.stdout))
     if said.returncode or "NodeName" not in told:
-        raise Unanswered(f"{' '.join(said.args)}: {reason(said)}")
+        raise Unanswered(f"{' '.join(said.args)}: {_child.reason(said)}")
     return told
 
 

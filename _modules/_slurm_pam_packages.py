@@ -50,7 +50,7 @@ def packages(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator
     if lost:
         yield Finding(
             f"Installing {', '.join(missing(wanted))} would take something away: {', '.join(lost)}",
-            "These may be of another maker than the Slurm that runs here, whose jobs would lose their daemon",
+            "They may come from another maker than the Slurm that runs here, and its jobs would lose their daemon",
             "Name the packages of that maker in slurm_pam:packages, or install what is needed and set "
             "slurm_pam:packages:manage: false",
         )

@@ -37,6 +37,8 @@ def _replaced(wanted: Mapping[str, Any]) -> Iterator[str]:
     files = [*wanted["pam"]["files"], *(wanted["slurmstepd"] or {"files": []})["files"]]
     yield from (file["path"] for file in files if _slurm_pam_wanted.WHOLE & file.keys())
     yield wanted["record"]
+    if wanted["watch"]:
+        yield from _slurm_pam_wanted.WATCH_FILES
     if wanted["logind"] == "mask":
         yield from map(_slurm_pam_wanted.mask, _slurm_pam_wanted.LOGIND_UNITS)
 

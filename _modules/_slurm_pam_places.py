@@ -10,6 +10,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 import _pam_expand
+import _slurm_pam_wanted
 import file_transaction
 from _pam_errors import PamError
 from _slurm_pam_finding import Finding
@@ -72,8 +73,9 @@ _RELIES = "What was proven of a login relies on"
 
 
 def relied_on(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
-    """PAM files that the service comes to, or that ours are made of, and modules, which others than root can write."""
-    for path in _read(settings["pam"]):
+    """PAM files that a service comes to, or that ours are made of, and modules, which others than root can write."""
+    pam, closed = settings["pam"], (door.service for door in _slurm_pam_wanted.closed(settings))
+    for path in _read([pam["service"], pam["account_source"], pam["session_source"], *closed]):
         try:
             file_transaction.follow(path)
         except CommandExecutionError as error:
@@ -85,10 +87,10 @@ def relied_on(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
             yield Finding(f"{_RELIES} {path}", _open_to_others(directory), remedy)
 
 
-def _read(pam: Mapping[str, Any]) -> list[str]:
-    """The files that libpam opens for the service, and for the stacks that are to be named in it or copied."""
+def _read(names: list[str]) -> list[str]:
+    """The files that libpam opens for services, and for the stacks that are to be named in them or copied."""
     found: dict[str, None] = {}
-    for name in (pam["service"], pam["account_source"], pam["session_source"]):
+    for name in names:
         try:
             expanded = _pam_expand.expand(name, strict=False)
         except PamError:

@@ -40,8 +40,9 @@ _DEEDS = {
 # The one that was applied last, since the file itself does not say that it is ours.
 _MESSAGE = "pam", "message"
 _WAS_MASKED = "systemd-logind was masked"
-# All that were closed since the first apply.
+# All that were closed since the first apply, and what stood in the stead of each one's gate if it was not sshd's.
 _DOORS = "slurm_pam:doors"
+_SOURCES = "slurm_pam:pam:door_sources"
 
 
 def recorded() -> dict[str, Any]:
@@ -81,7 +82,12 @@ def record(settings: Mapping[str, Any]) -> str:
     }
     said = _value(settings, _MESSAGE) or message()
     doors = {*before.get(_DOORS, []), *(door.service for door in _slurm_pam_wanted.closed(settings))}
-    others = {_key(_MESSAGE): said, _DOORS: sorted(doors)}
+    sources = _with_recorded_sources(settings, before.get(_DOORS, []), before)["pam"]["door_sources"]
+    others = {
+        _key(_MESSAGE): said,
+        _DOORS: sorted(doors),
+        _SOURCES: {name: source for name, source in sources.items() if name in doors},
+    }
     told = {**before, **deeds, **{key: value for key, value in others.items() if value}}
     return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
@@ -117,6 +123,7 @@ def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
         section[name] = before.get(_key((*sections, name)), section[name])
     settings["pam"]["message"] = message()
     settings["doors"] = dict.fromkeys(before.get(_DOORS, []), "close")
+    settings = _with_recorded_sources(settings, settings["doors"], before)
     if before.get(_WAS_MASKED):
         settings["logind"] = "keep"
     return settings
@@ -129,9 +136,20 @@ def continued(settings: Mapping[str, Any]) -> dict[str, Any]:
     settings
         The merged settings of the formula.
     """
-    doors = settings["doors"]
-    before = [name for name in recorded().get(_DOORS, []) if doors.get(name) != "close"]
-    return {**settings, "doors": {**doors, **dict.fromkeys(before, _slurm_pam_wanted.OPENED)}}
+    doors, found = settings["doors"], recorded()
+    before = [name for name in found.get(_DOORS, []) if doors.get(name) != "close"]
+    opened = {**doors, **dict.fromkeys(before, _slurm_pam_wanted.OPENED)}
+    return {**_with_recorded_sources(settings, before, found), "doors": opened}
+
+
+def _with_recorded_sources(
+    settings: Mapping[str, Any], doors: Iterable[str], found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings, in which these doors have the sources that they had when they were closed."""
+    pam, were = settings["pam"], found.get(_SOURCES, {})
+    others = {name: source for name, source in pam["door_sources"].items() if name not in doors}
+    sources = {**others, **{name: were[name] for name in doors if name in were}}
+    return {**settings, "pam": {**pam, "door_sources": sources}}
 
 
 def message() -> str | None:

@@ -25,7 +25,7 @@ import _slurm_pam_jobs
 import _slurm_pam_login
 import slurm_conf
 import sshd_config
-from _slurm_pam_ask import Unanswered, every_process, reason
+from _slurm_pam_ask import Unanswered, every_process
 from _slurm_pam_finding import Finding
 
 NAME = "slurm_pam"
@@ -89,7 +89,8 @@ def needs(settings: Mapping[str, Any]) -> list[Need]:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The directories on the way to a path."""
+    """The directories on the way to where a path leads."""
+    path = os.path.realpath(path)
     while path != "/":
         path = os.path.dirname(path)
         yield path
@@ -242,7 +243,7 @@ def unload() -> None:
 def _semodule(*words: str) -> str:
     said = _child.ask(_child.which("semodule") or "semodule", *words, timeout=_BUILDING)
     if said.returncode:
-        raise Unanswered(f"semodule {' '.join(words)}: {reason(said)}")
+        raise Unanswered(f"semodule {' '.join(words)}: {_child.reason(said)}")
     return said.stdout
 
 

@@ -19,13 +19,13 @@ from _text import some
 
 # Modules that a session needs, and what is missing without them. A few are left out for a reason now and then.
 _NEEDED = {
-    "pam_unix.so": ("no login is written down when it begins and ends", "problems"),
-    "pam_selinux.so": ("a session runs in sshd's own SELinux context, as which it may do more or nothing", "problems"),
+    "pam_unix.so": ("nothing records when a login begins and ends", "problems"),
+    "pam_selinux.so": ("a session runs in sshd's own SELinux context, which allows too much, or nothing", "problems"),
     "pam_loginuid.so": ("the audit log does not tell whose a process is", "problems"),
-    "pam_namespace.so": ("people see each other's /tmp where each has one of their own", "problems"),
-    "pam_limits.so": ("a session has no limits, such as of memory that is locked, which MPI needs", "problems"),
-    "pam_keyinit.so": ("a session has the keyring of sshd's, with which Kerberos and encrypted homes fail", "warnings"),
-    "pam_env.so": ("a session lacks the environment that the site gives", "warnings"),
+    "pam_namespace.so": ("people share the one /tmp where each should have their own", "problems"),
+    "pam_limits.so": ("a session lacks the site's limits, such as that of locked memory, which MPI needs", "problems"),
+    "pam_keyinit.so": ("a session has sshd's own keyring, with which Kerberos and encrypted homes fail", "warnings"),
+    "pam_env.so": ("a session lacks the environment that the site sets", "warnings"),
     "pam_mkhomedir.so": ("people without a home directory get none", "warnings"),
     "pam_oddjob_mkhomedir.so": ("people without a home directory get none", "warnings"),
     "pam_mount.so": ("home directories are not mounted", "warnings"),
@@ -48,7 +48,7 @@ def kept(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fin
         if path and not _pam_edit.find(lines, type="session", module=module):
             yield Finding(
                 f"{path} has no {module} that administrators could keep (slurm_pam:pam:session_keep)",
-                "Their sessions go without, as they do now",
+                "Their sessions do without it, as they do now",
                 "Put it there (pam-config, pam-auth-update, authselect), or take it out of the list",
                 "warnings",
             )
@@ -73,7 +73,7 @@ def shutdown(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator
     said = _child.ask("systemctl", "--version").stdout.split()
     release = re.match(r"\d+", said[1]) if len(said) > 1 else None
     if release is None:
-        found = "Which systemd this is could not be asked (systemctl --version)"
+        found = "systemd did not say which release it is (systemctl --version)"
     elif int(release[0]) < settings["logind_kept_from"]:
         return
     elif closing:
@@ -130,6 +130,6 @@ def removed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
             yield Finding(
                 f"slurm_pam:pam:session_remove names {module}, which a session needs",
                 f"Without it, {why}",
-                "Leave it out of the list: what would take a session out of its job is pam_systemd.so, and pam_cgfs.so",
+                "Leave it out of the list: what takes a session out of its job is pam_systemd.so or pam_cgfs.so",
                 kind,
             )

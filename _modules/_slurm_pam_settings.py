@@ -253,6 +253,7 @@ _NODE_SETTINGS: dict[str, Any] = {
         "session_source": _NAME,
         "session_remove": _list_of(_MODULE),
         "session_keep": _list_of(_MODULE),
+        "door_sources": Named(_SERVICE, _NAME),
         "message": _or_null(_MESSAGE),
         "suffix": _matching("'' or an ending such as -pc", r"[A-Za-z0-9_.-]*"),
         "replace": _FLAG,

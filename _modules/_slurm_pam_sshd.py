@@ -87,7 +87,7 @@ def _for_everybody(values: Values) -> Iterator[Finding]:
     methods, left = value(values, "authenticationmethods", "any"), ways(values)
     if not left:
         yield Finding(
-            f"sshd's AuthenticationMethods is {methods}, of which no way is left with the methods that are switched on",
+            f"sshd's AuthenticationMethods is {methods}, and none of it works with the methods that are switched on",
             "Nobody could log in at all, root and administrators included",
             "Change AuthenticationMethods, or switch its methods on in slurm_pam:sshd:options",
         )
@@ -118,7 +118,7 @@ def _names(access: Mapping[str, Any], values: Values) -> Iterator[Finding]:
     nobody = all(compared[path] == who[path] for path in admins)
     yield Finding(
         f"{found}, but sshd's UseDNS is no",
-        "PAM is told the address then, and to this node's pam_access no address fits such a name"
+        "PAM is told the address then, and this node's pam_access finds no address for such a name"
         + (": no administrator could get in when Slurm is broken" if nobody else ""),
         "Name a network or an address instead, or set UseDNS yes (slurm_pam:sshd:options:UseDNS: true)",
         "problems" if nobody else "warnings",
@@ -143,7 +143,7 @@ def _unproven(options: Mapping[str, Any]) -> Iterator[Finding]:
     if named := [name for name in options if name.lower() in _UNPROVEN]:
         yield Finding(
             f"slurm_pam:sshd:options has {', '.join(named)}",
-            "Whether an administrator's client, key and network can do with that, only a login shows",
+            "Only a login shows whether an administrator's client, key and network can cope with that",
             "Set slurm_pam:confirm, in seconds: the node takes the apply back unless somebody gets in and calls "
             "slurm_pam.confirm in time",
             "warnings",
@@ -198,7 +198,7 @@ def _locked_out(
         yield Finding(
             "Neither root nor any administrator that this node knows could log in over SSH: "
             + _reasons({**locked_out, **unasked}),
-            "Nobody could repair this node, with sshd's configuration as it is going to be (slurm_pam:sshd:options)",
+            "With sshd's configuration as it is going to be, nobody could repair this node (slurm_pam:sshd:options)",
             _WAYS,
         )
         return
@@ -213,7 +213,7 @@ def _locked_out(
     if unasked:
         yield Finding(
             f"It is not known whether there is still a way to log in over SSH for {_reasons(unasked)}",
-            "They are to get in without a job, and maybe could not, whatever slurm_pam:access says",
+            "They are to get in without a job, and perhaps could not, whatever slurm_pam:access says",
             "Set slurm_pam:confirm, which takes the apply back by itself",
             "warnings",
         )

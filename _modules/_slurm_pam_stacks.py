@@ -34,15 +34,15 @@ def service(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     if path is None:
         yield Finding(
             f"There is no PAM file {name} in {', '.join(_pam_libpam.node_libpam()['confdirs'])}",
-            "There is nothing to name Slurm's rules in",
-            "Restore it from its package, or say which service it is (slurm_pam:pam:service)",
+            "No file is there that could name Slurm's rules",
+            "Restore it from its package, or name the service that sshd uses (slurm_pam:pam:service)",
         )
         return
     for kind, found in _unnamed(path, wanted["pam"]["files"][-1]["changes"]):
         yield Finding(
             found,
-            "Slurm's rules come in where it does, and would never be asked",
-            f"Say the name that stands there in slurm_pam:pam:{kind}_source, or add the line to {path}",
+            "Slurm's rules take the place of that name, so they would never be asked",
+            f"Set slurm_pam:pam:{kind}_source to the name that stands there, or add the line to {path}",
         )
 
 
@@ -52,7 +52,7 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
         if name not in KNOWN and _pam_libpam.locate(name) is None:
             yield Finding(
                 f"slurm_pam:doors:{name}: there is no PAM service {name} on this node, and the formula knows none",
-                "What is meant would stay as it is",
+                "Whatever is meant would stay as it is",
                 f"Correct the name{nearest(name, ' '.join(KNOWN))}; slurm_pam.show_doors has those of this node",
             )
     for door in _slurm_pam_wanted.closed(settings):
@@ -62,7 +62,7 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
             yield Finding(
                 f"{key} is 'close', but there is no PAM file {door.service} in "
                 f"{', '.join(_pam_libpam.node_libpam()['confdirs'])}",
-                "Such a service falls to the file other, with all that have none",
+                "Such a service falls back to the file other, like all that have none",
                 f"Give it a file of its own (/etc/pam.d/{door.service}), or leave {key} out for this node",
             )
             continue
@@ -70,8 +70,16 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
         for _, found in _unnamed(path, needed):
             yield Finding(
                 f"{key} is 'close', but {found}",
-                "The gate comes in where it does, and would never be asked",
-                f"Let {path} name it, or switch the service off and set {key}: leave",
+                "The gate takes the place of that name, so it would never be asked",
+                f"Say the name that stands there in slurm_pam:pam:door_sources:{door.service}, or switch the service "
+                f"off and set {key}: leave",
+            )
+        included = _slurm_pam_wanted.included_door(settings, door)
+        if included and included not in _slurm_pam_wanted.closed(settings):
+            yield Finding(
+                f"{key} is 'close', but {path} includes {included.service}, which is not closed",
+                "Its sessions would be those of that service, out of their job",
+                f"Close it as well (slurm_pam:doors:{included.service}: close)",
             )
 
 
@@ -117,7 +125,7 @@ def message(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
     if found not in (None, told["text"]):
         yield Finding(
             f"{told['path']} is there already, and this formula did not write it",
-            "The text of slurm_pam:pam:message is to be there, and what somebody put there would be lost",
+            "slurm_pam:pam:message goes there, and what somebody put there would be lost",
             "Move it away, or allow it to be replaced (slurm_pam:pam:replace: true)",
         )
 

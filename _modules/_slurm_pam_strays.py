@@ -7,21 +7,25 @@ process of which it is not clear whose it is, or whether a job has it, is told w
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from salt.exceptions import CommandExecutionError
 
 import _processes
 import _slurm_pam_accounts
+import _slurm_pam_cgroups
 import _slurm_pam_jobs
 from _processes import Process
 from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_ask import Unanswered
+from _slurm_pam_doors import KNOWN
 from _slurm_pam_finding import Finding
 from _text import printable, some
 
@@ -68,11 +72,12 @@ def is_ordinary(uid: int, access: Mapping[str, Any]) -> bool | None:
     return name not in access["users"] and not in_group
 
 
+def _shown(user: str | int) -> str:
+    return f"user {user}" if isinstance(user, int) else printable(user)
+
+
 def _name(uid: int) -> str:
-    try:
-        return printable(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        return f"user {uid}"
+    return _shown(_slurm_pam_accounts.name(uid))
 
 
 def _logs_in(uid: int) -> bool:
@@ -84,11 +89,6 @@ def _logs_in(uid: int) -> bool:
 
 # Cgroups
 
-# Where Slurm makes them: cgroup v1 (CgroupPrepend), and the scope of slurmd's steps on v2. No user can make one there.
-_JOB = re.compile(
-    r"^(?:[1-9]\d*:[^:]*:/slurm[^/]*/uid_\d+|0::(?:/[^/]+\.slice)*/(?:[^/]+_)?slurmstepd\.scope)/job_(\d+)(?:/|$)",
-    re.MULTILINE,
-)
 # Something that looks like one elsewhere, as with a hierarchy that is laid out in another way.
 _LIKE_A_JOB = re.compile(r"^\d+:[^:]*:(?!/user\.slice/).*/job_\d+(?:/|$)", re.MULTILINE)
 _PLACE = re.compile(r"^(?:\d+:name=systemd|0:):(/.*)$", re.MULTILINE)
@@ -96,30 +96,31 @@ _OF_A_USER = re.compile(r"/user\.slice/user-(\d+)\.slice/(user@\1\.service|sessi
 _UNIT = re.compile(r"(?:/[^/]+\.slice)*/([^/]+\.(?:service|scope))(?:/|$)")
 
 
-def jobs_of(groups: str) -> list[int]:
-    """The jobs in whose cgroups a process is."""
-    return [int(job) for job in _JOB.findall(groups)]
-
-
 # How they came
 
-# root's programs by which people come, and the units in which these run.
+
+def _names(services: Iterable[str], *more: str) -> tuple[str, ...]:
+    """root's programs and the units of some doors, and patterns of what these start for one session."""
+    doors = [KNOWN[service] for service in services]
+    return (*{os.path.basename(name) for door in doors for name in (*door.programs, *door.units)}, *more)
+
+
+_GRAPHICAL = [service for service, door in KNOWN.items() if door.what.startswith("graphical login")]
 _WAYS = {
-    "ssh": (r"sshd(-session|-auth)?", r"sshd?[-@\w.]*\.service"),
-    "cron": (r"crond?", r"cron(d|ie)?\.service"),
-    "at": (r"atd", r"atd\.service"),
-    "console": (r"login|agetty", r"([-\w]+-)?getty@?.*\.service"),
-    "a graphical login": (
-        r"gdm-session-worker|sddm-helper|lightdm|xdm",
-        r"(gdm\d?|sddm|lightdm|xdm|display-manager)\.service",
-    ),
-    "Cockpit": (r"cockpit-(session|bridge|ws)", r"cockpit.*\.service"),
+    "ssh": _names(["sshd"], "sshd-session", "sshd-auth", "ssh*.service"),
+    "cron": _names(["cron", "crond", "fcron"], "cronie.service"),
+    "at": _names(["atd"]),
+    "console": _names(["login"], "*getty*.service"),
+    "a graphical login": _names([*_GRAPHICAL, "greetd"], "display-manager.service"),
+    "Cockpit": _names(["cockpit"], "cockpit-bridge", "cockpit*.service"),
 }
 _MANAGER, _CONTAINER, _STEP = "systemd --user", "a container", "a job's step"
 
 
-def _way_of(name: str, which: int) -> str | None:
-    return next((way for way, patterns in _WAYS.items() if re.fullmatch(patterns[which], name)), None)
+@functools.lru_cache(maxsize=1000)
+def _way_of(name: str) -> str | None:
+    """By which way whoever a program or a unit brought has come, if it is one of them."""
+    return next((way for way, names in _WAYS.items() if any(fnmatchcase(name, each) for each in names)), None)
 
 
 class _Node:
@@ -153,7 +154,7 @@ class _Node:
         """How it came here, and why it is to be spared for that, if it is."""
         place = self.place(process.pid)
         of_user, unit = _OF_A_USER.match(place), _UNIT.match(place)
-        unit_way = _way_of(unit[1], 1) if unit else None
+        unit_way = _way_of(unit[1]) if unit else None
         contained = _processes.namespace(process.pid) not in ("", self.own)
         if contained and not (of_user or unit_way):
             return _CONTAINER, f"its container is the system's, in {printable(place) or 'no cgroup'}"
@@ -176,7 +177,7 @@ class _Node:
         reason = ""
         for one in self.above(process):
             name = os.path.basename(one.program)
-            way = _STEP if name == "slurmstepd" else _way_of(name, 0)
+            way = _STEP if name == "slurmstepd" else _way_of(name)
             # atd has one of the two be daemon's.
             if way and 0 in (one.uid, one.real):
                 return way, reason
@@ -196,7 +197,7 @@ class _Jobs:
         try:
             self._owners = {job["job"]: job["user"] for job in _slurm_pam_jobs.jobs()}
         except Unanswered as error:
-            self.unknown = f"what jobs run here could not be asked: {error}"
+            self.unknown = f"it is not known which jobs run here: {error}"
         self._why = "no process is in its cgroup, as where Slurm tracks jobs in another way"
         self._doubtful = {job: user for job, user in self._owners.items() if job not in seen}
         if module == "pam_slurm":
@@ -213,7 +214,7 @@ class _Jobs:
 
 def _is(owner: str | int, user: str) -> bool:
     """Whether a job's owner, a number without a name, is whom a process is told to be of."""
-    return user == (f"user {owner}" if isinstance(owner, int) else printable(owner))
+    return user == _shown(owner)
 
 
 # Strays
@@ -227,11 +228,12 @@ def strays(settings: Mapping[str, Any]) -> Iterator[Stray]:
         The merged settings of the formula, without nulls; ``access`` and ``module`` are used.
     """
     node = _Node(settings["access"])
-    jobs = _Jobs(settings["module"], {job for groups in node.groups.values() for job in jobs_of(groups)})
+    inside = {pid: _slurm_pam_cgroups.job(_slurm_pam_cgroups.read(groups)) for pid, groups in node.groups.items()}
+    jobs = _Jobs(settings["module"], {job.number for job in inside.values() if job})
     for process in node.processes.values():
         groups, ordinary = node.groups[process.pid], node.ordinary(process.uid)
         # Without cgroups, it has ended meanwhile; with a real uid of root's, it is root's and acts for somebody.
-        if ordinary is False or node.ordinary(process.real) is False or not groups or _JOB.search(groups):
+        if ordinary is False or node.ordinary(process.real) is False or not groups or inside[process.pid]:
             continue
         user = _name(process.uid)
         came, spared = node.way(process)

@@ -7,7 +7,7 @@ master or its cache. Confirming ends the timer and removes the copies. The file 
 first to go: where it is not there, nothing waits, and the program does nothing.
 
 A reboot or a power cut ends the timer. So a unit runs the program as soon as the node is up again, whatever time is
-left: whoever has locked himself out power-cycles the node, and whoever could have confirmed has not.
+left: whoever is locked out power-cycles the node, and whoever could have confirmed has not.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def disarm() -> None:
 
 
 def forget() -> None:
-    """Nothing is left of the last apply's copies, be it that it still waits or that it was taken back."""
+    """Nothing is left of the last apply's copies, whether it still waits or was taken back."""
     with _undisturbed():
         _remove()
 
@@ -236,7 +236,7 @@ def take_back() -> str:
     Raises CommandExecutionError where there is nothing to take back, or where not all of it could be.
     """
     if pending() is None and taken_back() is None:
-        raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was not to be")
+        raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was to stay")
     # The timer goes on meanwhile: should this process die here, the node still goes back.
     done = _child.ask("/bin/sh", os.path.join(DIRECTORY, "take-back"), timeout=300)
     if done.returncode != 0:

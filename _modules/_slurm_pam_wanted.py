@@ -16,7 +16,7 @@ import _slurm_pam_accounts
 import _slurm_pam_settings
 import slurm_conf
 import sshd_config
-from _slurm_pam_doors import CONSOLE, KNOWN, LATER, NETWORK, Door
+from _slurm_pam_doors import CONSOLE, INSIDE, KNOWN, LATER, NETWORK, Door
 
 # The first line of each PAM file that is ours as a whole, and around our block in a file of others.
 MARKER = "# slurm_pam: written by Salt, and again at every apply"
@@ -29,7 +29,7 @@ RECORD = "/var/lib/slurm_pam/places.json"
 # It is shown as it is, so it has no marker; the record says whether it is ours.
 MESSAGE = "/etc/security/slurm-message"
 # The watch: its program, the name under which it drains the node, and what it holds the node against.
-WATCH, DRAIN, ACCEPTED = (f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted"))
+WATCH, DRAIN, ACCEPTED = WATCH_FILES = tuple(f"/var/lib/slurm_pam/{name}" for name in ("watch", "drain", "accepted"))
 # Those that the node has are masked, and have to run again when an apply is taken back.
 LOGIND_UNITS = ("systemd-logind.service", "systemd-logind-varlink.socket")
 
@@ -101,7 +101,7 @@ def _touched(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield from map(_written, manifest["slurmstepd"]["files"])
     yield manifest["record"]
     if manifest["watch"] or os.path.lexists(ACCEPTED):
-        yield from (WATCH, DRAIN, ACCEPTED)
+        yield from WATCH_FILES
 
 
 def _written(file: Mapping[str, Any]) -> str:
@@ -403,25 +403,42 @@ def door_of(service: str) -> Door:
 
 def door_changes(settings: Mapping[str, Any], door: Door) -> list[dict]:
     """What changes in the service's own file."""
-    pam = settings["pam"]
+    pam = _as_if_sshds(settings, door)["pam"]
     changes = [{"retarget": {"from": pam["account_source"], "to": _gate_name(door), "type": "account"}}]
-    if _is_adopted(settings, door):
+    if session := _door_session(settings, door):
         # Services in which nobody types have another base for sessions, without what is taken out here.
-        session = {"from": pam["session_source"], "to": _SESSION, "type": "session"}
-        changes.append({"retarget": session, "missing": "ok"})
+        changes.append({"retarget": {"from": pam["session_source"], "to": session, "type": "session"}, "missing": "ok"})
     return changes
+
+
+def _door_session(settings: Mapping[str, Any], door: Door) -> str | None:
+    """The stack of sessions that a door gets instead of the node's, if it gets one."""
+    if not _is_adopted(settings, door) or included_door(settings, door):
+        return None
+    return _SESSION if _source(settings, door) is None else f"{_gate_name(door)}-session"
+
+
+def _source(settings: Mapping[str, Any], door: Door) -> str | None:
+    """The stack that the service's own file names, if it is another than sshd's."""
+    return settings["pam"]["door_sources"].get(door.service)
+
+
+def included_door(settings: Mapping[str, Any], door: Door) -> Door | None:
+    """The other door whose whole file this one's includes: what is taken out of that one's sessions is out of these."""
+    return KNOWN.get(_source(settings, door) or "")
 
 
 def _door_files(settings: Mapping[str, Any], door: Door) -> list[dict]:
     """
     A file for each door, which names its service to Slurm's module, so that sshd's stays as it is, and each comes and
-    goes alone.
+    goes alone. One whose own file names other stacks than sshd's has its sessions from there.
     """
-    stack = _stack(_past(settings, door), _door_gate(settings, door), settings["pam"]["account_source"])
-    return [
-        {"path": f"{PAM_DIRECTORY}/{_gate_name(door)}", "contents": stack},
-        {"path": f"{PAM_DIRECTORY}/{door.service}", "changes": door_changes(settings, door)},
-    ]
+    own = _as_if_sshds(settings, door)
+    stack = _stack(_past(settings, door), _door_gate(settings, door), own["pam"]["account_source"])
+    files = [{"path": f"{PAM_DIRECTORY}/{_gate_name(door)}", "contents": stack}]
+    if (session := _door_session(settings, door)) not in (None, _SESSION):
+        files.append({"path": f"{PAM_DIRECTORY}/{session}", **_session(own)})
+    return [*files, {"path": f"{PAM_DIRECTORY}/{door.service}", "changes": door_changes(settings, door)}]
 
 
 def _taken_back(files: list[dict]) -> list[dict]:
@@ -445,9 +462,16 @@ def _exempt(door: Door) -> str:
     return f"pam_succeed_if.so quiet uid {'= 0' if door.reach == CONSOLE else f'< {_slurm_pam_accounts.people()}'}"
 
 
-def exempts(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule of a stack is that of a gate which lets root and the system's accounts past."""
-    return rule["name"] == "pam_succeed_if.so" and os.path.basename(rule["file"]).startswith(_GATE)
+# What is true of root alone that calls a program of the node, whoever it is to become: in su's own file on SUSE and EL.
+_ROOT_CALLS = ("pam_rootok.so", "pam_succeed_if.so uid = 0 use_uid")
+
+
+def exempts(rule: Mapping[str, Any], door: Door) -> bool:
+    """Whether a rule of a door's stack lets nobody past but root and the system's accounts."""
+    if rule["name"] == "pam_succeed_if.so" and os.path.basename(rule["file"]).startswith(_GATE):
+        return True
+    calls = (module.split() for module in _ROOT_CALLS) if door.reach == INSIDE else ()
+    return any(name == rule["name"] and set(args) <= set(rule["args"]) for name, *args in calls)
 
 
 def _door_gate(settings: Mapping[str, Any], door: Door) -> list[Rule]:
@@ -464,6 +488,8 @@ def _is_adopted(settings: Mapping[str, Any], door: Door) -> bool:
 def _as_if_sshds(settings: Mapping[str, Any], door: Door) -> dict[str, Any]:
     """The settings by which this service would be sshd's."""
     pam = {**settings["pam"], "service": door.service}
+    if source := _source(settings, door):
+        pam |= {"account_source": source, "session_source": source}
     if door.reach == LATER:
         pam["message"] = None  # nobody is there to read it
     access = settings["access"] if door.reach == NETWORK else {**settings["access"], "root": ["ALL"]}
@@ -573,8 +599,9 @@ def _door_policy(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:
     else:
         scenarios = list(_without_slurm(settings, door))
     exempt = [] if door.reach == NETWORK else [_exempt(door)]
+    others = [*exempt, *(_ROOT_CALLS if door.reach == INSIDE else ())]
     for scenario in scenarios:
-        given = {**dict.fromkeys(exempt, _DENIALS), **scenario.get("given", {})}
+        given = {**dict.fromkeys(others, _DENIALS), **scenario.get("given", {})}
         yield {**scenario, "name": f"{door.service}: {scenario['name']}", "given": given}
     for module in exempt:
         yield {

@@ -28,7 +28,7 @@ import _slurm_pam_watched
 import file_transaction
 import slurm_conf
 import sshd_config
-from _slurm_pam_ask import Unanswered, reason
+from _slurm_pam_ask import Unanswered, booted
 
 # While this names a process that runs, and for an hour at most, what differs is an apply's.
 APPLYING = "/run/slurm_pam-applying"
@@ -78,6 +78,9 @@ look() {
 
 # What differs in more than its times. Names that are not listed any more are files that are not there any more.
 compare() {
+    for each in find sort sha256sum; do
+        command -v "$each" > /dev/null || tell "there is no $each here to ask"
+    done
     now=$(stat -c '@LASTING@' -- $files $others 2> /dev/null)
     if [ "$now" = "$lasting" ]; then
         contents
@@ -371,13 +374,16 @@ def _stat(paths: list[str]) -> list[str]:
     said = _child.ask("stat", "-c", _QUICK, "--", *paths, env=_AS_STAT_QUOTES)
     lines = said.stdout.splitlines()
     if len(lines) != sum(map(os.path.lexists, paths)):
-        raise Unanswered(f"stat could not be asked what the watch is to look at: {reason(said)}. Apply again")
+        raise Unanswered(f"stat could not be asked what the watch is to look at: {_child.reason(said)}. Apply again")
     return lines
 
 
 def _sum(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise Unanswered(f"{path} cannot be read: {error.strerror}. Apply again") from error
 
 
 def _matching(pattern: str) -> list[str]:
@@ -404,8 +410,10 @@ def _checked(path: str) -> str:
 
 
 def _steps(path: str) -> Iterator[str]:
-    """A path, and each that it leads to as a link."""
+    """A path, and each that it leads to as a link; where a mask leads to is new at every boot."""
     for _ in range(_MOST_LINKS):
+        if path == os.devnull:
+            return
         yield path
         if not os.path.islink(path):
             return
@@ -416,15 +424,28 @@ def _steps(path: str) -> Iterator[str]:
 
 
 def suspend() -> None:
-    """From now on, until this process ends or :py:func:`resume` is called, what differs is no drift."""
-    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
-        started = file.read().rpartition(")")[2].split()[19]
-    with open("/proc/uptime", encoding="utf-8") as file:
-        now = file.read().partition(".")[0]
-    resume()
-    handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(handle, "w", encoding="utf-8") as file:
-        file.write(f"{os.getpid()} {started} {now}\n")
+    """
+    From now on, until this process ends or :py:func:`resume` is called, what differs is no drift. Nothing watches an
+    image while it is built.
+
+    Raises CommandExecutionError if that cannot be noted.
+    """
+    if not booted():
+        return
+    try:
+        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
+            started = file.read().rpartition(")")[2].split()[19]
+        with open("/proc/uptime", encoding="utf-8") as file:
+            now = file.read().partition(".")[0]
+        resume()
+        handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {started} {now}\n")
+    except OSError as error:
+        raise CommandExecutionError(
+            f"{APPLYING} could not be written: {error.strerror}. The watch takes what this apply changes for drift "
+            "until it has ended"
+        ) from error
 
 
 def resume() -> None:

@@ -403,9 +403,10 @@ def _whom(door: Door, settings: Mapping[str, Any]) -> dict[str, Any]:
     ours = functools.partial(_is_ours, access=settings["access"]["file"])
     stranger = functools.partial(_of_a_stranger, door.service, ours)
     administrator = functools.partial(_of_an_administrator, ours)
+    exempts = functools.partial(_slurm_pam_wanted.exempts, door=door)
     return {
-        "stranger": _comes_to(program, calls, stranger, ours, RETURN_CODES),
-        "administrator": _comes_to(program, calls, administrator, ours, ("success",)),
+        "stranger": _comes_to(program, calls, stranger, ours, exempts, RETURN_CODES),
+        "administrator": _comes_to(program, calls, administrator, ours, exempts, ("success",)),
     }
 
 
@@ -456,6 +457,7 @@ def _comes_to(
     calls: Iterable[str],
     answers: Callable[[Handler], tuple[str, ...] | None],
     ours: Callable[[Handler], bool],
+    exempts: Callable[[Handler], bool],
     others: tuple[str, ...],
 ) -> dict[str, Any]:
     """
@@ -466,7 +468,7 @@ def _comes_to(
         return {"in": False, "why": program.abort["reason"], "decided_by": _place(program.abort)}
 
     def choose(entry: _pam_dispatch.Entry, pass_: str, others: tuple[str, ...] = others) -> tuple[str, ...]:
-        if _slurm_pam_wanted.exempts(entry.rule):
+        if exempts(entry.rule):
             return _REFUSALS  # nobody here is of the system
         always = entry.rule["always"].get(pass_)
         return answers(entry.rule) or ((always,) if always else others)

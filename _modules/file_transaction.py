@@ -273,8 +273,8 @@ def diff(changes: Iterable[Change]) -> dict[str, dict[str, str]]:
     changes
         As for :py:func:`commit`.
 
-    Returns ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` if a link is involved. Of a file that not
-    everybody may read, only lines that are new are shown, since Salt keeps what it shows.
+    Returns ``{path: {"diff": text}}``, or ``{path: {"old", "new"}}`` if a link is involved. If not everybody may read a
+    file, only new lines are shown, since Salt keeps what it shows.
 
     CLI Example:
 

@@ -492,7 +492,8 @@ def plan_back(files: list[dict], marker: str = MARKER) -> list[Change]:
 
     files, marker
         As for :py:func:`plan`. Files with ``contents`` or ``source`` and links go, in so far as they are still ours. A
-        file that was edited gets the opposite edits; a copy of a vendor's file goes if nobody else has changed it.
+        file that was edited gets the opposite edits; a copy of a vendor's file goes if nobody else has changed it
+        and there is a vendor's file to fall back to.
 
     Returns what :py:func:`plan` does.
 

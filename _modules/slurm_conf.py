@@ -10,6 +10,7 @@ if a key is given more than once the last value counts.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tempfile
@@ -48,6 +49,7 @@ _IMPLIED = {"x11": {"contain", "alloc"}, "runinjob": {"contain", "alloc"}, "cont
 _EXCLUDED = {"nohold": {"contain", "x11", "runinjob"}, "serial": {"runinjob"}}
 # What counts where nothing sets the key, and since which release.
 _DEFAULTS = {"proctracktype": ("proctrack/cgroup", (20, 11))}
+_PATIENCE = 5  # seconds for slurmd
 # From this release on a relative Include starts from slurm.conf's directory; before, from that of its own file.
 _ONE_DIRECTORY = (23, 2)
 
@@ -200,9 +202,11 @@ def _base(target: str, within: Sequence[str]) -> str:
 
 def _release() -> tuple[int, ...] | None:
     """The release of the installed Slurm, such as (22, 5); None if nothing tells. Asked only where it matters."""
-    slurmd = _child.which("slurmd")
-    found = re.search(r"(\d+)\.(\d+)", _child.ask(slurmd, "-V").stdout) if slurmd else None
-    return tuple(map(int, found.groups())) if found else None
+    try:
+        told = version()
+    except CommandExecutionError:
+        return None
+    return tuple(map(int, told.split(".")[:2])) if told else None
 
 
 def _by_default(key: str) -> str | None:
@@ -264,9 +268,38 @@ def _shown(path: str, timeout: float) -> dict[str, str]:
     said = _child.ask(scontrol, "show", "config", env={"SLURM_CONF": path}, timeout=timeout)
     shown = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", said.stdout, re.MULTILINE))
     if said.returncode or not shown:
-        reason = said.stderr.strip() or f"exit status {said.returncode}"
-        raise CommandExecutionError(f"scontrol show config: {reason.splitlines()[-1]}")
+        raise CommandExecutionError(f"scontrol show config: {_child.reason(said)}")
     return shown
+
+
+def version() -> str | None:
+    """
+    Return the version of the installed Slurm, such as ``22.05.8``; None if slurmd is not installed.
+
+    Raises CommandExecutionError if slurmd does not say it.
+
+    Source: slurmd(8), -V. It is asked once for as long as it stays the same file.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_conf.version
+
+    .. versionadded:: 1.1.0
+    """
+    slurmd = _child.which("slurmd")
+    return _version_of(slurmd, os.stat(slurmd).st_mtime_ns) if slurmd else None
+
+
+@functools.lru_cache(maxsize=1)
+def _version_of(slurmd: str, _changed: int) -> str:
+    said = _child.ask(slurmd, "-V", timeout=_PATIENCE)
+    if said.returncode:
+        raise CommandExecutionError(f"{slurmd} -V: {_child.reason(said)}")
+    if found := re.search(r"\d+\.\d+(?:\.\d+)?", said.stdout):
+        return found[0]
+    raise CommandExecutionError(f"{slurmd} -V says {said.stdout.strip()[:80]!r}")
 
 
 def check(
@@ -283,7 +316,7 @@ def check(
         As for :py:func:`config`.
 
     Returns a list of ``{key, wanted, found, source}``, empty if every setting is in effect. ``found`` is None if
-    nothing sets the key. Of Slurm's defaults, ProctrackType's counts, which is proctrack/cgroup from 20.11 on.
+    nothing sets the key. One of Slurm's defaults counts: ProctrackType is proctrack/cgroup from 20.11 on.
 
     Raises SaltInvocationError for a key or value that slurm.conf cannot have.
 

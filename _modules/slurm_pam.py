@@ -515,12 +515,12 @@ def booted() -> bool:
 def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     The manifest: everything that an apply of these settings puts on a node or changes there, doors included that it
-    opens again. Of the node it looks at what was applied before and, where a door needs it, at login.defs.
+    opens again. It looks at two things of the node: what was applied before and, if a door needs it, login.defs.
 
     settings
         The merged settings of the formula; this node's where none are given.
 
-    Returns a mapping. Of these files, each entry is what the state takes that brings it about:
+    Returns a mapping. Each entry for a file is what the state that brings it about takes:
 
     - ``access``: the access file, for ``pam_stack.managed``
     - ``slurmstepd``: the PAM service that slurmstepd opens with UsePAM=1, for ``pam_stack.managed``; None without
@@ -553,8 +553,8 @@ def wanted(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 def installation(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
-    What an apply of these settings would install, and what this would do to the packages that are there. Nothing is
-    installed whose content is on the node already, from whatever package or from none. Changes nothing.
+    What an apply of these settings would install, and what this would do to the packages that are there. A package is
+    left out if what it brings is on the node already, from whatever package or from none. Changes nothing.
 
     settings
         The merged settings of the formula; this node's where none are given.
@@ -580,7 +580,7 @@ def installation(settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
 def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
     """
     Every path that an apply of these settings may write below /etc, /var and /run, in the order in which they are
-    brought back. Where something of ours stands by now is among them.
+    brought back. The places where something of ours stands by now are among them.
 
     settings
         The merged settings of the formula; this node's where none are given.
@@ -603,8 +603,8 @@ def touched(settings: Mapping[str, Any] | None = None) -> list[str]:
 
 def record(settings: Mapping[str, Any]) -> str:
     """
-    What is to be written down of these settings, so that it is found again after they have changed. What was written
-    down before stays.
+    The part of these settings that is written down, so that everything is found again after they have changed. What was
+    written down before stays.
 
     settings
         The merged settings of the formula.
@@ -733,7 +733,7 @@ def idle_managers(settings: Mapping[str, Any]) -> list[str]:
 
 def strays_to_end(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Of whom an apply ends processes outside of jobs, as ``slurm_pam:strays`` says. Changes nothing.
+    The users whose processes outside of jobs an apply ends, as ``slurm_pam:strays`` says. Changes nothing.
 
     settings
         The merged settings of the formula.
@@ -785,7 +785,7 @@ def end_strays(settings: Mapping[str, Any], users: list[str]) -> None:
 
 def spare_strays() -> None:
     """
-    Whoever was told by :py:func:`end_strays`, and whose time is not over yet, keeps his processes.
+    Users whom :py:func:`end_strays` has told, and whose time is not over yet, keep their processes.
 
     Raises CommandExecutionError if systemd does not stop the unit.
 
@@ -927,12 +927,14 @@ def watch_files() -> list[str]:
 
     .. versionadded:: 1.1.0
     """
-    return [_slurm_pam_wanted.WATCH, _slurm_pam_wanted.DRAIN, _slurm_pam_wanted.ACCEPTED]
+    return [*_slurm_pam_wanted.WATCH_FILES]
 
 
 def suspend_watch() -> None:
     """
     Until this process ends, or for an hour at most, the watch takes nothing that differs for drift.
+
+    Raises CommandExecutionError if that cannot be noted.
 
     CLI Example:
 
@@ -974,7 +976,7 @@ def objections(
     taking_back
         Whether it is on the way out: then only the shape of the settings counts.
     auditing
-        Whether it is part of an audit. In mode ``audit`` itself the node is left to that.
+        Whether it is part of an audit. In mode ``audit`` itself, the audit looks at the node.
 
     Returns what :py:func:`preflight` does, and ``misfits``: whether the settings are of the wrong shape, so that the
     other states cannot tell anything.

@@ -115,7 +115,7 @@ def disarm() -> None:
 
 def forget() -> None:
     """
-    Nothing is left of the last apply's copies, be it that it still waits or that it was taken back.
+    Nothing is left of the last apply's copies, whether it still waits or was taken back.
 
     CLI Example:
 

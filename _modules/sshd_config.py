@@ -388,7 +388,7 @@ def check(
     options: Mapping[str, Any], config: str | None = None, files: Files | None = None, connection: str | None = None
 ) -> list[dict[str, Any]]:
     """
-    Return the options that would not count. What sshd itself makes of the options alone is what is wanted, so that its
+    Return the options that would not count. The wanted values are what sshd itself makes of the options alone, so its
     other spellings (``without-password``) are equal.
 
     options
@@ -634,7 +634,7 @@ def _sshd(*arguments: str, program: str | None = None) -> subprocess.CompletedPr
             missing = re.search(r"Missing privilege separation directory: (/run/\S+|/var/\S+)", said.stderr)
             if missing and not os.path.lexists(missing.group(1)):
                 # It stays: an sshd that starts meanwhile needs it.
-                os.mkdir(missing.group(1), 0o755)
+                _selinux.make_directory(missing.group(1), 0o755)
             elif "no hostkeys available" in said.stderr and "-h" not in command:
                 key = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="sshd_config.")), "key")
                 _child.ask("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", key)

@@ -49,7 +49,7 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
         of this user on the node has to be in a job, and to be held to what ``slurm_pam:confine`` asks for there, as
         :py:func:`slurm_pam.confined <salt.modules.slurm_pam.confined>` measures it. The user needs a job on the node.
     seconds
-        For all of them together. What has not been tried by then is a problem of its node.
+        For all of them together. A login that has not been tried by then is a problem of its node.
 
     CLI Example:
 

@@ -30,7 +30,7 @@ def managed(
     name a file that is not there.
 
     name
-        What the files are for; for the reader.
+        What the files are for. It is not used; it is a label.
     files
         In the order in which they are written. Each is a mapping with ``path`` and
 
@@ -72,11 +72,11 @@ def absent(name: str, files: list[dict], marker: str = MARKER) -> dict[str, Any]
     What :py:func:`managed` did to the files is taken back, in the opposite order.
 
     Files with ``contents`` or ``source`` and links are removed if they are still ours. A file that was edited gets the
-    opposite edits; a copy of a vendor's file is removed if nobody else has changed it. Nothing is taken back while a
-    line of any PAM file would then name a file that is not there.
+    opposite edits; a copy of a vendor's file is removed if nobody else has changed it and there is one to fall back to.
+    Nothing is taken back while a line of any PAM file would then name a file that is not there.
 
     name
-        What the files are for; for the reader.
+        What the files are for. It is not used; it is a label.
     files, marker
         As for ``managed``.
 

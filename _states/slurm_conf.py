@@ -16,7 +16,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 _WHAT_FOLLOWS = (
     "It counts once slurmctld and slurmd are restarted. Give the whole cluster the same text: slurmctld logs every "
-    "node whose slurm.conf differs from its own, be it in a comment."
+    "node whose slurm.conf differs from its own, even in a comment."
 )
 
 

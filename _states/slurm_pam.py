@@ -47,7 +47,7 @@ def ready(
     given
         The pillar ``slurm_pam`` as it came.
     partitions
-        The partitions whose settings are among them, for the reader.
+        The partitions whose settings are among them. They are only shown.
     version
         The version of the formula that the master has; the modules on this minion have to be of the same.
     taking_back
@@ -105,7 +105,7 @@ def audited(name: str, given: Any) -> dict[str, Any]:
 
 def recorded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Where everything is put is written down, before it is put there.
+    The places where everything is put are written down, before anything is put there.
 
     .. versionadded:: 1.1.0
     """
@@ -590,8 +590,11 @@ def watch_suspended(name: str) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    if not __opts__["test"]:
-        __salt__["slurm_pam.suspend_watch"]()
+    try:
+        if not __opts__["test"]:
+            __salt__["slurm_pam.suspend_watch"]()
+    except CommandExecutionError as error:
+        return _ret(name, False, str(error))
     return _ret(name, True, "What this apply changes is no drift")
 
 

@@ -1,7 +1,7 @@
 """
 An apply that has to be confirmed, or else the node takes it back by itself.
 
-The ``name`` of each of these states is for the reader.
+The ``name`` of each of these states is not used; it is a label.
 
 .. versionadded:: 1.0.0
 """

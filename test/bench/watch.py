@@ -4,8 +4,8 @@ What one look of the watch costs, under each shell that may be /bin/sh.
 
     .venv/bin/python test/bench/watch.py
 
-as root: on files of its own, as many and as large as a node has. Milliseconds of processor time with all that the
-program starts, the fastest of the turns (median). What differs is looked at twice.
+as root: on files of its own, more than a node has with the defaults. Milliseconds of processor time with all that
+the program starts, the fastest of the turns (median). What differs is looked at twice.
 """
 
 import os

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import salt.config
 import yaml
 from harness.formula import EXAMPLE
 from harness.paths import REPO
+from harness.shell import Result, run
+from harness.warm import Warm
 
 GRAINS = {
     "cn1": {"os_family": "Suse", "partition": "batch"},
@@ -49,11 +50,11 @@ class Master:
                 cache.store("grains", name, {"id": name, **grains})
                 cache.store(f"minions/{name}", "data", {"grains": {"id": name, **grains}})
 
-    def run(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", "import salt.scripts; salt.scripts.salt_run()"]
-        options = [f"--config-dir={self.directory}", "--out=json"]
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        return subprocess.run([*command, *options, *words], capture_output=True, text=True, env=environment)
+        self.warm = Warm(lambda command: ["env", "PYTHONWARNINGS=ignore", *command], sys.executable)
+        self.command = ["salt-run", f"--config-dir={directory}", "--out=json"]
+
+    def run(self, *words: str) -> Result:
+        return self.warm.call(*self.command, *words)
 
     def check(self, nodes: str = "cn* or gpu*", top: dict | None = None, **pillars: object) -> tuple[int, dict]:
         """The exit status and the answer to these pillars, of which every node has ``all``."""
@@ -63,14 +64,15 @@ class Master:
         (self.pillars / "top.sls").write_text(yaml.safe_dump({"base": top or {"*": ["all"]}}))
         done = self.run("slurm_pam.check_pillar", nodes)
         assert done.stdout.startswith("{"), done.stdout.encode().decode("unicode_escape") + done.stderr
-        return done.returncode, json.loads(done.stdout)
+        return done.rc, json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
     directory = Master(tmp_path_factory.mktemp("master"))
-    assert directory.run("saltutil.sync_runners").returncode == 0
-    return directory
+    assert directory.run("saltutil.sync_runners").ok
+    yield directory
+    directory.warm.end()
 
 
 def partition(nodes, **settings):
@@ -122,7 +124,8 @@ def test_what_could_not_be_looked_at_is_a_problem(master):
 
 @pytest.mark.parametrize("words", [("report",), ("evidence_signed", "/etc/hosts", "/etc/hosts")])
 def test_what_is_not_well_ends_salt_run(master, words):
-    """Other answers of the runner than a pillar's: no rollout, and a file that nobody signed."""
+    """Other answers of the runner than a pillar's, by the program itself: no rollout, and a file that nobody signed."""
     command, *arguments = words
-    done = master.run(f"slurm_pam.{command}", *arguments)
-    assert (done.returncode, json.loads(done.stdout)["result"]) == (1, False)
+    program = [Path(sys.executable).with_name("salt-run"), *master.command[1:], f"slurm_pam.{command}", *arguments]
+    done = run(program, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    assert (done.rc, json.loads(done.stdout)["result"]) == (1, False)

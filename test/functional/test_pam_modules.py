@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.warm import Warm
 from salt.exceptions import CommandExecutionError
 
-SALT_CALL = Path(sys.executable).with_name("salt-call")
 ROOT = Path(__file__).parents[2]
 SSHD = "auth substack common\naccount required pam_nologin.so\naccount include common\nsession [success=9] pam_x.so\n"
 COMMON = (
@@ -108,17 +108,15 @@ def salt_call(tmp_path_factory):
     settings = {"root_dir": str(top), "file_client": "local", "id": "node", "module_dirs": [str(ROOT / "_modules")]}
     (top / "minion").write_text(json.dumps(settings))
 
+    warm = Warm(list, sys.executable)
+
     def call(*words):
-        done = subprocess.run(
-            [SALT_CALL, "--local", "--config-dir", top, "--log-level", "error", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, "ERROR" in done.stderr) == (0, False), done.stderr
+        done = warm.call("salt-call", "--local", f"--config-dir={top}", "--log-level=error", *words)
+        assert (done.rc, "ERROR" in done.stderr) == (0, False), done.stderr
         return done.stdout
 
-    return call
+    yield call
+    warm.end()
 
 
 @pytest.fixture

@@ -263,6 +263,48 @@ def test_a_copy_stays_where_the_vendors_file_names_what_is_not_there(node, test_
     node.refuses("absent", node.files(), test_mode, line)
 
 
+UPDATED, BY_HAND = f"{SSHD}session optional pam_motd.so\n", "session optional pam_mail.so\n"
+# What becomes of a copy of the vendor's file: what happens to the two after an apply, what the copy is to be after the
+# next one, and what is in /etc once it is taken back.
+COPIES = {
+    "nothing": ({}, SSHD, None),
+    "an update": ({"usr/lib/pam.d/sshd": UPDATED}, UPDATED, None),
+    "an update moves it": ({"usr/lib/pam.d/sshd": None, "usr/etc/pam.d/sshd": UPDATED}, UPDATED, None),
+    "a line by hand": ({"etc/pam.d/sshd": BY_HAND}, SSHD + BY_HAND, SSHD + BY_HAND),
+    "a line by hand, and an update": (
+        {"etc/pam.d/sshd": BY_HAND, "usr/lib/pam.d/sshd": UPDATED},
+        SSHD + BY_HAND,
+        SSHD + BY_HAND,
+    ),
+    "it goes": ({"usr/lib/pam.d/sshd": None}, SSHD, SSHD),
+}
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_a_copy_follows_the_vendors_file_until_somebody_edits_it(tmp_path, monkeypatch, case):
+    happens, next_time, taken_back = COPIES[case]
+    node = Node(tmp_path, UPSTREAM, monkeypatch)
+    _pam_libpam.node_libpam()["confdirs"].append(f"{tmp_path}/usr/etc/pam.d")
+    (tmp_path / "usr/etc/pam.d").mkdir(parents=True)
+    copy = node.etc / "sshd"
+    copy.rename(node.lib / "sshd")
+    node.does("managed", node.files(), test=False)
+    for name, text in happens.items():
+        path = tmp_path / name
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(path.read_text() + text if path == copy else text)
+    ret = node.state("managed", node.files())
+    assert ret["result"] is True, ret
+    head, _, body = copy.read_text().partition("\n")
+    assert head.startswith("# Copied by Salt from ")
+    assert body == next_time.replace("account include common-account", "account include own-account")
+    assert node.state("managed", node.files())["changes"] == {}
+    assert node.does("absent", node.files(), test=False) == ALL[::-1]
+    assert (copy.read_text() if copy.exists() else None) == taken_back
+
+
 def test_only_debian_looks_in_one_directory_alone(tmp_path, monkeypatch, test_mode):
     """As pam_stack.expand does."""
     for libpam, opens in ((UPSTREAM, True), (DEBIAN, False)):

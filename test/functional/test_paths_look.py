@@ -27,9 +27,11 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "slurm/more.conf").write_text("TaskPlugin=task/none\n")
     monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(tmp_path / "pam.d"))
     monkeypatch.setattr(_slurm_pam_wanted, "RECORD", str(tmp_path / "record/places.json"))
+    watch = tuple(f"{tmp_path}/record/{name}" for name in ("watch", "drain", "accepted"))
+    monkeypatch.setattr(_slurm_pam_wanted, "WATCH_FILES", watch)
     monkeypatch.setattr(_slurm_pam_wanted, "mask", lambda unit: f"{tmp_path}/system/{unit}")
     settings = copy.deepcopy(yaml.safe_load((REPO / "slurm_pam/defaults.yaml").read_text()))
-    settings["logind"] = "mask"
+    settings |= {"logind": "mask", "watch": True}
     settings["access"]["file"] = f"{tmp_path}/security/access.conf"
     ssh = {"config": f"{tmp_path}/ssh/sshd_config", "drop_in": f"{tmp_path}/ssh/sshd_config.d/00.conf"}
     settings["sshd"] |= {"manage": True, **ssh}
@@ -45,7 +47,7 @@ WRITTEN = {
     "ssh/sshd_config.d": ["00.conf"],
     "slurm": ["more.conf"],
     "system": ["systemd-logind.service"],
-    "record": ["places.json"],
+    "record": ["places.json", "watch", "drain", "accepted"],
 }
 PATHS = [(directory, name) for directory, names in WRITTEN.items() for name in names]
 OPENED = {"a user's": lambda path: os.chown(path, 1234, -1), "a group's": lambda path: path.chmod(0o775)}

@@ -14,7 +14,7 @@ BEFORE = "# site\nPrologFlags=Alloc # ours\nInclude part.conf\n"
 PART = "TaskPlugin=task/affinity\n"
 WHAT_FOLLOWS = (
     "It counts once slurmctld and slurmd are restarted. Give the whole cluster the same text: "
-    "slurmctld logs every node whose slurm.conf differs from its own, be it in a comment."
+    "slurmctld logs every node whose slurm.conf differs from its own, even in a comment."
 )
 
 

@@ -173,6 +173,7 @@ def test_a_record_is_plain_to_read(path):
         "slurm_pam:pam:service": "sshd",
         "slurm_pam:pam:session_source": "common-session",
         "slurm_pam:pam:suffix": "",
+        "slurm_pam:selinux": "report",
         "slurm_pam:slurm:conf": None,
         "slurm_pam:slurm:manage": "check",
         "slurm_pam:slurm:use_pam": False,
@@ -190,6 +191,20 @@ def test_doors_that_were_closed_are_opened_again_and_taken_back(path):
     now = having(doors={"cron": "leave", "login": "close", "cockpit": "close"})
     assert _slurm_pam_record.continued(now)["doors"] == {"cron": "opened", "login": "close", "cockpit": "close"}
     assert _slurm_pam_record.applied(having(doors={"login": "close"}))["doors"] == {"cockpit": "close", "cron": "close"}
+
+
+def test_a_door_is_opened_with_what_it_was_closed_beside(path):
+    def sources(made):
+        return made["pam"]["door_sources"]
+
+    write_down(having(doors={"login": "close", "cron": "close"}, pam={"door_sources": {"login": "a", "su": "x"}}))
+    assert json.loads(path.read_text())["slurm_pam:pam:door_sources"] == {"login": "a"}
+    # The settings say otherwise by then, also of a door that had none.
+    write_down(having(doors={"su": "close"}, pam={"door_sources": {"login": "b", "cron": "c", "su": "s"}}))
+    assert json.loads(path.read_text())["slurm_pam:pam:door_sources"] == {"login": "a", "su": "s"}
+    now = having(doors={"su": "close"}, pam={"door_sources": {"login": "b", "cron": "c", "su": "t", "atd": "d"}})
+    assert sources(_slurm_pam_record.continued(now)) == {"login": "a", "su": "t", "atd": "d"}
+    assert sources(_slurm_pam_record.applied(now)) == {"login": "a", "su": "s", "atd": "d"}
 
 
 def test_without_a_closed_door_none_is_written_down(path):

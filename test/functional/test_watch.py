@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from harness import source  # noqa: F401 (the library's place)
+from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_watch
 
@@ -34,6 +35,7 @@ class Place:
         (self.etc / "lost").symlink_to("nowhere")
         (self.etc / "mask").symlink_to("/dev/null")
         monkeypatch.setattr(_slurm_pam_watch, "APPLYING", str(self.applying))
+        monkeypatch.setattr(_slurm_pam_watch, "booted", lambda: True)
         # The second look waits for others, and there are none here.
         self.program = self.home / "watch"
         self.program.write_text(_slurm_pam_watch.program().replace("sleep 1", "sleep 0.01"))
@@ -195,7 +197,7 @@ def test_a_name_that_is_new(place, name):
 @pytest.mark.parametrize("separator", ["\x1d", "\x1f"])
 def test_a_name_that_cannot_be_written_down(place, separator):
     place.names.append(f"a{separator}b")
-    with pytest.raises(Exception, match="control character"):
+    with pytest.raises(CommandExecutionError, match="control character"):
         place.accept()
 
 
@@ -213,6 +215,20 @@ def test_what_cannot_be_told_is_not_well(place, case):
     status, told = place.says()
     assert status == 3 and "accepted cannot be read" in told
     assert place.run("--nagios").returncode == 3
+
+
+@pytest.mark.parametrize("program", ["cat", "stat", "find", "sort", "sha256sum"])
+def test_what_cannot_be_asked_is_not_well(place, program):
+    tools = place.bin / "tools"
+    tools.mkdir()
+    for name in {"cat", "stat", "find", "sort", "sha256sum", "sleep", "tr"} - {program}:
+        (tools / name).symlink_to(shutil.which(name))
+    place.program.write_text(place.program.read_text().replace("PATH=/usr/sbin:", f"PATH={tools} OLD=:"))
+    place.write("d/2.conf", "")
+    (place.etc / "d/2.conf").unlink()
+    done = place.run()
+    assert done.returncode == (3 if program == "cat" else 1)
+    assert program in ("cat", "stat") or f"there is no {program} here to ask" in done.stdout
 
 
 # An apply in progress
@@ -258,6 +274,12 @@ def test_an_apply_in_progress_is_no_drift(place):
     assert place.says() == (0, "an apply is changing this node")
     _slurm_pam_watch.suspend()  # another one, after one that was killed
     assert place.says()[0] == 0
+
+
+def test_an_apply_that_cannot_note_itself(place):
+    place.applying.mkdir()
+    with pytest.raises(CommandExecutionError, match="could not be written"):
+        _slurm_pam_watch.suspend()
 
 
 @pytest.mark.parametrize("case", NOT_APPLYING)

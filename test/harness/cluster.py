@@ -26,6 +26,9 @@ from harness.warm import Warm
 NAME = "master"
 # What a checkout of the formula brings a master.
 FORMULA = ("slurm_pam", "_modules", "_states", "_runners")
+# A minion reads its key anew for each question to its master, and checks it: with the usual 2048 bits that takes a
+# fifteenth of a second of a processor each time. A much shorter key does not hold what a master answers.
+KEY_SIZE = 1536
 # What differs from a master that is alone on its machine.
 MASTER_CONFIG = f"""\
 interface: {network.ADMIN_ORIGIN}
@@ -33,6 +36,7 @@ sock_dir: {{sockets}}
 timeout: 15
 gather_job_timeout: 15
 worker_threads: 3
+keysize: {KEY_SIZE}
 enable_fqdns_grains: False
 default_include: master.d/*.conf
 """
@@ -55,8 +59,9 @@ After=network.target
 KillMode=process
 ExecStart={SALT_HOME}/bin/salt-minion
 """
-MINION_CONFIG = """\
+MINION_CONFIG = f"""\
 acceptance_wait_time: 1
+keysize: {KEY_SIZE}
 random_reauth_delay: 1
 recon_default: 500
 recon_max: 2000
@@ -116,8 +121,8 @@ class Master:
             self._daemon = subprocess.Popen(
                 self.command(["salt-master", "--log-level=warning"]), stdout=log, stderr=log, start_new_session=True
             )
-        ready = ["python3", "-c", f"import socket; socket.create_connection(('{network.ADMIN_ORIGIN}', 4506), 1)"]
-        self._until(lambda: self.run(ready).ok, "salt-master", 60)
+        listens = ["ss", "--no-header", "--listening", "--tcp", "src", f"{network.ADMIN_ORIGIN}:4506"]
+        self._until(lambda: self.run(listens).stdout, "salt-master", 60)
 
     def stop(self) -> None:
         """End salt-master, with all its processes, as when its machine fails."""
@@ -184,9 +189,15 @@ class Master:
         for name in names:
             self.await_key(name)
             if name not in self._keys("minions"):
-                self.run(["salt-key", "--yes", f"--accept={name}"], check=True)
-        ping = {"targeting": "list", "patience": 5}
-        self._until(lambda: set(self.salt(",".join(names), "test.ping", **ping)) == set(names), "answers", 90)
+                accepted = self.warm.call("salt-key", "--yes", f"--accept={name}")
+                assert accepted.ok, accepted
+        self._until(lambda: self._answering(names) == set(names), "answers", 90)
+
+    def _answering(self, names: Sequence[str]) -> set[str]:
+        """Who of these answers. A master that was just started may not take the question in time."""
+        with contextlib.suppress(Failed):
+            return set(self.salt(",".join(names), "test.ping", targeting="list", patience=5))
+        return set()
 
     def await_key(self, name: str) -> None:
         self._until(lambda: name in self._keys("minions_pre", "minions"), f"key of {name}", 90)
@@ -203,7 +214,8 @@ class Master:
         return {name: answer for name, answer in answers.items() if answer is not False}
 
     def runner(self, function: str, *words: str) -> Result:
-        return self.run(["salt-run", function, *words], timeout=600)
+        """What a runner comes to. What is about salt-run itself takes ``run(["salt-run", ...])``."""
+        return self.warm.call("salt-run", function, *words)
 
     def _until(self, holds, what: str, patience: float) -> None:
         deadline = time.monotonic() + patience

@@ -5,19 +5,12 @@ from __future__ import annotations
 import base64
 import time
 
-from harness import debs, network
+from harness import debs, network, second_sshd
 from harness.node import Node
 from harness.salt_tree import HOME
 from harness.shell import run
 
 PACKAGES = ("at", "cockpit-bridge", "cockpit-ws", "cron")
-PORT = 2222
-# Its own program under a name of its own, as a fork has it: up to OpenSSH 9.7 that is the PAM service.
-SECOND = f"""\
-[Service]
-ExecStartPre=/bin/cp /usr/sbin/sshd /usr/local/sbin/second
-ExecStart=/usr/local/sbin/second -D -p {PORT}
-"""
 LINGERING = """\
 [Service]
 Type=oneshot
@@ -76,8 +69,7 @@ class Doors:
     def opened(cls, node: Node) -> Doors:
         """With all of them there and on."""
         debs.install(node, *PACKAGES)
-        node.write("/etc/systemd/system/second.service", SECOND)
-        node.write("/etc/pam.d/second", node.read("/etc/pam.d/sshd"))
+        second_sshd.lay(node, node.read("/etc/pam.d/sshd"))
         node.write("/etc/systemd/user/linger.service", LINGERING)
         node.run(["systemctl", "daemon-reload"], check=True)
         node.run(["systemctl", "--global", "enable", "linger.service"], check=True)
@@ -107,10 +99,7 @@ class Doors:
         return self._wrote("login", user, 0)
 
     def second(self, user: str) -> str | None:
-        words, environment = self.node.ssh_command(user, "cat /proc/self/cgroup")
-        at = words.index("ssh") + 1
-        port = ["-p", str(PORT), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-        done = run([*words[:at], *port, *words[at:]], check=False, env=environment, timeout=90)
+        done = second_sshd.ssh(self.node, user, "cat /proc/self/cgroup")
         return done.stdout if done.ok else None
 
     def su(self, user: str, from_: str) -> str | None:

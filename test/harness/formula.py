@@ -13,6 +13,7 @@ from harness.paths import REPO
 EXAMPLE = yaml.safe_load((REPO / "pillar.example").read_text())["slurm_pam"]
 # Most tests are of a node whose logind is masked, the guide's way, whatever its systemd.
 EXAMPLE["logind_kept_from"] = 1000
+SYSTEMS = yaml.safe_load((REPO / "FORMULA").read_text())["os"].split(", ")
 DENIED = "Access denied by pam_slurm_adopt: you have no active jobs on this node"
 # Clean leaves the groups. The rest is what the package manager and the tools that edit groups keep for themselves.
 STAYS = ("/etc/group", "/etc/gshadow", "/etc/ld.so.cache", "/etc/zypp", "/etc/apt")
@@ -54,6 +55,13 @@ def failed(results: dict[str, dict]) -> dict[str, str]:
 def changed(results: dict[str, dict]) -> list[str]:
     """The states that changed something, or would."""
     return [name for name, result in results.items() if result["changes"]]
+
+
+def platform(node: Node) -> tuple[str, str]:
+    """The family and the release of this node's system as Salt has them. FORMULA names the system as Salt does."""
+    grains = node.salt("grains.item", "os", "os_family", "osrelease")
+    assert grains["os"] in SYSTEMS, grains
+    return grains["os_family"], grains["osrelease"]
 
 
 def etc(node: Node) -> dict[str, tuple]:

@@ -27,6 +27,9 @@ from harness.warm import Warm
 # What a node sees of the repository, below /srv/formula.
 FORMULA = ("slurm_pam", "_modules", "_states")
 PATH = f"{SALT_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What Slurm says, for a shell of the node.
+IDLE = "sinfo --noheader --nodes={} --format=%T | grep -qx idle"
+JOB_STATE = "squeue --noheader --format=%T --jobs={}"
 METHODS = ("publickey", "password", "keyboard-interactive")
 
 
@@ -172,10 +175,10 @@ class Node:
         return seen
 
     def _answers(self) -> bool:
-        if not self.run(["systemctl", "is-active", "--quiet", "ssh"]).ok:
-            return False
-        state = self.run(["sinfo", "--noheader", "--nodes", self.name, "--format", "%T"])
-        return state.stdout.split()[:1] == ["idle"]
+        """Whether it does within some seconds, after which its console tells whether it is still worth waiting."""
+        # One of the two units is enough.
+        ready = f"systemctl is-active --quiet ssh.service ssh.socket && {IDLE.format(self.name)}"
+        return self._comes_true(ready, 10)
 
     def _complaints(self) -> str:
         if not self.machine.running:
@@ -264,13 +267,13 @@ class Node:
         """A job that sleeps on this node until it is cancelled; returns its number once it runs."""
         submit = ["sbatch", "--parsable", f"--nodelist={self.name}", "--output=/dev/null", "--wrap", "sleep infinity"]
         number = int(self.run(submit, user=user, check=True, cwd="/").stdout.split(";")[0])
-        self.until(lambda: self._job_state(number) == "RUNNING", f"job {number} running", patience)
+        self.wait(f"{JOB_STATE.format(number)} | grep -qx RUNNING", f"job {number} running", patience)
         return number
 
     def cancel(self, number: int, patience: float = 30) -> None:
         """End a job and wait until nothing of it is left."""
         self.run(["scancel", str(number)], check=True)
-        self.until(lambda: self._job_state(number) not in ("RUNNING", "COMPLETING"), f"job {number} ended", patience)
+        self.wait(f"! {JOB_STATE.format(number)} | grep -qx 'RUNNING\\|COMPLETING'", f"job {number} ended", patience)
 
     def memory_limit(self, number: int) -> str | None:
         """How many bytes a job may have, by its cgroup (v2); None where jobs are not held to theirs."""
@@ -281,11 +284,18 @@ class Node:
         self.until(lambda: self.run(find).stdout.strip(), f"a cgroup of job {number}")
         return self.read(self.run(find, check=True).stdout.strip()).strip()
 
-    def _job_state(self, number: int) -> str:
-        return self.run(["squeue", "--noheader", "--format=%T", f"--jobs={number}"]).stdout.strip()
+    def _comes_true(self, line: str, patience: float) -> bool:
+        """Whether a command line of the node succeeds in so many seconds. The node asks itself: a question from here
+        takes five programs each time."""
+        return self.run(["timeout", f"{patience:.0f}", "sh", "-c", f"until {line}; do sleep 0.1; done"]).ok
+
+    def wait(self, line: str, what: str, patience: float = 30) -> None:
+        """Wait until a command line of the node succeeds."""
+        if not self._comes_true(line, patience):
+            raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
 
     def until(self, holds: Callable[[], bool], what: str, patience: float = 30) -> None:
-        """Wait for something to become true."""
+        """Wait for something to become true that the node alone cannot tell."""
         deadline = time.monotonic() + patience
         while not holds():
             if time.monotonic() > deadline:

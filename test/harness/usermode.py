@@ -17,12 +17,13 @@ from pathlib import Path
 
 from harness import agent, host, network, slurm
 from harness.container import become
+from harness.kernel import kernel
 from harness.salt_tree import HOME as SALT_HOME
 from harness.shell import TIED, run
 from harness.site import Site
 from harness.store import kept
 
-PACKAGES = ("e2fsprogs", "user-mode-linux")
+PACKAGES = ("e2fsprogs",)
 MEMORY = 1024  # MiB
 DISK = "3G"
 FURNISHED = "/var/lib/harness-furnished"
@@ -35,7 +36,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -o remount,rw /
 if [ ! -e {FURNISHED} ]; then
-    mount -t hostfs none /mnt -o "$(sed -n 's/.*site=\\([^ ]*\\).*/\\1/p' /proc/cmdline)"
+    mount -t hostfs none /mnt -o "hostfs=$(sed -n 's/.*site=\\([^ ]*\\).*/\\1/p' /proc/cmdline)"
     cp -a /mnt/root/. /
     chpasswd < /mnt/passwords
     umount /mnt
@@ -129,7 +130,7 @@ class UserMode:
 
     def _kernel(self, index: int) -> list[str]:
         return [
-            *("nsenter", f"--net={network.path(self.site.name, self.name)}", "linux.uml", f"mem={MEMORY}M"),
+            *("nsenter", f"--net={network.path(self.site.name, self.name)}", *kernel(), f"mem={MEMORY}M"),
             *(f"ubd0={self.directory}/changes,{self.state['disk']}", "root=/dev/ubda", "ro", "quiet"),
             *("con=null", "con0=null,fd:1", "net.ifnames=0", "init=/sbin/harness-furnish"),
             f"site={self.directory}/site",
@@ -138,7 +139,7 @@ class UserMode:
 
     def _furnish(self, address: str, shared: dict[str, Path]) -> None:
         label = "context=system_u:object_r:bin_t:s0," if self.state["selinux"] else ""
-        mounts = "".join(f"none {target} hostfs ro,{label}{source} 0 0\n" for target, source in shared.items())
+        mounts = "".join(f"none {target} hostfs ro,{label}hostfs={source} 0 0\n" for target, source in shared.items())
         for target in shared:
             (self.root / target[1:]).mkdir(parents=True, exist_ok=True)
         self.write("/etc/fstab", f"/dev/ubda / ext4 rw 0 1\n{mounts}")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Salt's own entry points.
-PROGRAMS = {"salt": "salt_main", "salt-call": "salt_call"}
+PROGRAMS = {"salt": "salt_main", "salt-call": "salt_call", "salt-key": "salt_key", "salt-run": "salt_run"}
 PATIENCE = 600  # seconds for one call
 # What such calls import of Salt, and of what it brings along, none of which looks at the node.
 IMPORTS = (

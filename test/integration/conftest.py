@@ -10,6 +10,7 @@ import os
 import pytest
 from harness import host
 from harness.formula import settings, sync
+from harness.full import FULL
 from harness.layouts import LAYOUTS
 from harness.node import Node
 from harness.salt_tree import SALTS
@@ -23,6 +24,12 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     interrupt_on_signals()
+
+
+def pytest_collection_modifyitems(config, items):
+    left_out = [item for item in items if not FULL and item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """What a user without a job does to sshd keeps nobody else out; and what would lead past Slurm is seen and said."""
 
+import re
 import shlex
 import subprocess
 
 import pytest
 from harness import network
 from harness.formula import DENIED, applied, apply, failed, settings
+from harness.paths import REPO
 from harness.shell import run
 
+PAGE = (REPO / "doc/troubleshooting.md").read_text()
 # Its OpenSSH has penalties and PAMServiceName.
 pytestmark = pytest.mark.parametrize("layout", ["debian13"], indirect=True)
 
@@ -83,7 +86,7 @@ def test_ready_says_what_is_left_to_one_user(closed, sshd):
         warned = " ".join(node.salt("slurm_pam.preflight")["warnings"])
         assert "sshd's PerSourcePenalties is crash:90" in warned and "sshd's MaxStartups is 10:30:100" in warned
         told = node.salt("slurm_pam.explain", "alice", network.ADMIN_ORIGIN)
-        assert told["permitted"] and "sshd drops all from there, whoever it is" in told["why"]
+        assert told["permitted"] and "sshd drops every login from there, whoever it is" in told["why"]
     finally:
         node.run(["mv", "/root/00-slurm_pam.conf", "/etc/ssh/sshd_config.d/"], check=True)
         settings(node, access=ACCESS)
@@ -118,8 +121,14 @@ def test_a_pam_service_below_a_match_line(closed):
 
 def test_a_line_of_the_site_that_switches_penalties_on_again(closed):
     node = closed
-    node.write(DROP_IN, "PerSourcePenalties authfail:3\n")
+    node.write(DROP_IN, "PerSourcePenalties authfail:20\n")
     try:
+        node.run(["systemctl", "reload", "ssh"], check=True)
+        tries = [login(node, "bob", network.OTHER_ORIGIN).stderr for _ in range(6)]
+        # In the words of doc/troubleshooting.md.
+        words = re.findall(r'"([^"]+)"', re.search(r"^### (.*Not allowed at this time.*)$", PAGE, re.MULTILINE)[1])
+        assert any(word in tries[-1] for word in words), tries
+        assert "penalty: failed authentication" in node.run(["journalctl", "-t", "sshd", "--since=-1min"]).stdout
         results = apply(node)
         told = " ".join([*failed(results).values(), *node.salt("slurm_pam.preflight")["warnings"]])
         assert "PerSourcePenalties is crash:90" in told and f"{DROP_IN}:1 sets it" in told

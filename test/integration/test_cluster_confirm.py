@@ -5,20 +5,19 @@ import time
 from harness.formula import EXAMPLE, applied, apply, changed, etc, failed, settings
 
 STATE = "/var/lib/slurm_pam/confirm"
+TAKEN_BACK = f"test -e {STATE}/taken-back"
+
+
+LOOK = "systemctl list-units --plain --no-legend --state=active 'slurm_pam-take-back*.timer'"
 
 
 def timers(node):
     """The take-backs that are to come."""
-    words = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "slurm_pam-take-back*.timer"]
-    return [line.split()[0] for line in node.run(words).stdout.splitlines()]
+    return [line.split()[0] for line in node.run(["sh", "-c", LOOK]).stdout.splitlines()]
 
 
 def armed(node):
     return bool(timers(node))
-
-
-def taken_back(node):
-    return node.run(["test", "-e", f"{STATE}/taken-back"]).ok
 
 
 def fake(node, path, script):
@@ -51,7 +50,7 @@ def test_a_first_apply_is_taken_back_whole(fresh_node):
     assert armed(node) and logind(node) == "inactive"
     assert not node.ssh("alice").ok
     assert etc(node) != before
-    node.until(lambda: taken_back(node), "take-back", 60)
+    node.wait(TAKEN_BACK, "take-back", 60)
     assert etc(node) == before
     assert node.ssh("alice").ok
     assert logind(node) == "active"
@@ -173,7 +172,7 @@ def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
     assert node.salt("slurm_pam_confirm.status")["state"] == "being taken back"
     assert "is being taken back just now" in failed(apply(node))["slurm_pam-confirm-armed"]
     node.run(["rm", "/root/slow"], check=True)
-    node.until(lambda: taken_back(node), "take-back", 60)
+    node.wait(TAKEN_BACK, "take-back", 60)
     assert etc(node) == before
     settings(node, confirm=300)
 
@@ -188,7 +187,7 @@ def test_a_take_back_that_fails_says_what_to_do(node):
     told = node.run(["salt-call", "--local", "slurm_pam_confirm.take_back"])
     assert not told.ok and "Not all could be taken back" in told.stdout + told.stderr
     assert f"run {STATE}/take-back again" in " ".join((told.stdout + told.stderr).split())
-    node.until(lambda: not armed(node), "timer", 60)
+    node.wait(f"[ -z \"$({LOOK})\" ]", "timer", 60)
     assert node.salt("slurm_pam_confirm.status")["state"] == "taking back failed"
     told = node.run(["salt-call", "--local", "slurm_pam.confirm"])
     assert not told.ok and "Too late" in told.stdout + told.stderr

@@ -167,7 +167,7 @@ def test_taken_back_with_the_master_cut_off_and_the_minion_dead(cluster):
     node.run(["rm", "-rf", "/var/cache/salt"], check=True)
     with cut_off(cluster.site, node):
         assert not node.run(["systemctl", "is-active", "--quiet", "salt-minion"]).ok
-        node.until(lambda: node.run(["test", "-e", "/var/lib/slurm_pam/confirm/taken-back"]).ok, "take-back", 60)
+        node.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 60)
     after = {path: what for path, what in node.snapshot("/etc").items() if not path.startswith("/etc/zypp")}
     assert after == before
     assert node.ssh("alice").ok

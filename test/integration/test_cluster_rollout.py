@@ -255,7 +255,7 @@ def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_bac
     assert became(state) == {"cn1": "done", "cn2": "failed", "cn3": "waiting", "gpu1": "waiting"}, state["changes"]
     assert "no answer to state.apply" in reason(state, "cn2")
     assert "takes back by itself within 60 s" in reason(state, "cn2")
-    dying.until(lambda: dying.run(["test", "-e", "/var/lib/slurm_pam/confirm/taken-back"]).ok, "take-back", 60)
+    dying.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 60)
     assert closed(opened) == ["cn1"]
     dying.run(["rm", "/usr/local/sbin/sshd"], check=True)
     dying.run(["systemctl", "start", "salt-minion"], check=True)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from harness.formula import applied, apply, failed, settings
-from harness.node import Node
+from harness.node import IDLE, Node
 from harness.session import session
 
 CONF, SLURM = "/etc/slurm/cgroup.conf", "/etc/slurm/slurm.conf"
@@ -39,7 +39,7 @@ def constrained(node, kinds):
     kept = "".join(line for line in before.splitlines(True) if not line.startswith("Constrain"))
     node.write(CONF, kept + "".join(f"{KEYS[kind]}=yes\n" for kind in kinds))
     node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
-    node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() == ["idle"], "an idle node", 60)
+    node.wait(IDLE.format(node.name), "an idle node", 60)
     job = node.job("alice", 60)
     try:
         yield job

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from harness import debs
-from harness.doors import PACKAGES, SECOND, Doors
+from harness import debs, second_sshd
+from harness.doors import PACKAGES, Doors
 from harness.formula import applied, settings
 
 ADMINS = {"groups": {"hpc_admin_g": {"origins": ["ALL"], "members": ["admin"]}}}
@@ -27,9 +27,8 @@ ExecStart=/bin/sh -c 'id -un >/var/tmp/kiosk-%i'
 @pytest.fixture(scope="module")
 def node(node):
     debs.install(node, *PACKAGES)
-    node.write("/etc/systemd/system/second.service", SECOND)
+    second_sshd.lay(node, node.read("/etc/pam.d/sshd"))
     node.write("/etc/systemd/system/kiosk@.service", KIOSK)
-    node.write("/etc/pam.d/second", node.read("/etc/pam.d/sshd"))
     node.write("/etc/pam.d/kiosk", node.read("/etc/pam.d/cron"))
     node.run(["systemctl", "daemon-reload"], check=True)
     settings(node, access=ADMINS)

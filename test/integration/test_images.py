@@ -10,6 +10,7 @@ from harness.paths import REPO
 from harness.salt_tree import HOME, salt_tree
 from harness.shell import run
 
+PILLAR = {**EXAMPLE, "watch": True}
 FORMULA = ("slurm_pam", "_modules", "_states")
 PATH = f"PATH={HOME}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The build: a chroot with /proc of a system that runs something else, and without its /run.
@@ -42,7 +43,7 @@ def salt(node, *words):
 
 def built(node):
     """Close it in the build, as doc/images.md says."""
-    node.pillar(json.dumps({"slurm_pam": {**EXAMPLE, "confirm": 300}}))
+    node.pillar(json.dumps({"slurm_pam": {**PILLAR, "confirm": 300}}))
     before = (node.root / "etc/pam.d/sshd").read_text()
     results = salt(node, "state.apply", "slurm_pam")
     (refused,) = [state["comment"] for state in results.values() if state["result"] is False]
@@ -50,7 +51,7 @@ def built(node):
     assert "confirm: 0 for the build" in refused
     assert (node.root / "etc/pam.d/sshd").read_text() == before
 
-    node.pillar(json.dumps({"slurm_pam": EXAMPLE}))
+    node.pillar(json.dumps({"slurm_pam": PILLAR}))
     results = salt(node, "state.apply", "slurm_pam")
     assert all(state["result"] for state in results.values()), results
     told = {state["__id__"]: state for state in results.values()}
@@ -66,7 +67,7 @@ def built(node):
 
 def at_boot(node):
     """Have it close itself before sshd starts."""
-    node.pillar(json.dumps({"slurm_pam": EXAMPLE}))
+    node.pillar(json.dumps({"slurm_pam": PILLAR}))
     node.write("/etc/systemd/system/slurm_pam.service", AT_BOOT.replace("/usr/bin/salt-call", f"{HOME}/bin/salt-call"))
     for unit in ("ssh", "slurmd"):
         wants = node.root / f"etc/systemd/system/{unit}.service.requires"
@@ -104,7 +105,9 @@ def test_closed_from_the_first_second(cluster, name, prepare):
     assert not any(login.ok for login in logins)
     assert any(DENIED in login.stderr for login in [*logins, node.ssh("alice")])
     assert node.ssh("admin").ok and node.ssh("root").ok
-    # The minion finds it closed.
+    # The minion finds it closed, as the watch does.
+    watch = node.run(["/var/lib/slurm_pam/watch"])
+    assert watch.ok, watch.stdout
     results = applied(node)
     assert changed(results) == []
     assert not any("No systemd" in told for told in results["slurm_pam-ready"].get("warnings", []))

@@ -4,11 +4,12 @@ import contextlib
 
 import pytest
 from harness.formula import DENIED, applied, settings, sync
-from harness.node import Node
+from harness.node import IDLE, Node
 from harness.salt_tree import HOME
 
 EXTERN, BATCH = 4294967292, 4294967291
 SOCKET = "/var/lib/slurm/slurmd/node_{job}.{step}"
+THERE = f"test -S {SOCKET}"
 MACHINES = [("sle15", "container"), ("debian13", "uml")]  # Slurm 22.05 on cgroup v1, 24.11 on cgroup v2
 
 # What any user may say to the step daemon of his own job: REQUEST_SIGNAL_CONTAINER with SIGKILL.
@@ -63,7 +64,7 @@ def _cancelled(node, number, step):
     """A job, from where its step is there until nothing is left of it."""
     try:
         # slurmctld calls a job running before its node has made the step.
-        node.until(lambda: _is_there(node, number, step), "the step", 60)
+        node.wait(THERE.format(job=number, step=step), "the step", 60)
         yield
     finally:
         node.cancel(number, 60)
@@ -74,7 +75,7 @@ def _is_there(node, number, step):
 
 
 def _idle(node):
-    node.until(lambda: node.run(["sinfo", "--noheader", "--format=%T"]).stdout.split() == ["idle"], "an idle node", 60)
+    node.wait(IDLE.format(node.name), "an idle node", 60)
 
 
 def _daemon(node, number):
@@ -136,7 +137,7 @@ def test_slurms_programs_are_not_needed_to_know_the_jobs(open_node, allocation):
 def test_a_socket_of_somebody_elses_is_no_step(open_node, allocation):
     listen = f'{HOME}/bin/python3 -c "$0" /tmp/node_99.{EXTERN} >/dev/null 2>&1 &'
     open_node.run(["sh", "-c", listen, LISTEN], user="bob", check=True)
-    open_node.until(lambda: open_node.run(["test", "-S", f"/tmp/node_99.{EXTERN}"]).ok, "the socket")
+    open_node.wait(f"test -S /tmp/node_99.{EXTERN}", "the socket")
     assert f"/tmp/node_99.{EXTERN}" in open_node.run(["cat", "/proc/net/unix"]).stdout
     assert jobs(open_node) == [(allocation, "alice", True)]
     open_node.run(["pkill", "-u", "bob"])
@@ -170,8 +171,8 @@ def test_a_job_that_never_had_a_step_stops_an_apply(open_node):
     with _cancelled(open_node, job, BATCH):
         open_node.write(conf, before)
         open_node.run(["systemctl", "restart", *daemons], check=True)
-        open_node.until(lambda: open_node.run(["scontrol", "ping"]).ok, "slurmctld", 60)
-        open_node.until(lambda: open_node.run(["scontrol", "show", "slurmd"]).ok, "slurmd", 60)
+        open_node.wait("scontrol ping", "slurmctld", 60)
+        open_node.wait("scontrol show slurmd", "slurmd", 60)
         problems, warnings = preflight(open_node)
         assert len(problems) == 1 and f"without an extern step: {job} of alice. They began before" in problems[0]
         assert "could not be asked" not in problems[0]
@@ -184,7 +185,7 @@ def test_a_user_stops_no_apply_by_ending_his_extern_step(open_node, batch):
     place = SOCKET.format(job=batch, step=EXTERN)
     said = open_node.run([f"{HOME}/bin/python3", "-c", KILL, place], user="alice", check=True)
     assert said.stdout == "(0, 0)\n"
-    open_node.until(lambda: not _is_there(open_node, batch, EXTERN), "the extern step ended", 60)
+    open_node.wait(f"! {THERE.format(job=batch, step=EXTERN)}", "the extern step ended", 60)
     assert jobs(open_node) == [(batch, "alice", False)]
     told = f"Jobs run on this node whose extern step has ended: {batch} of alice. "
     problems, (warning,) = preflight(open_node)

@@ -226,7 +226,7 @@ def test_our_own_options_count_where_sshd_is_managed(open_node):
 
 def test_an_sshd_with_no_method_left(open_node):
     options = {"PubkeyAuthentication": False, "PasswordAuthentication": False}
-    refused(open_node, "AuthenticationMethods is any, of which no way is left", sshd={"options": options})
+    refused(open_node, "AuthenticationMethods is any, and none of it works", sshd={"options": options})
 
 
 def test_keyboard_interactive_is_a_warning(open_node):

@@ -10,7 +10,7 @@ import stat
 import pytest
 from harness import debs
 from harness.formula import applied, settings
-from harness.full import FULL
+from harness.full import LONG
 from harness.node import Node
 from harness.paths import REPO
 from harness.site import Site
@@ -135,7 +135,7 @@ def test_what_a_session_leaves_behind_ends_with_the_job(closed, batch):
     assert not cgroup_of_the_sleep(closed)
 
 
-@pytest.mark.skipif(not FULL, reason="installs podman")
+@LONG  # it installs podman
 def test_podman_and_lingering(closed, batch):
     debs.install(closed, "busybox-static", "crun", "dbus-user-session", "podman", "uidmap")
     closed.write("/etc/containers/containers.conf", CONTAINERS)

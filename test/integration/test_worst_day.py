@@ -159,10 +159,22 @@ def test_an_audit_names_what_was_changed(node):
     """After the page's own change of a line."""
     assert "pam_systemd.so" in node.read("/etc/pam.d/sshd")
     audit = node.salt("slurm_pam.audit")
-    assert not audit["holds"] and re.fullmatch(r"\d+ of \d+ states are not .*", audit["summary"]), audit["summary"]
-    assert "must not reach pam_systemd.so, but gets to /etc/pam.d/sshd" in json.dumps(audit["findings"])
     node.run(["sed", "-i", "$d", "/etc/pam.d/sshd"], check=True)
+    count = r"1 of \d+ states are not as they should be"
+    assert not audit["holds"] and re.fullmatch(count, audit["summary"])
+    assert re.search(f'^### .* says "{count}"', PAGE, re.MULTILINE)
+    assert "must not reach pam_systemd.so, but gets to /etc/pam.d/sshd" in json.dumps(audit["findings"])
     assert node.salt("slurm_pam.audit")["holds"]
+
+
+def test_after_an_update_of_slurmd_alone(closed):
+    closed.write("/usr/local/sbin/slurmd", "#!/bin/sh\necho slurm 24.11.5\n")
+    closed.run(["chmod", "755", "/usr/local/sbin/slurmd"], check=True)
+    try:
+        audit = closed.salt("slurm_pam.audit")
+    finally:
+        closed.run(["rm", "/usr/local/sbin/slurmd"], check=True)
+    assert not audit["holds"] and "but slurmd is 24.11.5, whose libslurm is 42" in json.dumps(audit["findings"])
 
 
 def test_a_node_that_was_renamed(closed, job):

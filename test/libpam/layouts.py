@@ -209,6 +209,8 @@ def directory_service(module: str) -> tuple[str, ...]:
 
 
 EL9 = authselect("el9 sssd", "1.5.1", directory_service("pam_sss.so"), "session optional pam_sss.so\n")
+# with-pamaccess and with-faillock put theirs first.
+HARDENED = ("required pam_access.so", "required pam_faillock.so")
 HOMED = ("sufficient pam_systemd_home.so", *directory_service("pam_sss.so"))
 
 DISTRIBUTIONS = [
@@ -238,7 +240,11 @@ DISTRIBUTIONS = [
            "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so \n"),
     authselect("el8 sssd", "1.3.1", directory_service("pam_sss.so"), "session optional pam_sss.so\n"),
     EL9,
+    authselect("el9 sssd hardened", "1.5.1", (*HARDENED, *directory_service("pam_sss.so"))),
     authselect("el10 sssd", "1.6.1", directory_service("pam_sss.so"), "session optional pam_sss.so\n"),
+    # What was minimal is local, with the same rules; and with-systemd-homed is new.
+    authselect("el10 local hardened", "1.6.1", (*HARDENED, "required pam_unix.so")),
+    authselect("el10 homed", "1.6.1", HOMED, "session optional pam_systemd_home.so\n"),
     authselect("el9 winbind", "1.5.1", directory_service("pam_winbind.so"), "session optional pam_winbind.so\n"),
     authselect("el9 minimal", "1.5.1", ("required pam_unix.so",)),
     authselect("fedora homed", "1.7.0", HOMED, "session optional pam_systemd_home.so\n"),

@@ -7,6 +7,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import psutil  # noqa: F401 (Salt's, which asks the machine when it is imported first)
 import pytest
 from harness.paths import REPO
 

@@ -32,6 +32,7 @@ def runner():
 )
 def test_the_time_to_go(runner, monkeypatch, tmp_path, left, waiting, minutes):
     monkeypatch.setattr(runner, "TIMES", tmp_path / "minutes.json")
+    monkeypatch.setattr(runner, "LANES", 3)
     every = [runner.Part(f"part {number}", ("x",), "", runner.NOTHING, 20.0) for number in range(9)]
     lanes = runner.Lanes(every)
     running, rest = every[: len(left)], every[len(left) :][: len(waiting)]
@@ -51,10 +52,11 @@ def test_the_longest_comes_first(runner, monkeypatch, tmp_path):
     assert runner.Lanes([short, long]).waiting == [short, long]
 
 
-def test_every_file_of_a_test_is_in_a_part(runner):
-    given = {word for part in runner.PARTS for word in part.command if word.endswith(".py")}
-    own = {path for name in runner.OF_THEIR_OWN for path in runner._files(f"test/integration/test_{name}_*.py")}
-    assert given == own and set(runner.OF_THEIR_OWN) < set(runner.NAMES)
+def test_every_file_of_a_test_is_in_one_part(runner):
+    given = [word for part in runner.PARTS for word in part.command if word.endswith(".py")]
+    assert sorted(given) == runner._files("test/integration/test_*.py")
+    assert {*runner.OF_THEIR_OWN, "integration"} <= set(runner.NAMES)
+    assert {f"test/integration/test_{file}.py" for file in runner.MINUTES} <= set(given)
 
 
 def test_what_quick_runs(runner):

@@ -195,7 +195,7 @@ def test_what_a_directory_does_not_answer_of_a_local_group(directory):
     directory.silent = True
     members, group = local_groups(*given(**access(groups={"new": {"members": ["ann", "zoe"]}})))
     assert "slurm_pam:access:groups:new:members has zoe, and sss (nsswitch.conf) does not answer" in members.found
-    assert "nobody tells whether a directory has it: sss" in group.found
+    assert "no answer tells whether a directory has it: sss" in group.found
     assert (members.kind, group.kind) == ("problems", "problems")
 
 

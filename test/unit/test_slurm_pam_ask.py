@@ -5,9 +5,10 @@ import subprocess
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import _child
 import _processes
 import _slurm_pam_ask
-from _slurm_pam_ask import Unanswered, answer, every_process, every_unit, once, reason
+from _slurm_pam_ask import Unanswered, answer, every_process, every_unit, once
 
 
 def test_an_answer():
@@ -33,7 +34,7 @@ def test_a_question_that_cannot_be_asked_is_no_empty_answer(words, why):
 
 @pytest.mark.parametrize(("stderr", "why"), [("", "exit status 9"), ("\n a\n\nb \n", "b"), (" \n", "exit status 9")])
 def test_the_reason_is_in_its_last_words(stderr, why):
-    assert reason(subprocess.CompletedProcess(["x"], 9, "", stderr)) == why
+    assert _child.reason(subprocess.CompletedProcess(["x"], 9, "", stderr)) == why
 
 
 SHOWN = """\

@@ -30,7 +30,7 @@ class Accounts:
 def node(monkeypatch):
     """Its processes, and their cgroups."""
     found, groups = [], {}
-    for room in (_slurm_pam_before, _slurm_pam_strays):
+    for room in (_slurm_pam_before, _slurm_pam_strays, _slurm_pam_strays._slurm_pam_accounts):
         monkeypatch.setattr(room, "pwd", Accounts())
     monkeypatch.setattr(_slurm_pam_before._processes, "running", lambda: list(found))
     monkeypatch.setattr(_slurm_pam_before._processes, "cgroups", lambda pid: groups.get(pid, ""))

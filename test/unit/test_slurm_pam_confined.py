@@ -4,6 +4,7 @@ import pytest
 from looks import settings
 
 import _processes
+import _slurm_pam_accounts
 import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_confined
@@ -56,7 +57,7 @@ def node(monkeypatch):
     node = Node()
     monkeypatch.setattr(_processes, "running", lambda: iter(node.running))
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
-    monkeypatch.setattr(_slurm_pam_jobs, "name", lambda uid: NAMES.get(uid, uid))
+    monkeypatch.setattr(_slurm_pam_accounts, "name", lambda uid: NAMES.get(uid, uid))
     monkeypatch.setattr(_slurm_pam_before, "_uid", lambda user: 74)
     monkeypatch.setattr(_slurm_pam_strays, "is_ordinary", lambda uid, access: NAMES[uid] not in access["users"])
     monkeypatch.setattr(_slurm_pam_cgroups, "places", lambda pid: node.where.get(pid, {}))
@@ -91,7 +92,7 @@ def test_a_session_in_its_job(node):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("held", "words"), [(False, "is not held to"), (None, "cannot be told to be held to")])
+@pytest.mark.parametrize(("held", "words"), [(False, "is not held to"), (None, "is not known to be held to")])
 def test_what_it_is_not_held_to_is_a_problem_where_it_is_asked_for(node, kind, held, words):
     node.job(7, "alice")
     node.session(100, 1001, adopted())
@@ -157,7 +158,7 @@ def test_whose_a_job_is_could_not_be_asked(node):
     node.job(8, None)
     node.session(100, 1001, OUTSIDE)
     (row,) = node.told()
-    assert "could not be asked: the step daemon of job 8 does not answer" in row["problems"][0]
+    assert "should be in one: the step daemon of job 8 does not answer" in row["problems"][0]
 
 
 # Sessions outside of any job that are no matter of confinement

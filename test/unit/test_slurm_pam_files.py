@@ -81,7 +81,7 @@ def test_a_file_is_read_as_a_whole(node, setting, text, takes):
     assert [finding.kind for finding in found] == ([] if setting in takes else ["problems"])
     for finding in found:
         assert finding.found.startswith(f"slurm_pam:{setting}: {path} is not ")
-        assert finding.found.endswith(" is none of its lines")
+        assert finding.found.endswith(" is no line of such a file")
         assert all(char.isprintable() for char in finding.text())
 
 
@@ -97,7 +97,7 @@ def test_nothing_of_a_secret_is_told(node, setting, mode):
     (node / "secret").chmod(mode)
     (node / "file").symlink_to("secret")
     (finding,) = look(node / "file", setting)
-    assert "line 2 is none of its lines" in finding.found and "secret$" not in finding.text()
+    assert "line 2 is no line of such a file" in finding.found and "secret$" not in finding.text()
     (node / "secret").chmod(0o644)
     (finding,) = look(node / "file", setting)
     assert "line 2 (root:$6$secret$" in finding.found
@@ -117,7 +117,7 @@ def test_what_is_no_file_is_not_waited_for(node, setting):
     with open(node / "large", "wb") as large:
         large.truncate(10**12)
     (finding,) = look(node / "large", setting)
-    assert f"{node}/large is larger than 16777216 bytes" in finding.found
+    assert f"{node}/large is larger than 4194304 bytes" in finding.found
 
 
 @pytest.mark.parametrize("name", ["sshd", "common-account", "common-session"])

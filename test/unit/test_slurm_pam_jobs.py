@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import _slurm_pam_accounts
 import _slurm_pam_jobs
 from _slurm_pam_ask import Unanswered
 
@@ -69,7 +70,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_jobs, "_SOCKETS", str(tmp_path / "unix"))
     monkeypatch.setattr(_slurm_pam_jobs, "_PATIENCE", 0.3)
     monkeypatch.setattr(_slurm_pam_jobs, "os", SimpleNamespace(lstat=node.lstat))
-    monkeypatch.setattr(_slurm_pam_jobs, "pwd", pwd)
+    monkeypatch.setattr(_slurm_pam_accounts, "pwd", pwd)
     yield node
     for each in node.open:
         each.close()

@@ -8,6 +8,7 @@ from looks import given
 import _child
 import _pam_libpam
 import _slurm_pam_modules
+import slurm_conf
 from _slurm_pam_modules import modules, of_a_doubtful_release, of_another_release, slurm_version, unusable
 
 
@@ -76,7 +77,7 @@ def loaded(monkeypatch):
         return subprocess.CompletedProcess(words, **said)
 
     monkeypatch.setattr(_child, "ask", ask)
-    monkeypatch.setattr(_slurm_pam_modules, "_asked_version", lambda: "24.11.5")
+    monkeypatch.setattr(slurm_conf, "version", lambda: "24.11.5")
     return said, asked
 
 
@@ -171,7 +172,7 @@ UNASKED = {
 @pytest.mark.parametrize("case", UNASKED)
 def test_a_slurmd_that_cannot_be_asked_is_told(slurmd, monkeypatch, case):
     script, words = UNASKED[case]
-    monkeypatch.setattr(_slurm_pam_modules, "_PATIENCE", 0.2)
+    monkeypatch.setattr(slurm_conf, "_PATIENCE", 0.2)
     monkeypatch.setattr(_slurm_pam_modules, "_paths", lambda modules: {})
     monkeypatch.setattr(_slurm_pam_modules, "_unusable", lambda paths: [])
     assert list(modules(*given())) == []  # it is not there

@@ -162,6 +162,16 @@ def test_a_file_that_the_stacks_are_to_be_made_of(node):
         assert len(list(relied_on(*given(pam={name: "system-auth"})))) == 1
 
 
+@pytest.mark.parametrize(("word", "told"), [("close", True), ("report", False), ("leave", False)])
+def test_what_a_closed_door_comes_to(node, word, told):
+    (node / "pam.d/cockpit").write_text("account include system-auth\n")
+    (node / "pam.d/system-auth").write_text("account required pam_unix.so\n")
+    (node / "pam.d/system-auth").chmod(0o666)
+    found = [finding.text() for finding in relied_on(*given(doors={"cockpit": word}))]
+    assert len(found) == told
+    assert all(f"others than root can write to {node}/pam.d/system-auth" in text for text in found)
+
+
 def test_a_link_by_which_others_come_in(node):
     (node / "theirs").mkdir(mode=0o777)
     (node / "theirs").chmod(0o777)

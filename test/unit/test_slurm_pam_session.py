@@ -69,8 +69,8 @@ def test_a_module_that_nobody_has_is_nothing_to_keep(tmp_path, monkeypatch, text
         ("systemd 257", "keep", False, 240, None),
         # Whoever asks for it starts it.
         ("systemd 257", "stop", False, 240, None),
-        ("", "mask", False, 240, "Which systemd this is could not be asked"),
-        ("systemd unknown", "mask", False, 240, "Which systemd this is could not be asked"),
+        ("", "mask", False, 240, "systemd did not say which release it is"),
+        ("systemd unknown", "mask", False, 240, "systemd did not say which release it is"),
     ],
 )
 def test_a_shutdown_that_would_not_wait_is_told(monkeypatch, version, logind, masked, kept_from, found):

@@ -1,6 +1,7 @@
 """Whether the PAM files can be made on a node, and would do what they should."""
 
 import pytest
+from harness.paths import REPO
 from looks import given
 
 import _pam_libpam
@@ -87,7 +88,7 @@ def test_a_service_that_does_not_name_what_is_to_be_changed(node, text, pam, tol
     assert len(found) == len(told)
     for finding, words in zip(found, told):
         assert finding.found.startswith(f"{node}/sshd does not name ") and words in finding.found
-        assert "_source, or add the line to" in finding.do
+        assert "_source to the name that stands there, or add the line to" in finding.do
 
 
 def test_debian_reads_more_lines_as_includes(node, monkeypatch):
@@ -299,3 +300,49 @@ def test_a_door_is_closed_and_opened_again_to_the_byte(node):
     assert {name: (node / name).read_bytes() for name in before if name != "sshd"} == {
         name: text for name, text in before.items() if name != "sshd"
     }
+
+
+# EL's files, in which su lets root past whatever follows, and su-l is su; and SUSE's, in which another line does that.
+_EL9 = REPO / "test/harness/layouts/el9/etc/pam.d"
+EL = {name: (_EL9 / name).read_text() for name in ("login", "su", "su-l", "systemd-user")}
+EL["crond"] = "account required pam_access.so\naccount include system-auth\nsession include system-auth\n"
+EL["system-auth"] = "account sufficient pam_localuser.so\nsession optional pam_systemd.so\nsession optional pam_x.so\n"
+EL["postlogin"] = "session optional pam_umask.so\n"
+EL_SOURCES = {**dict.fromkeys(("crond", "login", "su", "systemd-user"), "system-auth"), "su-l": "su"}
+SUSE = {"su": "account sufficient pam_rootok.so\naccount include common-account\nsession include common-session\n"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "sources", "closed", "told"),
+    [
+        (EL, EL_SOURCES, ["login"], []),
+        (EL, EL_SOURCES, ["su"], []),
+        (EL, EL_SOURCES, ["crond", "login", "su", "su-l", "systemd-user"], []),
+        (EL, EL_SOURCES, ["su-l"], ["/su-l includes su, which is not closed", "slurm_pam:doors:su: close"]),
+        (EL, {}, ["login"], ["what it names is system-auth", "slurm_pam:pam:door_sources:login"]),
+        (EL, {"login": "postlogin"}, ["login"], ["does not name postlogin for account; what it names is system-auth"]),
+        (SUSE, {}, ["su"], []),
+        ({"su": SUSE["su"].replace("rootok", "permit")}, {}, ["su"], ["su: a user without a job is turned away"]),
+        ({"login": SUSE["su"]}, {}, ["login"], ["login: a user without a job is turned away"]),
+    ],
+)
+def test_doors_that_name_other_stacks_are_closed_beside_them_and_opened_to_the_byte(
+    node, texts, sources, closed, told
+):
+    for name, text in texts.items():
+        (node / name).write_text(text)
+    before = {path.name: path.read_bytes() for path in node.iterdir()}
+    asked = given(doors=dict.fromkeys(closed, "close"), pam={"door_sources": sources})
+    text = " ".join(finding.text() for finding in stacks(*asked))
+    assert all(words in text for words in told) if told else text == ""
+    if told:
+        return
+    apply(asked)
+    assert list(stacks(*asked)) == []
+    ours = {*closed, *(path.name for path in node.iterdir() if path.name.startswith("slurm-")), "sshd"}
+    assert {path.name: path.read_bytes() for path in node.iterdir() if path.name not in ours}.items() <= before.items()
+    opened = given(doors=dict.fromkeys(closed, "opened"), pam={"door_sources": sources})
+    assert list(stacks(*opened)) == []
+    apply(opened)
+    assert not list(node.glob("slurm-door-*"))
+    assert {name: (node / name).read_bytes() for name in closed} == {name: before[name] for name in closed}

@@ -3,10 +3,11 @@
 import pytest
 from looks import given
 
+import _slurm_pam_cgroups
 import _slurm_pam_strays
 from _processes import Process
 from _slurm_pam_ask import Unanswered
-from _slurm_pam_strays import jobs_of, look, strays, to_end, told
+from _slurm_pam_strays import look, strays, to_end, told
 
 ADMINS = {"users": {"ann": {"origins": ["ALL"]}}, "groups": {"admins": {"origins": ["ALL"], "members": ["new"]}}}
 UIDS = {"root": 0, "daemon": 2, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003, "new": 1004, "munge": 1005}
@@ -52,7 +53,8 @@ class Node:
 @pytest.fixture
 def node(monkeypatch):
     made = Node()
-    monkeypatch.setattr(_slurm_pam_strays, "pwd", Accounts())
+    for room in (_slurm_pam_strays, _slurm_pam_strays._slurm_pam_accounts):
+        monkeypatch.setattr(room, "pwd", Accounts())
     monkeypatch.setattr(_slurm_pam_strays._processes, "running", lambda: list(made.processes))
     monkeypatch.setattr(_slurm_pam_strays._processes, "cgroups", lambda pid: made.groups[pid])
     monkeypatch.setattr(_slurm_pam_strays._processes, "namespace", lambda pid: made.spaces.get(pid, "pid:[1]"))
@@ -93,7 +95,8 @@ DOUBTFUL = {
 @pytest.mark.parametrize("case", IN_JOBS)
 def test_what_is_in_a_job(node, case):
     node.add("bob", groups=IN_JOBS[case])
-    assert found() == [] and jobs_of(IN_JOBS[case]) == [7]
+    assert found() == []
+    assert _slurm_pam_cgroups.job(_slurm_pam_cgroups.read(IN_JOBS[case])).number == 7
 
 
 @pytest.mark.parametrize("form", [SYSTEMD, V2])
@@ -107,6 +110,7 @@ def test_what_is_in_none(node, case, form):
 @pytest.mark.parametrize("case", DOUBTFUL)
 def test_what_may_be_in_one_is_spared(node, case):
     node.add("bob", groups=DOUBTFUL[case])
+    assert _slurm_pam_cgroups.job(_slurm_pam_cgroups.read(DOUBTFUL[case])) is None
     ((_, _, spared),) = found()
     assert "looks like a job's" in spared or "hub.service is the system's" in spared
 
@@ -133,7 +137,7 @@ JOBS = {
     "his own, without a process in its cgroup": ([job(8, "bob")], True, "job 8 may be its user's, and no process"),
     "another's, without one": ([job(8, "alice")], True, ""),
     "one of nobody knows whom": ([job(8, None)], True, "job 8 may be its user's, and no process"),
-    "not known": (Unanswered("/proc/net/unix: gone"), True, "could not be asked: /proc/net/unix: gone"),
+    "not known": (Unanswered("/proc/net/unix: gone"), True, "known which jobs run here: /proc/net/unix: gone"),
 }
 
 

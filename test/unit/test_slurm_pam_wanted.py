@@ -310,6 +310,28 @@ def test_the_gates_come_ahead_of_the_services_and_sshds_comes_last():
     ]
 
 
+SOURCES = {"login": "system-auth", "systemd-user": "system-auth", "su": "system-auth", "su-l": "su"}
+
+
+@pytest.mark.parametrize(
+    ("service", "source", "session"),
+    [
+        ("cron", "common-account", ["common-session", "slurm-common-session", "session"]),
+        ("login", "system-auth", ["system-auth", "slurm-door-login-session", "session"]),
+        # A manager of systemd's keeps its own, and what it includes as a whole is closed itself.
+        ("systemd-user", "system-auth", None),
+        ("su-l", "su", None),
+    ],
+)
+def test_a_door_whose_file_names_another_stack(service, source, session):
+    lines, retargeted = gate(service, pam={"door_sources": SOURCES})
+    assert lines[-1] == f"account substack {source}"
+    assert retargeted == [[source, f"slurm-door-{service}", "account"], *([session] if session else [])]
+    own = [file for file in pam_files(doors={service: "close"}, pam={"door_sources": SOURCES}) if "source" in file][1:]
+    derived = ["/etc/pam.d/slurm-door-login-session"] if service == "login" else []
+    assert [(file["path"], file["source"]) for file in own] == [(path, "system-auth") for path in derived]
+
+
 @pytest.mark.parametrize("doors", [{}, {"cron": "report", "login": "leave", "sshd": "close"}])
 def test_without_a_closed_door_all_is_as_it_was(doors):
     assert wanted(settings(doors=doors)) == wanted(settings())

@@ -199,5 +199,7 @@ def test_links_are_followed_step_by_step(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to(f"{tmp_path}/c")
     assert list(_slurm_pam_watch._steps(f"{tmp_path}/a")) == [f"{tmp_path}/{name}" for name in "abc"]
+    (tmp_path / "mask").symlink_to(os.devnull)
+    assert list(_slurm_pam_watch._steps(f"{tmp_path}/mask")) == [f"{tmp_path}/mask"]
     (tmp_path / "c").symlink_to("c")
     assert len(list(_slurm_pam_watch._steps(f"{tmp_path}/a"))) < 50

@@ -126,6 +126,24 @@ def test_what_one_comes_to_and_the_line_that_decides(node, text, stranger, admin
     assert node.line("cockpit", "administrator") == administrator
 
 
+@pytest.mark.parametrize(
+    ("service", "rule", "gets_in"),
+    [
+        ("su", "sufficient pam_rootok.so", False),
+        ("su-l", "sufficient pam_succeed_if.so uid = 0 use_uid quiet", False),
+        # Of the user that is to be, who may be anybody.
+        ("su", "sufficient pam_succeed_if.so uid = 0 quiet", True),
+        ("su", "sufficient pam_localuser.so", True),
+        # A daemon is root itself.
+        ("cockpit", "sufficient pam_rootok.so", True),
+        ("login", "sufficient pam_succeed_if.so uid = 0 use_uid quiet", True),
+    ],
+)
+def test_whoever_calls_a_program_of_the_node_is_not_root(node, service, rule, gets_in):
+    node.file(service, f"auth required pam_unix.so\naccount {rule}\n{ALL}")
+    assert node.line(service) == ((True, 2) if gets_in else (False, 4))
+
+
 def test_what_a_program_does_not_ask_does_not_count(node):
     # cron authenticates nobody.
     node.file("cron", "auth required pam_deny.so\naccount required pam_unix.so\n")

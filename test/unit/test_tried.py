@@ -13,13 +13,13 @@ SECTION = (REPO / "README.md").read_text().partition("### What was tried where\n
 WALK = REPO / "test/walk"
 # Fixtures of conftest.py that boot the default layout if a test names none.
 DEFAULT, FIXTURES = ("sle15", "container"), {"node", "fresh_node", "site"}
-APPLIES = {"harness.formula", "harness.ends"}
+APPLIES = {"harness.formula", "harness.ends", "harness.figures"}
 # What a column's name stands for: a word of these is in the text of whoever tries it.
 SIGNS = {
     "reboot": {".reboot", ".power_cut"},
     "directory": {"sle15-directory"},
     "image": {"chroot"},
-    "ssh.socket": {"/etc/systemd/system/ssh.socket"},
+    "ssh.socket": {"ssh.socket"},
     "SELinux": {"setenforce"},
 }
 
@@ -72,7 +72,7 @@ def boots(tree):
 def walks():
     """The nodes of the walks that test/run takes."""
     tree = ast.parse((REPO / "test/run").read_text())
-    commands = [ast.literal_eval(call.args[1]) for call in calls(tree, "Part") if call.args[0].value == "walk"]
+    commands = [ast.literal_eval(call.args[1]) for call in calls(tree, "Part") if ast.unparse(call.args[0]) == "'walk'"]
     options = [dict(zip(command[1::2], command[2::2])) for command in commands]
     return {(each.get("--layout", DEFAULT[0]), each.get("--machine", DEFAULT[1])) for each in options}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.layouts import debian, el9, sle16, suse
+from harness.layouts import debian, el9, sle16, suse, ubuntu2404
 
 FILES = Path(__file__).parent
 
@@ -40,4 +40,5 @@ LAYOUTS = {
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
     "debian13-selinux": Layout("trixie", ("common", "debian", "selinux"), SELINUX, debian.dress),
+    "ubuntu2404": Layout("trixie", ("common", "debian", "ubuntu2404"), (), ubuntu2404.dress),
 }
