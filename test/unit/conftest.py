@@ -7,9 +7,14 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import psutil  # noqa: F401 (Salt's, which asks the machine when it is imported first)
 import pytest
 from harness.paths import REPO
+
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Python itself and what is installed for it, this repository, and what a test makes.
 OURS = [str(REPO), tempfile.gettempdir(), sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), os.devnull]

@@ -320,7 +320,7 @@ def every_answer(files, call, choices, seen=lambda trace: None):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.sampled_from([("account", "acct_mgmt"), ("session", "close_session")]))
 def test_outcomes_are_what_trying_everything_finds(data, what):
     kind, call = what
@@ -331,7 +331,7 @@ def test_outcomes_are_what_trying_everything_finds(data, what):
     assert found == sorted(every_answer(files, call, choices))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(stacks("password", 3))
 def test_outcomes_of_both_passes(files):
     modules = {f"pam_{number}.so": ["success", "auth_err"] for number in range(3)}
@@ -339,7 +339,7 @@ def test_outcomes_of_both_passes(files):
     assert found == sorted(every_answer(files, "chauthtok", ["success", "auth_err"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(stacks(size=4), st.sampled_from(("permit", "deny")))
 def test_a_counterexample_breaks_the_promise_and_no_counterexample_means_none(files, expect):
     modules = {f"pam_{number}.so": list(FEW) for number in range(4)}
@@ -367,7 +367,7 @@ def again(counterexample, files):
     return made["code"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(stacks(size=4), st.integers(0, 3))
 def test_unreached_is_what_trying_everything_finds(files, number):
     module = f"pam_{number}.so"
@@ -386,7 +386,7 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=40).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS | st.text(max_size=200), TEXTS, st.sampled_from([UPSTREAM, DEBIAN, {"version": "1.7.0", "debian": True}]))
 def test_any_text_is_decided(svc, sub1, libpam):
     try:
