@@ -46,6 +46,7 @@ _PROGRAM = r"""#!/bin/sh
 #     watch              exit status 0; 1 if something differs; 3 if that cannot be told
 #     watch --nagios     as Nagios and its like take it
 #     watch --textfile   metrics for the textfile collector of node_exporter
+#     watch --undrain    has Slurm give this node jobs again if all is well and drain took them from it
 #     drain              for Slurm's HealthCheckProgram: drains this node if it is not as it was; never undrains it
 PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C QUOTING_STYLE=shell-escape-always
 export PATH LC_ALL QUOTING_STYLE
@@ -156,15 +157,31 @@ metric() {
     printf 'slurm_pam_watch_%s %s\n' "$1" "$3"
 }
 
-drain() {
-    [ "$status" = 0 ] && return
+# What slurmctld calls this node, which may be called otherwise, and what it knows of it.
+ask_slurm() {
     node=$(uname -n) node=${SLURMD_NODENAME:-${node%%.*}}
     [ -z "$conf" ] || export SLURM_CONF="$conf"
-    state=$("${scontrol:=scontrol}" --oneliner show node "$node" 2> /dev/null)
-    state=${state#* State=}
-    case "${state%% *}" in
+    shown=$("${scontrol:=scontrol}" --oneliner show node "$node" 2> /dev/null)
+    state=${shown#* State=} state=${state%% *}
+    case "$shown" in NodeName=*) node=${shown#NodeName=} node=${node%% *} ;; esac
+}
+
+drain() {
+    [ "$status" = 0 ] && return
+    ask_slurm
+    case "$state" in
         *DRAIN*) ;; # with this reason, or another that is to stay
         *) "$scontrol" update "nodename=$node" state=drain "reason=slurm_pam: $line" ;;
+    esac
+}
+
+undrain() {
+    [ "$status$busy" = 0 ] || return
+    ask_slurm
+    case "$state:$shown" in
+        *DRAIN*:*' Reason=slurm_pam: '*)
+            "$scontrol" update "nodename=$node" state=resume && line="$line, and Slurm gives it jobs again"
+            ;;
     esac
 }
 
@@ -200,9 +217,13 @@ case "${0##*/}:$1" in
         metric accepted_timestamp_seconds 'When an apply accepted them.' "$(stat -c %Y accepted 2> /dev/null || echo 0)"
         status=0
         ;;
+    *:--undrain)
+        undrain
+        printf 'slurm_pam: %s\n' "$line"
+        ;;
     *:) printf 'slurm_pam: %s\n' "$line" ;;
     *)
-        printf 'usage: watch [--nagios | --textfile]\n' >&2
+        printf 'usage: watch [--nagios | --textfile | --undrain]\n' >&2
         status=3
         ;;
 esac
@@ -328,6 +349,18 @@ def _coming(settings: Mapping[str, Any]) -> dict[str, file_transaction.Thing]:
         units = map(_slurm_pam_wanted.mask, _slurm_pam_wanted.LOGIND_UNITS)
         found |= {path: {"link": os.devnull} for path in units if os.path.lexists(path)}
     return {path: after for path, after in found.items() if file_transaction.read(path) != after}
+
+
+def undrain() -> str:
+    """
+    Have Slurm give this node jobs again, if the watch took them from it and finds all well now.
+
+    Returns what the watch says; an empty text if there is none.
+    """
+    if not os.path.exists(_slurm_pam_wanted.WATCH):
+        return ""
+    said = _child.ask(_slurm_pam_wanted.WATCH, "--undrain")
+    return said.stdout.strip().removeprefix("slurm_pam: ") or _child.reason(said)
 
 
 # What is looked at

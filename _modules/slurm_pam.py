@@ -162,7 +162,10 @@ def wrong_settings(given: Any, settings: Mapping[str, Any]) -> list[str]:
 
 def confirm() -> str:
     """
-    The last apply stays: it was made with the setting ``confirm``, and the node no longer takes it back by itself.
+    The last apply stays: it was made with the setting ``confirm``, and the node no longer takes it back by itself. With
+    the setting ``watch``, Slurm gives it jobs again if the watch had drained it, and finds all well now.
+
+    Returns what was done, and what the watch says.
 
     Raises CommandExecutionError where nothing waits to be confirmed, and says why.
 
@@ -174,7 +177,8 @@ def confirm() -> str:
 
     .. versionadded:: 1.0.0
     """
-    return _slurm_pam_take_back.confirm()
+    done, watch = _slurm_pam_take_back.confirm(), _slurm_pam_watch.undrain()
+    return f"{done}. The watch: {watch}" if watch else done
 
 
 # Whether it is as it should be

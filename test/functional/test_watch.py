@@ -338,27 +338,78 @@ def test_what_it_does_not_know(place):
 SCONTROL = """\
 #!/bin/sh
 printf '%s\\n' "$SLURM_CONF" "$@" >> "${0%/*}/asked"
-[ "$1" = update ] || printf 'NodeName=%s Arch=x86_64 State=%s ThreadsPerCore=1\\n' "$4" "$(cat "${0%/*}/state")"
+[ "$1" = update ] || cat "${0%/*}/shown"
 """
+HOST = os.uname().nodename.partition(".")[0]
 
 
-@pytest.mark.parametrize("state", ["IDLE", "MIXED+DRAIN", "DRAINED", "IDLE+DRAIN+MAINTENANCE", "DOWN*", ""])
-@pytest.mark.parametrize("node", ["cn1", None])
-def test_a_node_is_drained_once(place, state, node):
+@pytest.fixture
+def slurm(place):
+    """A slurmctld that says of its node what it is told to, and notes what it is asked."""
     (place.bin / "scontrol").write_text(SCONTROL)
     (place.bin / "scontrol").chmod(0o755)
-    (place.bin / "state").write_text(state)
+
+    def asked(shown, *words, **options):
+        (place.bin / "shown").write_text(shown)
+        (place.bin / "asked").write_text("")
+        done = place.run(*words, **options)
+        return done, (place.bin / "asked").read_text().splitlines()
+
+    return asked
+
+
+def node_line(name, state, reason=""):
+    return f"NodeName={name} Arch=x86_64 State={state} ThreadsPerCore=1 OS=Linux{reason and ' Reason='}{reason}\n"
+
+
+@pytest.mark.parametrize("state", ["IDLE", "MIXED+DRAIN", "DRAINED", "IDLE+DRAIN+MAINTENANCE", "DOWN*"])
+@pytest.mark.parametrize("node", ["cn1", None])
+def test_a_node_is_drained_once(place, slurm, state, node):
     env = {"SLURMD_NODENAME": node} if node else {}
-    assert place.run(name="drain", env=env).returncode == 0
-    assert not (place.bin / "asked").exists()  # a healthy node is nobody's to drain, nor to undrain
+    # Its name as the host that it is, and as slurmctld has it.
+    shown = node_line(node or "n7", state)
+    done, asked = slurm(shown, name="drain", env=env)
+    assert (done.returncode, asked) == (0, [])  # a healthy node is nobody's to drain, nor to undrain
     place.write("one", "1")
-    done = place.run(name="drain", env=env)
+    done, asked = slurm(shown, name="drain", env=env)
     assert (done.returncode, done.stdout) == (1, f"slurm_pam: '{place.etc}/one' has other content\n")
-    name = node or os.uname().nodename.partition(".")[0]
-    asked = ["", "--oneliner", "show", "node", name]
     reason = f"reason=slurm_pam: '{place.etc}/one' has other content"
-    told = [] if "DRAIN" in state else ["", "update", f"nodename={name}", "state=drain", reason]
-    assert (place.bin / "asked").read_text().splitlines() == [*asked, *told]
+    told = [] if "DRAIN" in state else ["", "update", f"nodename={node or 'n7'}", "state=drain", reason]
+    assert asked == ["", "--oneliner", "show", "node", node or HOST, *told]
+
+
+def test_a_node_that_slurm_does_not_show_is_drained_by_the_name_of_its_host(place, slurm):
+    place.write("one", "1")
+    _, asked = slurm("", name="drain")
+    assert asked[6:9] == ["update", f"nodename={HOST}", "state=drain"]
+
+
+OURS = "slurm_pam: '/etc/pam.d/sshd' has other content [root@2026-11-28T20:00:00]"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "resumed"),
+    [
+        ("IDLE+DRAIN", OURS, True),
+        ("DRAINED", OURS, True),
+        ("ALLOCATED+DRAIN", OURS, True),
+        # Somebody else's, or nobody's.
+        ("IDLE+DRAIN", "memory [root@2026-11-28T20:00:00]", False),
+        ("IDLE+DRAIN", "after slurm_pam: ask bob [root@2026-11-28T20:00:00]", False),
+        ("IDLE+DRAIN", "", False),
+        # A reason may stay behind.
+        ("IDLE", OURS, False),
+        ("DOWN*", OURS, False),
+    ],
+)
+def test_a_node_is_undrained_if_the_watch_drained_it(place, slurm, state, reason, resumed):
+    done, asked = slurm(node_line("n7", state, reason), "--undrain")
+    more = ", and Slurm gives it jobs again" if resumed else ""
+    assert (done.returncode, done.stdout) == (0, f"slurm_pam: {WELL}{more}\n")
+    assert asked[5:] == (["", "update", "nodename=n7", "state=resume"] if resumed else [])
+    place.write("one", "1")
+    done, asked = slurm(node_line("n7", state, reason), "--undrain")
+    assert (done.returncode, asked) == (1, [])
 
 
 # What it costs

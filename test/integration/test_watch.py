@@ -141,8 +141,20 @@ def test_slurm_drains_it_and_nobody_but_an_administrator_takes_it_back(node):
     with commands(node, *swapped("/etc/pam.d/sshd", "sed -i s/slurm-common-/common-/")):
         assert node.run([DRAIN]).rc == 1
     assert state(node) == "drained mine"
+    assert "and Slurm" not in node.run([WATCH, "--undrain"]).stdout
     node.run(["scontrol", "update", "nodename=node", "state=resume"], check=True)
     node.until(lambda: state(node) == "idle none", "an idle node")
+
+
+def test_an_apply_that_makes_it_good_and_is_confirmed_takes_it_back(node):
+    node.run(["sed", "-i", "s/slurm-common-/common-/", "/etc/pam.d/sshd"], check=True)
+    node.until(lambda: state(node).startswith("drained slurm_pam: "), "a drained node", 60)
+    settings(node, watch=True, confirm=300)
+    applied(node)
+    assert state(node).startswith("drained slurm_pam: ")
+    assert node.salt("slurm_pam.confirm").endswith(" as it was accepted, and Slurm gives it jobs again")
+    node.until(lambda: state(node) == "idle none", "an idle node")
+    settings(node, watch=True)
 
 
 def promtool(layout):
