@@ -232,7 +232,9 @@ def _projected(found: list[Measured]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minions", default="10,50,150", help="numbers of them, one after another; %(default)s")
-    counts = sorted(map(int, parser.parse_args().minions.split(",")))
+    parser.add_argument("--report", type=Path, default=REPORT, help="where it is written; %(default)s")
+    arguments = parser.parse_args()
+    counts = sorted(map(int, arguments.minions.split(",")))
     host.install_packages()
     interrupt_on_signals()
     left_out = []
@@ -250,7 +252,7 @@ def main() -> None:
                 crowd.settle()
                 crowd.work()
             text = report(crowd, left_out)
-            REPORT.write_text(text)
+            arguments.report.write_text(text)
     print(text)
 
 

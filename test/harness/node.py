@@ -30,6 +30,13 @@ PATH = f"{SALT_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 # What Slurm says, for a shell of the node.
 IDLE = "sinfo --noheader --nodes={} --format=%T | grep -qx idle"
 JOB_STATE = "squeue --noheader --format=%T --jobs={}"
+# What a node and its Slurm say of themselves when something does not come about.
+COMPLAINTS = (
+    "journalctl --no-pager --lines=40 --priority=warning",
+    "systemctl --failed --no-pager",
+    "timeout 10 sinfo --noheader --Node --format='%N %T: %E'; timeout 10 squeue --noheader --format='%i %u %T %r'",
+    "tail -n 12 /var/log/slurm/*.log",
+)
 METHODS = ("publickey", "password", "keyboard-interactive")
 
 
@@ -183,8 +190,7 @@ class Node:
     def _complaints(self) -> str:
         if not self.machine.running:
             return ""
-        journal = self.run(["journalctl", "--no-pager", "--lines=40", "--priority=warning"])
-        return tail(journal.stdout, 40) + self.run(["systemctl", "--failed", "--no-pager"]).stdout
+        return "".join(tail(self.run(["sh", "-c", line]).stdout, 40) for line in COMPLAINTS)
 
     # -- from inside -------------------------------------------------------------------------------------------------
 
