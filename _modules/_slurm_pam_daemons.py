@@ -91,13 +91,18 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
     usual = _child.which("sshd")
     is_sshd = functools.cache(lambda program: _is_sshd(program, usual))  # most processes share a few programs
     for process in processes:
-        if process.uid == 0 and is_sshd(process.program):
-            told = " ".join(process.arguments)
-            title = re.match(r"(\S+): (.*) \[listener\]", told, re.DOTALL)
-            if title:
-                yield _daemon(process, title[2], process.program, title[2].split(), title[1])
-            elif len(process.arguments) > 1 or not re.search(r"\[\w+\]|@|: ", told):
-                yield _daemon(process, told, process.program, process.arguments)
+        if process.uid != 0:
+            continue
+        told = " ".join(process.arguments)
+        title = _TITLE.match(told)
+        # A copy by another name gives itself that name; others may bear a title, and are no sshd.
+        if title and (title[1] == os.path.basename(process.program) or is_sshd(process.program)):
+            yield _daemon(process, title[2], process.program, title[2].split(), title[1])
+        elif is_sshd(process.program) and (len(process.arguments) > 1 or not re.search(r"\[\w+\]|@|: ", told)):
+            yield _daemon(process, told, process.program, process.arguments)
+
+
+_TITLE = re.compile(r"(\S+): (.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
 
 
 def _is_sshd(program: str, usual: str | None) -> bool:

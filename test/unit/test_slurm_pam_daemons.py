@@ -59,6 +59,7 @@ def test_what_a_listener_was_told(arguments, name, config, options):
         # A user's own, and what only bears its title.
         process("sshd: /usr/sbin/sshd -f mine [listener] 0 of 10-100 startups", uid=1001),
         process("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", program="/nonexistent/bin/python3"),
+        process("gate: /usr/sbin/gate -D [listener]", program="/usr/sbin/gate"),
     ],
     ids=lambda one: one.arguments[0],
 )
@@ -66,9 +67,11 @@ def test_what_is_no_listener(one):
     assert list(running([one])) == []
 
 
-def test_a_fork_by_another_name_is_one():
-    (found,) = running([process("hpnsshd: /opt/hpnsshd -D [listener] 0 of 1-1 startups", program="/opt/x/hpnsshd")])
-    assert found[2:] == ("/opt/x/hpnsshd", "hpnsshd", None, ())
+@pytest.mark.parametrize("name", ["hpnsshd", "gate"])
+def test_a_fork_or_a_copy_by_another_name_is_one(name):
+    title = f"{name}: /opt/{name} -D -o PAMServiceName=x [listener] 0 of 1-1 startups"
+    (found,) = running([process(title, program=f"/opt/x/{name}")])
+    assert found[2:] == (f"/opt/x/{name}", name, None, ("PAMServiceName=x",))
 
 
 def test_an_option_that_no_sshd_has_is_asked_of_it():
