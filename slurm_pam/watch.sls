@@ -1,5 +1,7 @@
 # Brings about: where the setting watch says so, a program that tells without Salt whether this node is still as an apply
 # left it. This comes last: what there is when all else holds, is what the program holds the node against.
+{%- from "slurm_pam/map.jinja" import settings with context %}
+
 include:
   - slurm_pam.ready
   - slurm_pam.places
@@ -18,6 +20,7 @@ slurm_pam-watch-managed:
       - test: slurm_pam-settings
     - require:
       - slurm_pam: slurm_pam-ready
+{%- if settings.watch %}
       - sls: slurm_pam.places
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
@@ -27,3 +30,4 @@ slurm_pam-watch-managed:
       - sls: slurm_pam.pam
       - sls: slurm_pam.logind
       - sls: slurm_pam.strays
+{%- endif %}
