@@ -16,7 +16,7 @@ from harness.shell import run
 HOSTS = ["head", "cn1", "cn2", "cn3", "cn4", "gpu1", "gpu2"]
 PARTITIONS = {"batch": ["head", "cn1", "cn2", "cn3", "cn4"], "gpu": ["gpu1", "gpu2"]}
 WITHOUT_MINION = {"gpu2"}
-FORMULA = ("FORMULA", "pillar.example", "slurm_pam", "_modules", "_states", "_runners")
+FORMULA = (".gitignore", "FORMULA", "pillar.example", "slurm_pam", "_modules", "_states", "_runners")
 UPSTREAM = "https://git.example.org/"
 BLOCKS = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^(master#|admin\$|alice\$) (.*)\n((?:(?!master# |admin\$ |alice\$ ).*\n)*)", re.MULTILINE)

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from harness.cluster import Cluster
 from harness.formula import EXAMPLE
-from harness.full import FULL
+from harness.full import LONG
 from harness.salt_tree import HOME
 
-pytestmark = pytest.mark.skipif(not FULL, reason="what is tried here takes several masters")
+pytestmark = LONG  # it takes several masters
 
 NAMES = ["cn1", "cn2"]
 # Each node has a master of its own, for its minion alone, and a syndic that ties it to the master above.
