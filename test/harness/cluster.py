@@ -191,12 +191,12 @@ class Master:
             if name not in self._keys("minions"):
                 accepted = self.warm.call("salt-key", "--yes", f"--accept={name}")
                 assert accepted.ok, accepted
-        self._until(lambda: self._answering(names) == set(names), "answers", 90)
+        self._until(lambda: self._answering(names) == set(names), "answers", 180)
 
     def _answering(self, names: Sequence[str]) -> set[str]:
         """Who of these answers. A master that was just started may not take the question in time."""
         with contextlib.suppress(Failed):
-            return set(self.salt(",".join(names), "test.ping", targeting="list", patience=5))
+            return set(self.salt(",".join(names), "test.ping", targeting="list", patience=15))
         return set()
 
     def await_key(self, name: str) -> None:
