@@ -179,8 +179,13 @@ undrain() {
     [ "$status$busy" = 0 ] || return
     ask_slurm
     case "$state:$shown" in
+        :) line="$line, but Slurm did not say whether this node is drained" ;;
         *DRAIN*:*' Reason=slurm_pam: '*)
-            "$scontrol" update "nodename=$node" state=resume && line="$line, and Slurm gives it jobs again"
+            if "$scontrol" update "nodename=$node" state=resume; then
+                line="$line, and Slurm gives it jobs again"
+            else
+                line="$line, but it is still drained: scontrol update nodename=$node state=resume"
+            fi
             ;;
     esac
 }

@@ -338,7 +338,7 @@ def test_what_it_does_not_know(place):
 SCONTROL = """\
 #!/bin/sh
 printf '%s\\n' "$SLURM_CONF" "$@" >> "${0%/*}/asked"
-[ "$1" = update ] || cat "${0%/*}/shown"
+if [ "$1" = update ]; then [ ! -e "${0%/*}/refuses" ]; else cat "${0%/*}/shown"; fi
 """
 HOST = os.uname().nodename.partition(".")[0]
 
@@ -410,6 +410,16 @@ def test_a_node_is_undrained_if_the_watch_drained_it(place, slurm, state, reason
     place.write("one", "1")
     done, asked = slurm(node_line("n7", state, reason), "--undrain")
     assert (done.returncode, asked) == (1, [])
+
+
+def test_what_slurm_does_not_say_or_do_is_told(place, slurm):
+    done, asked = slurm("", "--undrain")
+    told = f"slurm_pam: {WELL}, but Slurm did not say whether this node is drained\n"
+    assert (done.returncode, done.stdout, asked[5:]) == (0, told, [])
+    (place.bin / "refuses").touch()
+    done, _ = slurm(node_line("n7", "IDLE+DRAIN", OURS), "--undrain")
+    told = f"slurm_pam: {WELL}, but it is still drained: scontrol update nodename=n7 state=resume\n"
+    assert (done.returncode, done.stdout) == (0, told)
 
 
 # What it costs
