@@ -30,13 +30,13 @@ DIRECTORY = ("krb5-admin-server", "krb5-kdc", "krb5-user", "libnss-sss", "libpam
 SELINUX = ("policycoreutils", "selinux-policy-default", "selinux-utils")
 
 LAYOUTS = {
-    "sle15": Layout("bookworm", ("common", "suse", "sle15"), SLE15_TOOLS, suse.dress),
+    "sle15": Layout("bookworm", ("common", "rpms", "suse", "sle15"), SLE15_TOOLS, suse.dress),
     "sle15-directory": Layout(
-        "bookworm", ("common", "suse", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), suse.dress
+        "bookworm", ("common", "rpms", "suse", "sle15", "directory"), (*SLE15_TOOLS, *DIRECTORY), suse.dress
     ),
-    "sle15sp7": Layout("bookworm", ("common", "suse", "sle15", "sle15sp7"), SLE15_TOOLS, suse.dress),
-    "sle16": Layout("trixie", ("common", "suse", "sle16"), SLE16_TOOLS, sle16.dress),
-    "el9": Layout("bookworm", ("common", "el9"), EL9_TOOLS, el9.dress),
+    "sle15sp7": Layout("bookworm", ("common", "rpms", "suse", "sle15", "sle15sp7"), SLE15_TOOLS, suse.dress),
+    "sle16": Layout("trixie", ("common", "rpms", "suse", "sle16"), SLE16_TOOLS, sle16.dress),
+    "el9": Layout("bookworm", ("common", "rpms", "el9"), EL9_TOOLS, el9.dress),
     "debian12": Layout("bookworm", ("common", "debian"), (), debian.dress),
     "debian13": Layout("trixie", ("common", "debian"), (), debian.dress),
     "debian13-selinux": Layout("trixie", ("common", "debian", "selinux"), SELINUX, debian.dress),
