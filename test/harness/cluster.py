@@ -124,7 +124,7 @@ class Master:
                 self.command(["salt-master", "--log-level=warning"]), stdout=log, stderr=log, start_new_session=True
             )
         listens = ["ss", "--no-header", "--listening", "--tcp", "src", f"{network.ADMIN_ORIGIN}:4506"]
-        self._until(lambda: self.run(listens).stdout, "salt-master", 60)
+        self._until(lambda: self.run(listens).stdout, "salt-master", 180)
 
     def stop(self) -> None:
         """End salt-master, with all its processes, as when its machine fails."""
@@ -202,7 +202,7 @@ class Master:
         return set()
 
     def await_key(self, name: str) -> None:
-        self._until(lambda: name in self._keys("minions_pre", "minions"), f"key of {name}", 90)
+        self._until(lambda: name in self._keys("minions_pre", "minions"), f"key of {name}", 180)
 
     def _keys(self, *kinds: str) -> list[str]:
         """Where salt-master keeps them: salt-key, which says it too, takes a second each time."""
