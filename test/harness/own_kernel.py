@@ -36,7 +36,9 @@ set -e
 mount "$@" /mnt
 cp -a /mnt/root/. /
 chpasswd < /mnt/passwords
-[ ! -e {CONTEXTS} ] || (cd /mnt/root && find . -mindepth 1 | cut -c 2- | setfiles -F -f - {CONTEXTS})
+if [ -e {CONTEXTS} ]; then
+    (cd /mnt/root; find . -mindepth 1 | cut -c 2-; find /etc) | setfiles -F -f - {CONTEXTS}
+fi
 umount /mnt
 """
 NETWORK = """\
@@ -79,7 +81,7 @@ def disk(image: Path, programs: Mapping[str, str]) -> Path:
         run([*TIED, "mke2fs", "-q", "-F", "-t", "ext4", "-d", root, directory / "disk.raw"], timeout=600)
         run(["rm", "-rf", root])
 
-    return kept(f"disk-{image.name}", (image.name, FURNISH, programs, SIZE), build) / "disk.raw"
+    return kept(f"disk-{image.name.rpartition('-')[0]}", (image.name, FURNISH, programs, SIZE), build) / "disk.raw"
 
 
 class OwnKernel(ABC):
