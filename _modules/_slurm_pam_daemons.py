@@ -5,6 +5,7 @@ and a second one may have files of its own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getopt
 import itertools
@@ -99,10 +100,18 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
         if title and (title[1] == os.path.basename(process.program) or is_sshd(process.program)):
             yield _daemon(process, title[2], process.program, title[2].split(), title[1])
         elif is_sshd(process.program) and (len(process.arguments) > 1 or not re.search(r"\[\w+\]|@|: ", told)):
-            yield _daemon(process, told, process.program, process.arguments)
+            if not _only_asked(process.arguments[1:]):
+                yield _daemon(process, told, process.program, process.arguments)
 
 
 _TITLE = re.compile(r"(\S+): (.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
+
+
+def _only_asked(words: Sequence[str]) -> bool:
+    """Whether it says what its configuration is or comes to, as an audit at the same time asks it, and ends."""
+    with contextlib.suppress(getopt.GetoptError):
+        return any(option in ("-t", "-T", "-G") for option, _ in _told(words))
+    return False
 
 
 def _is_sshd(program: str, usual: str | None) -> bool:
