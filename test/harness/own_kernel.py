@@ -7,6 +7,7 @@ in it, over its network.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -36,7 +37,9 @@ set -e
 mount "$@" /mnt
 cp -a /mnt/root/. /
 chpasswd < /mnt/passwords
-[ ! -e {CONTEXTS} ] || (cd /mnt/root && find . -mindepth 1 | cut -c 2- | setfiles -F -f - {CONTEXTS})
+if [ -e {CONTEXTS} ]; then
+    (cd /mnt/root; find . -mindepth 1 | cut -c 2-; find /etc) | setfiles -F -f - {CONTEXTS}
+fi
 umount /mnt
 """
 NETWORK = """\
@@ -79,7 +82,7 @@ def disk(image: Path, programs: Mapping[str, str]) -> Path:
         run([*TIED, "mke2fs", "-q", "-F", "-t", "ext4", "-d", root, directory / "disk.raw"], timeout=600)
         run(["rm", "-rf", root])
 
-    return kept(f"disk-{image.name}", (image.name, FURNISH, programs, SIZE), build) / "disk.raw"
+    return kept(f"disk-{image.name.rpartition('-')[0]}", (image.name, FURNISH, programs, SIZE), build) / "disk.raw"
 
 
 class OwnKernel(ABC):
@@ -176,7 +179,10 @@ class OwnKernel(ABC):
 
     def is_up(self, started: subprocess.Popen) -> bool:
         """Whether commands can be run in it."""
-        self.state["up"] = run(self.command(["true"], "root"), check=False, timeout=20 * self.PATIENCE).ok
+        self.state["up"] = False
+        # On a busy machine the question may outlive its patience; it is asked again.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.state["up"] = run(self.command(["true"], "root"), check=False, timeout=20 * self.PATIENCE).ok
         return self.state["up"]
 
     def command(self, words: Sequence[str], user: str) -> list[str]:

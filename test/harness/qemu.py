@@ -7,6 +7,7 @@ it is told the time over its console, and by that, that it is one. After a reboo
 from __future__ import annotations
 
 import contextlib
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ class Qemu(OwnKernel):
         network.plug_in_tap(self.site.name, self.index)
         waiting = self._waiting()
         _overlay(waiting / "disk.qcow2", "qcow2", self._changes)
-        return [*self._next_boot(), "-incoming", f"exec:cat {waiting}/memory"]
+        return [*self._next_boot(), "-incoming", f"exec:cat {shlex.quote(str(waiting))}/memory"]
 
     def _next_boot(self) -> list[str]:
         tap = f"tap,id=net,ifname={network.port(self.index)},script=no,downscript=no"
@@ -106,35 +107,37 @@ class Qemu(OwnKernel):
             *("-smp", str(self.SHAPE.processors), "-m", str(MEMORY), "-nodefaults", "-no-user-config"),
             *("-display", "none", "-kernel", f"{kernel}/vmlinux", "-initrd", f"{kernel}/initrd", "-append", options),
             *("-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
-            *("-netdev", net, "-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
+            *("-netdev", net, "-device", "virtio-net-pci,netdev=net,romfile="),
             *("-device", "virtio-rng-pci", "-serial", "chardev:console", *shared),
         ]
 
     def _waiting(self) -> Path:
         """A directory with a machine that waits for its site: its disk, and its memory."""
-        parts = len(self.state["shared"]) + 1
+        disk, nowhere = Path(self.state["disk"]), ["/mnt"] * (len(self.state["shared"]) + 1)
+
+        def machine(directory: str) -> list[str]:
+            console = f"file,id=console,path={directory}/console"
+            options = f"{OPTIONS} systemd.unit={TARGET}"
+            words = self._machine(Path(directory, "disk.qcow2"), "hubport,id=net,hubid=0", nowhere, options)
+            return [*words, "-chardev", console]
 
         def build(directory: Path) -> None:
-            (directory / "nothing").mkdir(parents=True)
-            disk, console = directory / "disk.qcow2", directory / "console"
-            _overlay(Path(self.state["disk"]), "raw", disk)
-            options = f"{OPTIONS} systemd.unit={TARGET}"
-            machine = self._machine(disk, "hubport,id=net,hubid=0", [directory / "nothing"] * parts, options)
+            directory.mkdir()
+            _overlay(disk, "raw", directory / "disk.qcow2")
             with progress.step("booting a machine on QEMU (kept for the next time)"):
-                _keep([*machine, "-chardev", f"file,id=console,path={console}"], console, directory / "memory")
+                _keep(machine(str(directory)), directory)
 
         version = run(["qemu-system-x86_64", "--version"]).stdout
-        what = (self.state["disk"], self.state["selinux"], str(emulated()), parts, version, Path(__file__))
-        return kept(f"qemu-{Path(self.state['disk']).parent.name}", what, build)
+        return kept(f"qemu-{disk.parent.name.rpartition('-')[0]}", (str(disk), version, machine(".")), build)
 
 
 def _overlay(below: Path, kind: str, changes: Path) -> None:
     run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", kind, changes])
 
 
-def _keep(machine: list[str], console: Path, memory: Path) -> None:
+def _keep(machine: list[str], directory: Path) -> None:
     """Boot a machine up to where it waits, and write its memory out."""
-    words, pipe = [*TIED, *machine, "-monitor", "stdio"], subprocess.PIPE
+    words, pipe, console = [*TIED, *machine, "-monitor", "stdio"], subprocess.PIPE, directory / "console"
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as qemu:
         try:
             deadline = time.monotonic() + 900
@@ -142,7 +145,8 @@ def _keep(machine: list[str], console: Path, memory: Path) -> None:
                 if qemu.poll() is not None or time.monotonic() > deadline:
                     raise Failed(f"a machine on QEMU did not boot\n{tail(console.read_text(errors='replace'))}")
                 time.sleep(0.2)
-            said, _ = qemu.communicate(f'migrate "exec:cat > {memory}"\ninfo migrate\nquit\n', 300)
+            write = f"exec:cat > {shlex.quote(str(directory))}/memory"
+            said, _ = qemu.communicate(f'migrate "{write}"\ninfo migrate\nquit\n', 600)
             if "Migration status: completed" not in said:
                 raise Failed(f"a machine on QEMU could not be kept\n{tail(said)}")
         finally:

@@ -5,12 +5,18 @@ import re
 
 import pytest
 from harness.formula import applied, apply, failed, settings
+from harness.full import LONG
 from harness.node import IDLE, Node
 from harness.session import session
 
 CONF, SLURM = "/etc/slurm/cgroup.conf", "/etc/slurm/slurm.conf"
-# Slurm 22.05 with cgroup v1, and 24.11 with cgroup v2 of a kernel without cpuset; and what jobs can be held to there.
-MACHINES = {"container": ("sle15", ["cores", "memory", "devices"]), "uml": ("debian13", ["memory"])}
+# Slurm 22.05 with cgroup v1, and 24.11 with cgroup v2 of a kernel without cpuset, and of one that has all of it (in the
+# long form); and what jobs can be held to there.
+MACHINES = {
+    "container": ("sle15", ["cores", "memory", "devices"]),
+    "uml": ("debian13", ["memory"]),
+    "qemu": ("debian13", ["cores", "memory", "devices"]),
+}
 KEYS = {"cores": "ConstrainCores", "memory": "ConstrainRAMSpace", "devices": "ConstrainDevices"}
 # Every process of a user's that was started over SSH, into the root of each hierarchy that Slurm uses.
 TAKE_OUT = """
@@ -22,7 +28,7 @@ done
 """
 
 
-@pytest.fixture(scope="module", params=MACHINES)
+@pytest.fixture(scope="module", params=["container", "uml", pytest.param("qemu", marks=LONG)])
 def held(machine, request):
     """A node whose jobs are given memory, and what they can be held to there."""
     layout, kinds = MACHINES[request.param]

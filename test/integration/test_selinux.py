@@ -1,6 +1,6 @@
 """
-A node that enforces SELinux: Debian's policy, on a kernel of its own. All that is run in it, Salt too, is run by a
-service.
+A node that enforces SELinux: Debian's policy, on each kind of machine with a kernel of its own. All that is run in it,
+Salt too, is run by a service.
 
 It boots and builds policies for minutes, so it is tried with SLURM_PAM_FULL=1.
 """
@@ -18,9 +18,13 @@ CHANGES = {what: {"old": "denied", "new": "allowed"} for what in NEEDS}
 MODULE, CLEANED = "slurm_pam-selinux-managed", "slurm_pam-clean-selinux-absent"
 
 
-@pytest.fixture(scope="module")
-def node(machine):
-    with Node.boot("debian13-selinux", machine="uml") as booted:
+MACHINES = [("debian13-selinux", "uml"), ("debian13-selinux", "qemu")]
+
+
+@pytest.fixture(scope="module", params=MACHINES, ids=["uml", "qemu"])
+def node(machine, request):
+    layout, kind = request.param
+    with Node.boot(layout, machine=kind) as booted:
         booted.run(["setenforce", "1"], check=True)
         settings(booted)
         sync(booted)
