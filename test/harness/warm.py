@@ -54,7 +54,8 @@ IMPORTS = (
 class Warm:
     """That process. It is started at the first call, and ends with its machine or with this process."""
 
-    def __init__(self, into: Callable[[Sequence[str]], list[str]], python: str) -> None:
+    def __init__(self, into: Callable[[Sequence[str]], list[str]], python: str, patience: int = 1) -> None:
+        self._patience = patience * PATIENCE
         self._words = [python, "-c", source(), os.path.dirname(python)]
         self._into, self._process = into, None
 
@@ -69,13 +70,14 @@ class Warm:
         try:
             self._process.stdin.write(json.dumps(words) + "\n")
             self._process.stdin.flush()
-            if select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            if select.select([self._process.stdout], [], [], self._patience)[0]:
                 answer = self._process.stdout.readline()
         except BrokenPipeError:
             pass
         if not answer:
             self.end()
-            raise Failed(f"{' '.join(words)}: the process that forks for it has ended, or did not within {PATIENCE} s")
+            late = f"did not within {self._patience} s"
+            raise Failed(f"{' '.join(words)}: the process that forks for it has ended, or {late}")
         return Result(*json.loads(answer))
 
     def end(self) -> None:

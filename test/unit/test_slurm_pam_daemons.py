@@ -45,6 +45,7 @@ def process(*arguments, uid=0, program=SSHD):
         # Older ones have no title of their own.
         (["/usr/sbin/sshd", "-D"], "sshd", None, ()),
         (["/usr/sbin/sshd2", "-o", "UsePAM no", "-f", "/x y"], "sshd2", "/x y", ("UsePAM no",)),
+        (["/usr/sbin/sshd", "-D", "-f", "-T", "-o", "Banner -t"], "sshd", "-T", ("Banner -t",)),
     ],
 )
 def test_what_a_listener_was_told(arguments, name, config, options):
@@ -64,8 +65,12 @@ def test_what_a_listener_was_told(arguments, name, config, options):
         process("sshd: /usr/sbin/sshd -f mine [listener] 0 of 10-100 startups", uid=1001),
         process("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", program="/nonexistent/bin/python3"),
         process("gate: /usr/sbin/gate -D [listener]", program="/usr/sbin/gate"),
+        # Those that somebody asks, such as another audit at the same time.
+        process("/usr/sbin/sshd", "-f", "/tmp/copy/0", "-T", "-C", "user=nobody,host=192.0.2.1"),
+        process("/usr/sbin/sshd", "-t"),
+        process("/usr/sbin/sshd", "-o", "UsePAM=no", "-G"),
     ],
-    ids=lambda one: one.arguments[0],
+    ids=lambda one: " ".join(one.arguments),
 )
 def test_what_is_no_listener(one):
     assert list(running([one])) == []
