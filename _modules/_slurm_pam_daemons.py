@@ -159,20 +159,23 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
         # A copy by another name gives itself that name; others may bear a title, and are no sshd.
         if title and (title[1] == os.path.basename(process.program) or is_sshd(process.program)):
             yield _daemon(process, title[2], process.program, title[2].split(), title[1])
-        elif is_sshd(process.program) and _may_listen(process.arguments):
+        elif is_sshd(process.program) and not (_serves(process.arguments) or _only_asked(process.arguments[1:])):
             yield _daemon(process, told, process.program, process.arguments)
 
 
 _TITLE = re.compile(r"(\S+): (.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
 
 
-def _may_listen(arguments: Sequence[str]) -> bool:
-    """Not a session, nor one that says what its configuration comes to, as another audit asks it, and ends."""
-    if len(arguments) < 2:
-        return not re.search(r"\[\w+\]|@|: ", "".join(arguments))
+def _serves(words: Sequence[str]) -> bool:
+    """Whether it says by its title that it serves somebody: ``sshd: alice [priv]``, ``sshd: alice@pts/0``."""
+    return len(words) == 1 and bool(re.search(r"\[\w+\]|@|: ", words[0]))
+
+
+def _only_asked(words: Sequence[str]) -> bool:
+    """Whether it says what its configuration is or comes to, as an audit at the same time asks it, and ends."""
     with contextlib.suppress(getopt.GetoptError):
-        return not any(option in ("-t", "-T", "-G") for option, _ in _told(arguments[1:]))
-    return True
+        return any(option in ("-t", "-T", "-G") for option, _ in _told(words))
+    return False
 
 
 def _is_sshd(program: str, usual: str | None) -> bool:

@@ -34,8 +34,8 @@ from _slurm_pam_ask import Unanswered, booted
 APPLYING = "/run/slurm_pam-applying"
 # Between paths, and between what the file consists of.
 _UNIT, _GROUP = "\x1f", "\x1d"
-# Type and mode, owner, group, size, times, inode; and the name, quoted, with where a link leads: stat(1).
-_QUICK, _LASTING = "%f %u %g %s %.9Y %.9Z %i %N", "%f %u %g %N"
+# The name, quoted, with where a link leads; type and mode, owner, group; what changes when a file is written: stat(1).
+_LINE = f"%N{_UNIT}%f %u %g{_UNIT}%s %.9Y %.9Z %i"
 _AS_STAT_QUOTES = {"LC_ALL": "C", "QUOTING_STYLE": "shell-escape-always"}
 _MOST_LINKS = 40
 
@@ -63,50 +63,61 @@ look() {
     count=0 told='' status=0
     IFS=$group
     set -- $(cat accepted 2> /dev/null)
-    if [ $# != 10 ]; then
+    if [ $# != 9 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
         return
     fi
-    quick=$1 lasting=$2 sums=$3 listing=$4 files=$5 others=$6 absent=$7 globs=$8 directories=$9
-    shift 9
-    scontrol=${1%% *} conf=${1#* }
-    IFS=$unit
-    found=$(stat -c '@QUICK@' -- $files $others $absent $directories 2> /dev/null)
-    [ "$found" = "$quick" ] || compare
+    quick=$1 noted=$2 listing=$3 files=$4 others=$5 absent=$6 globs=$7 directories=$8
+    scontrol=${9%% *} conf=${9#* }
+    see
+    case "$found" in *"$nl$quick") ;; *) compare ;; esac
     [ "$count" = 0 ] || status=1
 }
 
-# What differs in more than its times. Names that are not listed any more are files that are not there any more.
+see() {
+    IFS=$unit
+    found=$(stat -c '@LINE@' -- accepted $files $others $absent $directories 2> /dev/null)
+}
+
+# Where the last look would see what it saw, it would say what it said.
+look_again() {
+    seen=$found
+    see
+    [ "$found" = "$seen" ] || look
+}
+
+# What differs in more than its times. Both lists have one order; what is not there any more is in one of them alone.
 compare() {
-    for each in find sort sha256sum; do
-        command -v "$each" > /dev/null || tell "there is no $each here to ask"
+    written=''
+    IFS=$nl
+    set -- $found
+    [ $# = 0 ] || shift
+    for line in $noted; do
+        case "$line" in
+            "$1$unit"*) shift && continue ;;
+            "${1%"$unit"*}$unit"*)
+                shift
+                sum=${line##*"$unit"} written=$written${sum:+$sum$nl}
+                continue
+                ;;
+        esac
+        name=${line%%"$unit"*} name=${name%%" -> "*}
+        case "$1" in
+            "$name$unit"* | "$name -> "*)
+                shift
+                tell "$name has another type, mode, owner or target"
+                ;;
+            *) tell "$name is not there any more" ;;
+        esac
     done
-    now=$(stat -c '@LASTING@' -- $files $others 2> /dev/null)
-    if [ "$now" = "$lasting" ]; then
-        contents
-    else
-        IFS=$nl
-        for line in $lasting; do
-            case "$nl$now$nl" in *"$nl$line$nl"*) continue ;; esac
-            name=${line#* * * } name=${name%%" -> "*}
-            case "$now$nl" in
-                *" $name$nl"* | *" $name -> "*) tell "$name has another type, mode, owner or target" ;;
-                *) tell "$name is not there any more" ;;
-            esac
-        done
-    fi
+    [ -z "$written" ] || contents
     IFS=$unit
     for path in $absent; do
         if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
     done
-    now=$(
-        for path in $globs; do
-            [ ! -d "${path%/*}" ] ||
-                find -H "${path%/*}" -mindepth 1 -maxdepth 1 -name "${path##*/}" ! -name '.*' 2> /dev/null
-        done | sort
-    )
-    [ "$now" = "$listing" ] && return
+    command -v find > /dev/null || tell 'there is no find here to ask'
+    now=$(find -H $directories -mindepth 1 -maxdepth 1 ! -name '.*' '(' $globs ')' 2> /dev/null)
     IFS=$nl
     for path in $now; do
         case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) tell "'$path' is there, and was not" ;; esac
@@ -115,27 +126,11 @@ compare() {
 
 # Only what was written since is read.
 contents() {
-    changed='' were='' names='' are=''
-    set -- $files
-    IFS=$nl
-    for line in $sums; do
-        case "$nl$found$nl" in
-            *"$nl${line#* }$nl"*) ;;
-            *) changed=$changed$1$unit were=$were${line%% *}$nl names=$names${line#* * * * * * * * }$nl ;;
-        esac
-        shift
-    done
-    IFS=$unit
-    set -- $changed
-    [ $# = 0 ] && return
-    IFS=$nl
-    for line in $(sha256sum -- "$@" 2> /dev/null); do
-        line=${line#\\} are=$are${line%% *}$nl
-    done
-    [ "$are" = "$were" ] && return
-    for name in $names; do
-        [ "${are%%"$nl"*}" = "${were%%"$nl"*}" ] || tell "${name%%" -> "*} has other content"
-        are=${are#*"$nl"} were=${were#*"$nl"}
+    other=$(printf %s "$written" | b2sum --check --quiet 2> /dev/null) ||
+        [ -n "$other" ] || tell 'b2sum could not be asked what is in the files'
+    for line in $other; do
+        name=${line#\\}
+        tell "'${name%": FAILED"*}' has other content"
     done
 }
 
@@ -191,13 +186,13 @@ undrain() {
 }
 
 cd "${0%/*}" || exit 3
-conf='' scontrol=''
+found='' files='' others='' absent='' directories='' conf='' scontrol=''
 look
 busy=''
 if [ "$count" != 0 ]; then
     applying && busy=yes
     # Somebody may be between two files just now, as a package manager is.
-    [ -n "$busy" ] || { sleep 1 && look && [ "$count" != 0 ] && applying && busy=yes; }
+    [ -n "$busy" ] || { sleep 1 && look_again && [ "$count" != 0 ] && applying && busy=yes; }
 fi
 line='all that closes this node is as it was accepted'
 if [ -n "$busy" ]; then
@@ -205,7 +200,8 @@ if [ -n "$busy" ]; then
 elif [ "$count" != 0 ]; then
     [ "$count" -le 3 ] || told="$told; and $((count - 3)) more"
     # A name may be anything; this goes to terminals and into tables.
-    line=$(printf %s "$told" | tr -c '[:print:]' '?' | tr '|' '?')
+    line=$told
+    case "$line" in *[![:print:]]* | *'|'*) line=$(printf %s "$line" | tr '|\000-\037\177-\377' '[?*]') ;; esac
 fi
 case "${0##*/}:$1" in
     drain:*)
@@ -238,7 +234,7 @@ exit "$status"
 
 def program() -> str:
     """The text of the program."""
-    words = {"QUICK": _QUICK, "LASTING": _LASTING, "UNIT": _UNIT, "GROUP": _GROUP, "APPLYING": APPLYING}
+    words = {"LINE": _LINE, "UNIT": _UNIT, "GROUP": _GROUP, "APPLYING": APPLYING}
     return re.sub("@([A-Z]+)@", lambda word: words[word[1]], _PROGRAM)
 
 
@@ -246,14 +242,13 @@ class Accepted(NamedTuple):
     """What the program holds the node against; paths as one text, parted by a control character."""
 
     quick: str  # what stat says of each path that is there
-    lasting: str  # that of it which stays when a file is written anew with the same content
-    sums: str  # of each file, what is in it, and what stat says of it
-    listing: str  # the names that match globs
+    noted: str  # that of files and others, each with the line by which b2sum checks what is in it
+    listing: str  # what matches globs
     files: str
     others: str  # what is there and has no content: directories, links that lead nowhere
     absent: str
-    globs: str
-    directories: str  # of the globs
+    globs: str  # patterns of files that count as soon as they are there, as find takes them
+    directories: str  # of these
     slurm: str  # scontrol, and slurm.conf where it is not in its place
 
     def text(self) -> str:
@@ -266,10 +261,12 @@ class Accepted(NamedTuple):
     def of_paths(self) -> dict[str, tuple[str, str]]:
         """What stat says of each path, and the sum of what is in it."""
         there = [*_split(self.files), *_split(self.others)]
-        sums = [line.partition(" ")[0] for line in self.sums.split("\n")]
-        sums += [""] * (len(there) - len(_split(self.files)))
-        told = zip(there, zip(self.lasting.split("\n"), sums, strict=False), strict=False)
-        return {**dict.fromkeys(_split(self.absent), ("", "")), **dict(told)}
+        lines = [line.split(_UNIT) for line in self.noted.split("\n")]
+        told = {
+            path: (f"{how} {name}", check.lstrip("\\").partition(" ")[0])
+            for path, (name, how, _, check) in zip(there, lines, strict=False)
+        }
+        return {**dict.fromkeys(_split(self.absent), ("", "")), **told}
 
 
 def accepted() -> Accepted | None:
@@ -321,7 +318,7 @@ def _will_differ(before: Accepted, now: Accepted, settings: Mapping[str, Any]) -
     coming = _coming(settings)
     if not coming:
         return before.facts() != now.facts()
-    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs), settings)
+    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs)[1::3], settings)
     differing = {path for path, fact in found.of_paths().items() if was[path] != fact}
     differing |= set(before.listing.split("\n")) ^ set(found.listing.split("\n"))
     return any(not _is(was.get(path), coming[path]) for path in coming) or not differing <= coming.keys()
@@ -333,7 +330,7 @@ def _is(fact: tuple[str, str] | None, content: file_transaction.Thing) -> bool:
         return fact == ("", "")
     if isinstance(content, Mapping):
         return fact[0].endswith(f" -> '{content['link']}'")
-    return fact[1] == hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+    return fact[1] == _sum(content.encode("utf-8", "surrogateescape"))
 
 
 def _coming(settings: Mapping[str, Any]) -> dict[str, file_transaction.Thing]:
@@ -383,22 +380,18 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
     groups: dict[str, list[str]] = {"files": [], "others": [], "absent": []}
     for path in dict.fromkeys(paths):
         groups[_kind(path)].append(path)
-    groups |= {"globs": globs, "directories": list(dict.fromkeys(map(os.path.dirname, globs)))}
-    files, there = groups["files"], [*groups["files"], *groups["others"]]
+    groups |= {"globs": _expression(globs), "directories": list(dict.fromkeys(map(os.path.dirname, globs)))}
+    there = [*groups["files"], *groups["others"]]
     lines = _stat([*there, *groups["absent"], *groups["directories"]])
+    sums = [*map(_checkable, groups["files"]), *("" for _ in groups["others"])]
     scontrol, conf = _child.which("scontrol") or "", settings["slurm"]["conf"] or ""
     return Accepted(
         quick="\n".join(lines),
-        lasting="\n".join(_LESS.sub(r"\1\2", line) for line in lines[: len(there)]),
-        sums="\n".join(f"{_sum(path)} {line}" for path, line in zip(files, lines, strict=False)),
-        listing="\n".join(sorted("\n".join(name for each in globs for name in _matching(each)).split("\n"))),
+        noted="\n".join(f"{line}{_UNIT}{of_content}" for line, of_content in zip(lines, sums, strict=False)),
+        listing="\n".join(_matching(globs, groups["directories"])),
         slurm=f"{scontrol} {conf}",
         **{name: _joined(group) for name, group in groups.items()},
     )
-
-
-# Of a line in the quick form, what is in the lasting one.
-_LESS = re.compile(r"((?:\S+ ){3})(?:\S+ ){4}(.*)")
 
 
 def _kind(path: str) -> str:
@@ -409,26 +402,45 @@ def _kind(path: str) -> str:
 
 def _stat(paths: list[str]) -> list[str]:
     """A line for each path that is there."""
-    said = _child.ask("stat", "-c", _QUICK, "--", *paths, env=_AS_STAT_QUOTES)
+    said = _child.ask("stat", "-c", _LINE, "--", *paths, env=_AS_STAT_QUOTES)
     lines = said.stdout.splitlines()
     if len(lines) != sum(map(os.path.lexists, paths)):
         raise Unanswered(f"stat could not be asked what the watch is to look at: {_child.reason(said)}. Apply again")
     return lines
 
 
-def _sum(path: str) -> str:
+def _checkable(path: str) -> str:
+    """As ``b2sum --check`` takes it."""
     try:
         with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
+            line = f"{_sum(file.read())}  {path}"
     except OSError as error:
         raise Unanswered(f"{path} cannot be read: {error.strerror}. Apply again") from error
+    escaped = line.replace("\\", "\\\\").replace("\n", "\\n")
+    return line if line == escaped else f"\\{escaped}"
 
 
-def _matching(pattern: str) -> list[str]:
-    """As find(1) has it, and as glob(3), of which a ``*`` takes no name that begins with a dot."""
-    directory, name = os.path.split(pattern)
-    found = os.listdir(directory) if os.path.isdir(directory) else []
-    return [f"{directory}/{each}" for each in found if each[0] != "." and fnmatch.fnmatchcase(each, name)]
+def _sum(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=32).hexdigest()
+
+
+def _expression(globs: list[str]) -> list[str]:
+    """Patterns for find(1)."""
+    for each in globs:
+        directory = os.path.dirname(each)
+        if glob.has_magic(directory) or "\\" in directory:
+            raise CommandExecutionError(
+                f"{directory!r} has a character in its name that is a wildcard for find, which the watch asks what is "
+                "there. Rename it, and apply again"
+            )
+    return [word for each in globs for word in ("-o", "-path", each)][1:]
+
+
+def _matching(globs: list[str], directories: list[str]) -> list[str]:
+    """As find(1) has it, of which a ``*`` takes a slash as well, and no name that begins with a dot."""
+    there = [f"{each}/{name}" for each in directories if os.path.isdir(each) for name in sorted(os.listdir(each))]
+    visible = [path for path in there if not os.path.basename(path).startswith(".")]
+    return [path for path in visible if any(fnmatch.fnmatchcase(path, each) for each in globs)]
 
 
 def _split(paths: str) -> list[str]:

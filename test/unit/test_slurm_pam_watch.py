@@ -15,22 +15,21 @@ FILE, LINK, NONE = "/etc/file", "/etc/link", "/etc/none"
 
 
 def digest(text):
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=32).hexdigest()
 
 
 def noted(content="a", mode="81a4", owner="0 0", target="file", when="1.5 2.5 77", absent=(NONE,), names=(), **more):
     """A file, a link that leads nowhere, and what is not there, as the program finds them noted."""
-    file = f"{mode} {owner} 1 {when} '{FILE}'", f"{mode} {owner} '{FILE}'"
-    link = f"a1ff 0 0 4 1.5 2.5 78 '{LINK}' -> '{target}'", f"a1ff 0 0 '{LINK}' -> '{target}'"
+    file = f"'{FILE}'\x1f{mode} {owner}\x1f1 {when}"
+    link = f"'{LINK}' -> '{target}'\x1fa1ff 0 0\x1f4 1.5 2.5 78"
     fields = {
-        "quick": f"{file[0]}\n{link[0]}",
-        "lasting": f"{file[1]}\n{link[1]}",
-        "sums": f"{digest(content)} {file[0]}",
+        "quick": f"{file}\n{link}",
+        "noted": f"{file}\x1f{digest(content)}  {FILE}\n{link}\x1f",
         "listing": "\n".join(names),
         "files": f"{FILE}\x1f",
         "others": f"{LINK}\x1f",
         "absent": "".join(f"{path}\x1f" for path in absent),
-        "globs": "/etc/d/*.conf\x1f",
+        "globs": "-path\x1f/etc/d/*.conf\x1f",
         "directories": "/etc/d\x1f",
         "slurm": "/usr/bin/scontrol ",
     }
@@ -80,7 +79,7 @@ def test_times_alone_do_not_count(now, same):
     assert (noted().facts() == noted(**now).facts()) is same
 
 
-GONE = {"files": "", "lasting": f"a1ff 0 0 '{LINK}' -> 'file'", "sums": "", "absent": (NONE, FILE)}
+GONE = {"files": "", "noted": f"'{LINK}' -> 'file'\x1fa1ff 0 0\x1f4 1.5 2.5 78\x1f", "absent": (NONE, FILE)}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +118,12 @@ def test_what_an_apply_will_come_to(monkeypatch, now, coming, anew):
 def test_a_name_that_would_part_others(path):
     with pytest.raises(CommandExecutionError, match="Rename it"):
         _slurm_pam_watch._joined([path])
+
+
+@pytest.mark.parametrize("name", ["a*", "a?", "[a]", "a\\"])
+def test_a_directory_that_is_a_pattern_to_find(name):
+    with pytest.raises(CommandExecutionError, match="Rename it"):
+        _slurm_pam_watch._expression([f"/etc/{name}/*.conf"])
 
 
 @pytest.mark.parametrize("path", ["/etc/a b", "/etc/a\nb", "/etc/'\"$(x)`x`;*", "/etc/\udcff"])
