@@ -110,13 +110,18 @@ def every_unit() -> list[dict[str, list[str]]]:
 
 
 def _every_unit() -> list[dict[str, list[str]]]:
-    shown = units(_OF_EVERY_UNIT, "*.service", "*.socket")
-    known = {unit["Id"][0] for unit in shown}
-    # Each takes a millisecond, and one that is named and matches as well would be shown twice.
-    others = [name for name in _enabled() if name not in known]
-    shown += units(_OF_EVERY_UNIT, *others) if others else []
+    enabled = _enabled()
+    # To show a unit takes a millisecond, to ask again ten. One that runs matches as well, and would be shown twice.
+    idle = [name for name in enabled if not os.path.lexists(f"{_INVOCATION}{name}")]
+    shown = {unit["Id"][0]: unit for unit in units(_OF_EVERY_UNIT, "*.service", "*.socket", *idle)}
+    if ended := [name for name in enabled if name not in shown]:
+        shown.update((unit["Id"][0], unit) for unit in units(_OF_EVERY_UNIT, *ended))
     # One that only another names is not there.
-    return [unit for unit in shown if unit.get("LoadState") != ["not-found"]]
+    return [unit for unit in shown.values() if unit.get("LoadState") != ["not-found"]]
+
+
+# systemd has a link for each unit that runs, from 236 on (unit_export_invocation_id in src/core/unit.c).
+_INVOCATION = "/run/systemd/units/invocation:"
 
 
 def _enabled() -> list[str]:

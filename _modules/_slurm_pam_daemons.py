@@ -5,12 +5,15 @@ and a second one may have files of its own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getopt
 import itertools
 import os
 import re
 import shlex
+import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +42,7 @@ class Daemon(NamedTuple):
     name: str  # what it calls itself; up to 9.7 it asks the PAM service of this name
     config: str | None
     options: tuple[str, ...]  # each as sshd's -o takes it
+    listens: bool = True  # and does not serve one connection that somebody else took, as with -i
 
 
 def departing(settings: Mapping[str, Any]) -> Iterator[Daemon]:
@@ -70,6 +74,63 @@ def listening(settings: Mapping[str, Any]) -> list[Daemon]:
     return list({daemon[2:]: daemon for daemon in found}.values()) or [usual]
 
 
+def reading(settings: Mapping[str, Any]) -> list[Daemon]:
+    """
+    The other sshds that run and read the files that the formula writes: sshd's own reload does not reach them.
+
+    settings
+        The merged settings of the formula.
+    """
+    config, drop_in = settings["sshd"]["config"], settings["sshd"]["drop_in"]
+    try:
+        usual = sshd_config.find(config)
+    except CommandExecutionError:
+        return []  # what is not there is read by none
+    found = running(_processes.running())
+    return [one for one in found if one.listens and not _is_usual(one, config) and _reads(one, usual, drop_in)]
+
+
+def _reads(daemon: Daemon, usual: str, drop_in: str | None) -> bool:
+    try:
+        main = sshd_config.find(daemon.config)
+        return os.path.realpath(main) == os.path.realpath(usual) or any(
+            sshd_config.reads(path, main) for path in (usual, drop_in) if path
+        )
+    except CommandExecutionError:
+        return False  # its files are not there any more: it would not outlive a reload
+
+
+def reload(settings: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Have them read their files again. One that would refuse these is left as it is, and its sessions go on.
+
+    settings
+        The merged settings of the formula.
+
+    Returns what became of each that did not: ``{who: why}``.
+
+    Source: sshd(8), which executes itself anew on a SIGHUP.
+    """
+    failed, told = {}, []
+    for daemon in reading(settings):
+        words = [word for option in daemon.options for word in ("-o", option)]
+        files = ["-f", daemon.config] if daemon.config else []
+        said = _child.ask(daemon.program, "-t", *files, *words)
+        if said.returncode:
+            failed[daemon.who] = f"it refuses its configuration: {printable(_child.reason(said))}"
+        else:
+            _processes.tell(daemon.process, signal.SIGHUP)
+            told.append(daemon)
+    if told:
+        time.sleep(_A_MOMENT)
+    gone = [daemon.who for daemon in told if not _processes.is_there(daemon.process)]
+    return failed | dict.fromkeys(gone, "it has ended since it was told to")
+
+
+# Seconds in which an sshd that cannot go on has ended.
+_A_MOMENT = 1
+
+
 def _is_usual(daemon: Daemon, config: str | None) -> bool:
     usual = sshd_config.find(config)
     reads = daemon.config or sshd_config.find()
@@ -98,11 +159,23 @@ def running(processes: Iterable[_processes.Process]) -> Iterator[Daemon]:
         # A copy by another name gives itself that name; others may bear a title, and are no sshd.
         if title and (title[1] == os.path.basename(process.program) or is_sshd(process.program)):
             yield _daemon(process, title[2], process.program, title[2].split(), title[1])
-        elif is_sshd(process.program) and (len(process.arguments) > 1 or not re.search(r"\[\w+\]|@|: ", told)):
+        elif is_sshd(process.program) and not (_serves(process.arguments) or _only_asked(process.arguments[1:])):
             yield _daemon(process, told, process.program, process.arguments)
 
 
 _TITLE = re.compile(r"(\S+): (.*) \[listener\] \d+ of \d+-\d+ startups", re.DOTALL)
+
+
+def _serves(words: Sequence[str]) -> bool:
+    """Whether it says by its title that it serves somebody: ``sshd: alice [priv]``, ``sshd: alice@pts/0``."""
+    return len(words) == 1 and bool(re.search(r"\[\w+\]|@|: ", words[0]))
+
+
+def _only_asked(words: Sequence[str]) -> bool:
+    """Whether it says what its configuration is or comes to, as an audit at the same time asks it, and ends."""
+    with contextlib.suppress(getopt.GetoptError):
+        return any(option in ("-t", "-T", "-G") for option, _ in _told(words))
+    return False
 
 
 def _is_sshd(program: str, usual: str | None) -> bool:
@@ -124,7 +197,8 @@ def _daemon(
     config = next((value for option, value in reversed(told) if option == "-f"), None)
     options = tuple(value for option, value in told if option == "-o")
     process = None if unit else started
-    return Daemon(printable(who), process, program, name or os.path.basename(words[0]), config, options)
+    listens = not any(option == "-i" for option, _ in told)
+    return Daemon(printable(who), process, program, name or os.path.basename(words[0]), config, options, listens)
 
 
 def _told(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -246,7 +320,7 @@ def _findings(daemon: Daemon, settings: Mapping[str, Any], files: Mapping[str, s
         yield Finding(
             f"{daemon.who} has not read {', '.join(unread)} since it was changed",
             "What it does now is not known",
-            "Reload it",
+            "Reload it, as with kill -HUP; one with a PidFile of its own (sshd_config(5)) can be seen to have done so",
         )
 
 

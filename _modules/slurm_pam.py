@@ -662,6 +662,49 @@ def applied(settings: Mapping[str, Any]) -> dict[str, Any]:
     return _slurm_pam_record.applied(settings)
 
 
+def other_sshds(settings: Mapping[str, Any]) -> list[str]:
+    """
+    The other sshds that run here and read the files that an apply writes for sshd. Changes nothing.
+
+    settings
+        The merged settings of the formula.
+
+    Returns each as people know it: ``["sshd (process 870: /usr/local/sbin/second -D -p 2222)"]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.other_sshds '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return [daemon.who for daemon in _slurm_pam_daemons.reading(_slurm_pam_settings.without_nulls(settings))]
+
+
+def reload_other_sshds(settings: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Have each of :py:func:`other_sshds` read its configuration again. Sessions stay. One that would refuse what is there
+    now is left as it is.
+
+    settings
+        The merged settings of the formula.
+
+    Returns ``{who: why}`` of those that did not do it, or have ended since.
+
+    Source: sshd(8), SIGHUP.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call slurm_pam.reload_other_sshds '{...}'
+
+    .. versionadded:: 1.1.0
+    """
+    return _slurm_pam_daemons.reload(_slurm_pam_settings.without_nulls(settings))
+
+
 def waiting_logins(settings: Mapping[str, Any], every: bool = False) -> list[str]:
     """
     Connections to sshd that are not logged in yet and are older than the PAM files: sshd has read the PAM files of

@@ -368,13 +368,36 @@ def sshd_reloaded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     sshd has read its configuration again: a reload and never a restart, so that open sessions stay. One that does not
     run reads it when it starts. One that a socket started is stopped, and started anew for the next login: a reload
-    would leave it without the socket. Afterwards, sshd still takes logins.
+    would leave it without the socket. Afterwards, sshd still takes logins. Another sshd that runs and reads the same
+    files is told as well.
 
     .. versionadded:: 1.0.0
     """
     unit = _wanted(settings)["units"]["sshd"]
-    if not __salt__["slurm_pam.booted"]() or not __salt__["service.status"](unit):
-        return _ret(name, True, f"{unit} does not run, and reads its configuration when it starts")
+    if not __salt__["slurm_pam.booted"]():
+        return _ret(name, True, _AT_START.format(unit=unit))
+    usual = _usual_reloaded(name, unit)
+    others = __salt__["slurm_pam.other_sshds"](settings)
+    if not others or usual["result"] is False:
+        return usual
+    verb = "would be" if __opts__["test"] else "was"
+    comment = f"{usual['comment']}. {', '.join(others)} {verb} told as well"
+    changes = usual["changes"] | {who: {"old": "running", "new": "reloaded"} for who in others}
+    if __opts__["test"]:
+        return _ret(name, None, comment, changes)
+    failed = __salt__["slurm_pam.reload_other_sshds"](settings)
+    if failed:
+        told = "; ".join(f"{who} has not read its configuration again: {why}" for who, why in failed.items())
+        return _ret(name, False, f"{told}. Its sessions stay. Make it right and reload it, or stop and disable it")
+    return _ret(name, True, comment, changes)
+
+
+_AT_START = "{unit} does not run, and reads its configuration when it starts"
+
+
+def _usual_reloaded(name: str, unit: str) -> dict[str, Any]:
+    if not __salt__["service.status"](unit):
+        return _ret(name, True, _AT_START.format(unit=unit))
     socket = _listening_for(unit)
     if socket:
         ret = _told(name, unit, "service.stop", f"stopped, and started anew by {socket} for the next login")

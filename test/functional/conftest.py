@@ -1,37 +1,64 @@
 """Salt's own loader over the repository's modules and states, without a master."""
 
-import pathlib
+import functools
+from types import SimpleNamespace
 
 import pytest
 import salt._logging
-from saltfactories.utils.functional import Loaders
+import salt.config
+import salt.loader
+import salt.state
+from harness.paths import REPO
 
-ROOT = pathlib.Path(__file__).parents[2]
-SALT_DIRS = {"module_dirs": [str(ROOT / "_modules")], "states_dirs": [str(ROOT / "_states")]}
+
+class Functions:
+    """The states of one module."""
+
+    def __init__(self, states, module):
+        self._states, self._module = states, module
+
+    def __getattr__(self, function):
+        return self._states[f"{self._module}.{function}"]
+
+
+class States:
+    """States by their names, each called as one of a single run: Salt loads its modules once for all of them."""
+
+    def __init__(self, opts):
+        self.run = salt.state.State(opts)
+
+    def __getattr__(self, module):
+        return Functions(self, module)
+
+    def __getitem__(self, name):
+        return functools.partial(self.call, *name.split("."))
+
+    def call(self, module, function, name, test=False, **arguments):
+        low = {"state": module, "fun": function, "__id__": name, "name": name, **arguments}
+        assert self.run.verify_data(low) == []
+        # As Salt does for a prereq.
+        self.run.states.opts["test"] = test
+        return SimpleNamespace(**self.run.call(low))
 
 
 @pytest.fixture(scope="session")
-def salt_factories_config(tmp_path_factory):
-    # Without a root_dir of its own the plugin leaves directories in /tmp.
-    return {"code_dir": None, "root_dir": str(tmp_path_factory.mktemp("salt-factories"))}
-
-
-@pytest.fixture(scope="session")
-def loaders(salt_factories):
+def opts(tmp_path_factory):
     # Salt's start-up handler keeps the stderr that pytest has taken away by the time it writes to it.
     salt._logging.shutdown_temp_handler()
-    minion = salt_factories.salt_minion_daemon("functional", defaults={"file_client": "local", **SALT_DIRS})
-    return Loaders(minion.config.copy())
+    told = {"id": "functional", "file_client": "local", "root_dir": str(tmp_path_factory.mktemp("minion"))}
+    told |= {"module_dirs": [f"{REPO}/_modules"], "states_dirs": [f"{REPO}/_states"]}
+    opts = salt.config.apply_minion_config(told, salt.config.DEFAULT_MINION_OPTS.copy())
+    return opts | {"grains": salt.loader.grains(opts)}
 
 
-@pytest.fixture
-def modules(loaders):
-    return loaders.modules
+@pytest.fixture(scope="session")
+def modules(opts):
+    return salt.loader.minion_mods(opts)
 
 
-@pytest.fixture
-def states(loaders):
-    return loaders.states
+@pytest.fixture(scope="session")
+def states(opts):
+    return States(opts)
 
 
 @pytest.fixture(params=[False, True], ids=["real", "dry"])

@@ -15,12 +15,12 @@ WORDS = [
 
 
 @pytest.fixture
-def rendered(loaders):
+def rendered(opts):
     """The states, as Salt renders them for a minion that has none of the formula's modules."""
 
     def render(pythonversion, test=False):
-        opts = {**loaders.opts, "test": test}
-        context = {"grains": {"pythonversion": pythonversion}, "salt": {}, "opts": opts, "saltenv": "base"}
+        grains = {"pythonversion": pythonversion}
+        context = {"grains": grains, "salt": {}, "opts": {**opts, "test": test}, "saltenv": "base"}
         return yaml.safe_load(render_jinja_tmpl(SLS, context))
 
     return render

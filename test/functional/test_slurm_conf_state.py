@@ -317,7 +317,7 @@ done
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="slurmctld gets a network namespace of its own, which needs root")
 @pytest.mark.skipif(not shutil.which("slurmctld") or not shutil.which("ip"), reason="no slurmctld or no ip here")
-def test_we_read_it_as_slurm_does(modules, loaders, tmp_path):
+def test_we_read_it_as_slurm_does(modules, opts, tmp_path):
     (tmp_path / "sub").mkdir()
     conf = tmp_path / "slurm.conf"
     conf.write_text(MESSY.replace("{dir}", str(tmp_path)))
@@ -326,7 +326,7 @@ def test_we_read_it_as_slurm_does(modules, loaders, tmp_path):
     (tmp_path / "sub" / "b.conf").write_text("proctracktype=proctrack/linuxproc\n  taskplugin=task/none\n#taskplugin=x")
     salt = tmp_path / "salt"
     salt.mkdir()
-    minion = {key: loaders.opts[key] for key in ("module_dirs", "states_dirs")}
+    minion = {key: opts[key] for key in ("module_dirs", "states_dirs")}
     minion |= {"id": "functional", "root_dir": str(salt), "file_client": "local"}
     (salt / "minion").write_text(json.dumps(minion))
     script = ["unshare", "--net", "sh", "-c", IN_A_NETWORK_OF_ITS_OWN, "sh", str(conf), sys.executable, str(salt)]

@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from saltfactories.utils.functional import Loaders
+import salt.loader
 
 from _slurm_pam_wanted import wanted
 
@@ -17,14 +17,14 @@ GROUPS = {
 
 
 @pytest.fixture(scope="module")
-def render(loaders, tmp_path_factory):
+def render(opts, tmp_path_factory):
     """The states of a state file, with a pillar."""
     files = tmp_path_factory.mktemp("file_roots")
     (files / "slurm_pam").symlink_to(ROOT / "slurm_pam")
-    made = Loaders({**loaders.opts, "file_roots": {"base": [str(files)]}})
+    modules = salt.loader.minion_mods({**opts, "file_roots": {"base": [str(files)]}})
 
     def render(sls, pillar):
-        states = made.modules.state.show_low_sls(sls, pillar=pillar)
+        states = modules.state.show_low_sls(sls, pillar=pillar)
         assert all(isinstance(state, dict) for state in states), states
         return states
 

@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness import cgroups, host, network
+from harness import cgroups, host, network, warm
 from harness.node import Node
 from harness.paths import REPO
 from harness.salt_tree import HOME as SALT_HOME
 from harness.shell import Failed, Result, run, tail
 from harness.site import Site, machine
-from harness.warm import Warm
 
 NAME = "master"
 # What a checkout of the formula brings a master.
@@ -50,6 +49,8 @@ done
 exec sleep infinity
 """.format(own=" ".join(OWN))
 
+# Where a node has harness/warm.py.
+WARM = "/usr/local/lib/warm.py"
 MINION_UNIT = f"""\
 [Unit]
 Description=The Salt Minion
@@ -57,7 +58,7 @@ After=network.target
 
 [Service]
 KillMode=process
-ExecStart={SALT_HOME}/bin/salt-minion
+ExecStart={SALT_HOME}/bin/python3.11 {WARM} {SALT_HOME}/bin salt-minion
 """
 MINION_CONFIG = f"""\
 acceptance_wait_time: 1
@@ -79,6 +80,7 @@ def minion(files: Mapping[str, str] | None = None, started: bool = True) -> Call
         node.write("/etc/salt/minion", f"{MINION_CONFIG}id: {node.name}\n")
         node.write("/etc/hosts", node.read("/etc/hosts") + f"{network.ADMIN_ORIGIN} salt\n")
         node.write("/etc/systemd/system/salt-minion.service", MINION_UNIT)
+        node.write(WARM, warm.source())
         # For salt-ssh: where Python is on most systems.
         (node.root / "usr/bin/python3").symlink_to(f"{SALT_HOME}/bin/python3")
         if started:
@@ -106,7 +108,7 @@ class Master:
         self._holder = subprocess.Popen([*launcher, *into, "sh", "-euc", OVERLAYS, "sh", str(disk)])
         self._daemon: subprocess.Popen | None = None
         self.bin = host.venv("3008").parent
-        self.warm = Warm(self.command, f"{self.bin}/python")
+        self.warm = warm.Warm(self.command, f"{self.bin}/python")
         self._until(lambda: self.run(["test", "-d", f"{disk}/{OWN[-1]}.work/work"]).ok, "file systems", 20)
         (self.directory / "run").mkdir()
         self.write("/etc/salt/master", MASTER_CONFIG.format(sockets=self.directory / "run"))

@@ -24,6 +24,7 @@ class Container:
     """systemd in namespaces of its own, over an image that stays as it is."""
 
     SHAPE = slurm.Shape(processors=8)
+    PATIENCE = 1
 
     def __init__(self, site: Site, name: str, directory: Path, state: dict) -> None:
         self.site, self.name, self.directory, self.state = site, name, directory, state

@@ -1,6 +1,7 @@
 """Bring this machine to where tests can run: Debian packages and virtual environments, each only if missing."""
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -54,7 +55,7 @@ def why_no_node() -> str | None:
 
 def install_packages(names: tuple[str, ...] = NODE_PACKAGES + VENV_PACKAGES) -> None:
     """Install the Debian packages that are missing."""
-    missing = [name for name in names if not _installed(name)]
+    missing = _missing(names)
     if not missing:
         return
     with locked(CACHE / "apt.lock"), progress.step(f"installing Debian packages: {' '.join(missing)}"):
@@ -64,13 +65,14 @@ def install_packages(names: tuple[str, ...] = NODE_PACKAGES + VENV_PACKAGES) -> 
         run([*apt, "install", "--yes", "--no-install-recommends", *missing], env=environment)
 
 
+@functools.cache
 def install_programs() -> None:
     """Install the programs that functional tests call, with no service of theirs started or enabled."""
-    missing = [name for name in PROGRAMS if not _installed(name)]
+    missing = _missing(PROGRAMS)
     if not missing:
         return
     with _no_service_starts():
-        install_packages(tuple(missing))
+        install_packages(missing)
     units = {"openssh-server": ["ssh.service", "ssh.socket"], "slurmctld": ["slurmctld.service", "munge.service"]}
     run(["systemctl", "disable", "--quiet", *(unit for name in missing for unit in units.get(name, ()))], check=False)
 
@@ -89,9 +91,10 @@ def _no_service_starts() -> Iterator[None]:
         POLICY.unlink()
 
 
-def _installed(name: str) -> bool:
-    query = run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", name], check=False)
-    return query.stdout == "installed"
+def _missing(names: tuple[str, ...]) -> tuple[str, ...]:
+    query = run(["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names], check=False)
+    lines = query.stdout.splitlines()
+    return tuple(name for name in names if f"{name} installed" not in lines)
 
 
 def venv(salt: str = "3008") -> Path:

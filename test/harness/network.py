@@ -41,10 +41,22 @@ def plug_in(site: str, host: str, index: int) -> None:
     """A node's namespace, plugged into the bridge. Whoever is in it gives the interface its address."""
     inside, outside = namespace(site, host), namespace(site, "outside")
     run(["ip", "netns", "add", inside])
-    _ip(outside, f"link add port{index} type veth peer name eth0 netns {inside}")
-    _ip(outside, f"link set port{index} master bridge up")
+    _ip(outside, f"link add {port(index)} type veth peer name eth0 netns {inside}")
+    _ip(outside, f"link set {port(index)} master bridge up")
     _ip(inside, "link set lo up")
     _ip(inside, "link set eth0 up")
+
+
+def plug_in_tap(site: str, index: int) -> None:
+    """The bridge's end of a cable whose other end is a program's: it opens this port in the outside."""
+    outside = namespace(site, "outside")
+    _ip(outside, f"tuntap add {port(index)} mode tap")
+    _ip(outside, f"link set {port(index)} master bridge up")
+
+
+def port(index: int) -> str:
+    """Where a node is plugged into the bridge."""
+    return f"port{index}"
 
 
 def raise_node(site: str, host: str, index: int) -> None:

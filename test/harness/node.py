@@ -16,6 +16,7 @@ from harness import cgroups, network, slurm, snapshot
 from harness.container import Container
 from harness.image import USERS, image
 from harness.paths import REPO
+from harness.qemu import Qemu
 from harness.salt_tree import HOME as SALT_HOME
 from harness.salt_tree import salt_tree
 from harness.shell import Failed, Result, run, tail
@@ -37,10 +38,12 @@ COMPLAINTS = (
     "timeout 10 sinfo --noheader --Node --format='%N %T: %E'; timeout 10 squeue --noheader --format='%i %u %T %r'",
     "tail -n 12 /var/log/slurm/*.log",
 )
+# Where cgroup v2 has what cgroup.conf says that jobs are held to. Devices are in a program of the kernel.
+LIMITS = {"Cores": "cpuset.cpus", "RAMSpace": "memory.max"}
 METHODS = ("publickey", "password", "keyboard-interactive")
 
 
-MACHINES = {"container": Container, "uml": UserMode}
+MACHINES = {"container": Container, "uml": UserMode, "qemu": Qemu}
 
 
 class Node:
@@ -56,7 +59,7 @@ class Node:
         self.machine = MACHINES[self._state["machine"]](site, name, self.directory, self._state)
         self.address = site.addresses[name]
         self.root = self.machine.root
-        self.warm = Warm(self.command, f"{SALT_HOME}/bin/python3.11")
+        self.warm = Warm(self.command, f"{SALT_HOME}/bin/python3.11", self.machine.PATIENCE)
 
     @property
     def init(self) -> int:
@@ -142,7 +145,7 @@ class Node:
         self.write("/etc/hostname", f"{self.name}\n")
         self.write("/etc/fstab", slurm.fstab())
         self.write("/etc/slurm/slurm.conf", self.site.slurm_conf(self.machine.SHAPE))
-        self.write("/etc/slurm/cgroup.conf", slurm.cgroup_conf(own_kernel=self.reboots))
+        self.write("/etc/slurm/cgroup.conf", slurm.cgroup_conf(self.machine.SHAPE))
         self.write("/etc/salt/minion", (image / "etc/salt/minion").read_text() + f"id: {self.name}\n")
         self.write("/srv/pillar/top.sls", "base:\n  '*': [slurm_pam]\n")
         self.pillar("{}\n")
@@ -173,7 +176,7 @@ class Node:
         path.chmod(0o400)
 
     def _await(self, happens: Callable[[], object], started: subprocess.Popen, what: str, patience: float):
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + patience * self.machine.PATIENCE
         while not (seen := happens()):
             if started.poll() is not None or time.monotonic() > deadline:
                 console = self._log.read_text(errors="replace")
@@ -200,7 +203,8 @@ class Node:
 
     def run(self, words: Sequence[str], user: str = "root", **options) -> Result:
         """Run a command in the node; ``check=True`` raises when it fails."""
-        return run(self.command(words, user), **{"check": False, **options})
+        patience = {"check": False, "timeout": 600 * self.machine.PATIENCE}
+        return run(self.command(words, user), **patience | options)
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the node."""
@@ -244,7 +248,7 @@ class Node:
             raise ValueError(f"method {method!r}: one of {', '.join(METHODS)}")
         options = {
             "BindAddress": origin,
-            "ConnectTimeout": "20",
+            "ConnectTimeout": str(20 * self.machine.PATIENCE),
             "IdentitiesOnly": "yes",
             "IdentityFile": f"{self.site.directory}/key",
             "KexAlgorithms": network.KEX,
@@ -265,7 +269,7 @@ class Node:
         """Log in from outside and run a command line there. ``how``: origin, method."""
         line = words if isinstance(words, str) else shlex.join(words)
         command, environment = self.ssh_command(user, line, **how)
-        return run(command, check=False, timeout=90, env=environment)
+        return run(command, check=False, timeout=90 * self.machine.PATIENCE, env=environment)
 
     # -- Slurm -------------------------------------------------------------------------------------------------------
 
@@ -281,14 +285,16 @@ class Node:
         self.run(["scancel", str(number)], check=True)
         self.wait(f"! {JOB_STATE.format(number)} | grep -qx 'RUNNING\\|COMPLETING'", f"job {number} ended", patience)
 
-    def memory_limit(self, number: int) -> str | None:
-        """How many bytes a job may have, by its cgroup (v2); None where jobs are not held to theirs."""
-        if self.machine.SHAPE.memory is None:
-            return None
-        find = ["find", "/sys/fs/cgroup/system.slice", "-path", f"*_slurmstepd.scope/job_{number}/memory.max"]
+    def job_limits(self, number: int) -> dict[str, str]:
+        """What a job is held to, by the files of its cgroup (v2); nothing where jobs are not held to theirs."""
+        names = [LIMITS[what] for what in self.machine.SHAPE.held_to if what in LIMITS]
+        if not names:
+            return {}
+        find = ["find", "/sys/fs/cgroup/system.slice", "-path", f"*_slurmstepd.scope/job_{number}"]
         # slurmctld calls a job running before its node has made the cgroup.
         self.until(lambda: self.run(find).stdout.strip(), f"a cgroup of job {number}")
-        return self.read(self.run(find, check=True).stdout.strip()).strip()
+        place = self.run(find, check=True).stdout.strip()
+        return {name: self.read(f"{place}/{name}").strip() for name in names}
 
     def _comes_true(self, line: str, patience: float) -> bool:
         """Whether a command line of the node succeeds in so many seconds. The node asks itself: a question from here
@@ -297,12 +303,12 @@ class Node:
 
     def wait(self, line: str, what: str, patience: float = 30) -> None:
         """Wait until a command line of the node succeeds."""
-        if not self._comes_true(line, patience):
+        if not self._comes_true(line, patience * self.machine.PATIENCE):
             raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
 
     def until(self, holds: Callable[[], bool], what: str, patience: float = 30) -> None:
         """Wait for something to become true that the node alone cannot tell."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + patience * self.machine.PATIENCE
         while not holds():
             if time.monotonic() > deadline:
                 raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")

@@ -12,8 +12,8 @@ from harness.shell import Failed
 
 
 class Session:
-    def __init__(self, ssh: subprocess.Popen) -> None:
-        self._ssh = ssh
+    def __init__(self, ssh: subprocess.Popen, patience: int) -> None:
+        self._ssh, self._patience = ssh, patience
 
     def ask(self, line: str) -> str:
         """Run a shell line in the session; its output, both streams."""
@@ -33,7 +33,7 @@ class Session:
     def ended(self, patience: float = 20) -> bool:
         """Whether the session ends within so many seconds without being asked to."""
         try:
-            self._ssh.wait(patience)
+            self._ssh.wait(patience * self._patience)
         except subprocess.TimeoutExpired:
             return False
         return True
@@ -46,7 +46,7 @@ def session(node: Node, user: str, **how: str) -> Iterator[Session]:
     pipe = subprocess.PIPE
     ssh = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
     try:
-        yield Session(ssh)
+        yield Session(ssh, node.machine.PATIENCE)
     finally:
         ssh.kill()
         ssh.communicate()

@@ -37,10 +37,12 @@ SlurmdParameters=config_overrides
 
 @dataclass(frozen=True)
 class Shape:
-    """What a node has for jobs: processors, and MiB of memory where jobs are held to theirs."""
+    """What a node has for jobs: processors, and MiB of memory where jobs are held to theirs. ``held_to`` names what
+    jobs are held to, as cgroup.conf does; where it names something, the node has a kernel of its own."""
 
     processors: int
     memory: int | None = None
+    held_to: tuple[str, ...] = ()
 
 
 # What a job gets that does not ask for memory, where memory counts.
@@ -62,10 +64,10 @@ def slurm_conf(addresses: Mapping[str, str], partitions: Mapping[str, Sequence[s
     return SLURM_CONF.format(controller=controller, **told)
 
 
-def cgroup_conf(own_kernel: bool) -> str:
+def cgroup_conf(shape: Shape) -> str:
     """Controllers in cgroup v1 hierarchies need the plugin named and a mount point of the node's own."""
-    if own_kernel:
-        return "CgroupPlugin=cgroup/v2\nConstrainRAMSpace=yes\n"
+    if shape.held_to:
+        return "CgroupPlugin=cgroup/v2\n" + "".join(f"Constrain{what}=yes\n" for what in shape.held_to)
     if cgroups.v1_controllers():
         return f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={MOUNTPOINT}\n"
     return "CgroupPlugin=cgroup/v2\n"

@@ -5,7 +5,7 @@ import json
 import pytest
 from harness import debs, second_sshd
 from harness.doors import PACKAGES, Doors
-from harness.formula import applied, settings
+from harness.formula import applied, apply, failed, settings
 
 ADMINS = {"groups": {"hpc_admin_g": {"origins": ["ALL"], "members": ["admin"]}}}
 # Tried by real logins; those that cron carries out, test_doors_closed tries.
@@ -46,10 +46,13 @@ def test_what_is_said_is_what_one_gets(node):
     # Of files alone nothing tells what asks them.
     assert [(said[name]["what"], said[name]["on"]) for name in ("kiosk", "second")] == [("not known", [])] * 2
 
-    # On. An apply that closes sshd tells of them.
-    node.run(["systemctl", "start", "atd", "cockpit", "cron", "second", "kiosk@bob"], check=True)
+    # On. An apply that closes sshd tells of them; with another sshd open beside it, it does not begin.
+    node.run(["systemctl", "start", "atd", "cockpit", "cron", "kiosk@bob"], check=True)
     told = " ".join(applied(node)["slurm_pam-ready"]["warnings"])
-    assert all(f"The PAM service {name} " in told for name in ON), told
+    assert all(f"The PAM service {name} " in told for name in ON if name != "second"), told
+    node.run(["systemctl", "start", "second"], check=True)
+    refused = failed(apply(node, check=False))["slurm_pam-ready"]
+    assert "sshd's PAMServiceName is second" in refused and "close that as well (slurm_pam:doors)" in refused
     said, findings = report(node)
     assert not findings
     assert all(said[name]["on"] for name in (*ON, "sshd"))

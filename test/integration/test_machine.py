@@ -1,21 +1,42 @@
-"""A node with a kernel of its own: cgroup v2, jobs that are held to their memory, reboots and power cuts."""
+"""A node with a kernel of its own: cgroup v2, jobs that are held to what they asked for, reboots and power cuts.
+
+On QEMU it takes minutes, so that is tried with SLURM_PAM_FULL=1.
+"""
+
+import time
 
 import pytest
 from harness import network
+from harness.full import LONG
 from harness.node import Node
 from harness.session import session
 
+# The controllers that each has, its processors, and what a job is held to that asks for nothing.
+MEMORY = str(200 * 1024**2)
+MACHINES = {
+    "uml": ({"cpu", "io", "memory", "pids"}, 1, {"memory.max": MEMORY}),
+    "qemu": ({"cpu", "cpuset", "io", "memory", "pids"}, 2, {"memory.max": MEMORY, "cpuset.cpus": "0"}),
+}
 
-@pytest.fixture(scope="module")
-def own_kernel(machine):
-    with Node.boot("debian13", machine="uml") as booted:
+
+@pytest.fixture(scope="module", params=["uml", pytest.param("qemu", marks=LONG)])
+def own_kernel(machine, request):
+    with Node.boot("debian13", machine=request.param) as booted:
+        booted.has = MACHINES[request.param]
         yield booted
 
 
 def test_it_has_cgroup_v2_alone_and_a_kernel_of_its_own(own_kernel):
     assert own_kernel.run(["stat", "-fc", "%T", "/sys/fs/cgroup"]).stdout == "cgroup2fs\n"
     controllers = own_kernel.read("/sys/fs/cgroup/cgroup.controllers").split()
-    assert {"cpu", "memory", "pids"} <= set(controllers)
+    wanted, processors, _ = own_kernel.has
+    assert wanted <= set(controllers) and ("cpuset" in controllers) == ("cpuset" in wanted)
+    assert own_kernel.run(["nproc"]).stdout == f"{processors}\n"
+
+
+def test_its_clock_is_right(own_kernel):
+    there = int(own_kernel.run(["date", "+%s"]).stdout)
+    assert abs(there - time.time()) < 60
 
 
 def test_commands_have_their_streams_and_their_status(own_kernel):
@@ -30,9 +51,10 @@ def test_logins_come_from_where_they_come_from(own_kernel, origin):
     assert own_kernel.ssh("alice", "echo $SSH_CLIENT", origin=origin).stdout.split()[0] == origin
 
 
-def test_a_job_is_held_to_its_memory(own_kernel):
+def test_a_job_is_held_to_its_limits(own_kernel):
+    *_, limits = own_kernel.has
     job = own_kernel.job("alice")
-    assert own_kernel.memory_limit(job) == str(200 * 1024**2)
+    assert own_kernel.job_limits(job) == limits
     own_kernel.cancel(job)
 
 

@@ -104,6 +104,7 @@ def synced(node):
     [
         ["test.ping"],
         ["grains.items"],
+        ["sys.list_functions"],
         ["test.fib"],
         ["state.apply", "slurm_pam", "test=True", "--retcode-passthrough"],
         ["slurm_pam.audit", "--retcode-passthrough"],

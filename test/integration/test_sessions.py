@@ -46,11 +46,18 @@ def lay(node):
     node.write("/usr/local/bin/batch", BATCH)
 
 
-@pytest.fixture(scope="module")
-def closed(machine):
+def lay_with_file_systems(node):
+    """The same, where Slurm gives each job its own /tmp."""
+    lay(node)
+    node.write(SLURM, node.read(SLURM) + "JobContainerType=job_container/tmpfs\n")
+    node.write("/etc/slurm/job_container.conf", "AutoBasePath=true\nBasePath=/var/jobs\n")
+
+
+@pytest.fixture(scope="module", params=[lay], ids=["plain"])
+def closed(machine, request):
     site = Site.create()
     try:
-        node = Node.start(site, "node", "debian12", prepare=lay)
+        node = Node.start(site, "node", "debian12", prepare=request.param)
         settings(node)
         applied(node)
         yield node
@@ -157,3 +164,17 @@ def test_podman_and_lingering(closed, batch):
     assert "/job_" not in cgroup_of_the_sleep(closed)
     closed.cancel(number)
     assert cgroup_of_the_sleep(closed)
+
+
+@LONG  # a node of its own
+@pytest.mark.parametrize("closed", [lay_with_file_systems], ids=["job_container"], indirect=True)
+def test_a_session_in_a_job_with_a_file_system_of_its_own(closed, batch):
+    """The session has them too, and the runtime directory."""
+    number = batch()
+    line = "readlink /proc/self/ns/mnt; touch /tmp/mine; touch $XDG_RUNTIME_DIR/file; ls $XDG_RUNTIME_DIR"
+    namespace, seen = closed.ssh("alice", f"bash -lc '{line}'").stdout.splitlines()
+    assert namespace == closed.run(["sh", "-c", "readlink /proc/$(pgrep -fx 'sleep infinity')/ns/mnt"]).stdout.strip()
+    assert namespace != closed.run(["readlink", "/proc/1/ns/mnt"]).stdout.strip()
+    assert seen == "file" and closed.read(f"/var/jobs/node/{number}/.{number}/mine") == ""
+    closed.cancel(number)
+    closed.until(lambda: not there(closed), "the directory gone")

@@ -56,17 +56,31 @@ def asked(monkeypatch):
         told.append(words)
         if "list-unit-files" in words:
             return enabled
-        return SHOWN if "*.service" in words else "\n\n".join(f"Id={name}" for name in words[3:])
+        named = [f"Id={name}" for name in words[3:] if "*" not in name and f"Id={name}" not in SHOWN.split()]
+        return "\n\n".join([SHOWN, *named] if "*.service" in words else named)
 
     monkeypatch.setattr(_slurm_pam_ask, "answer", answer)
     monkeypatch.setattr(_processes, "running", lambda: iter([told.append("processes") or "a process"]))
     return told
 
 
-def test_every_unit(asked):
+@pytest.mark.parametrize(
+    ("run", "shown"),
+    [
+        # Those that the next boot starts and that do not run, each once; a template is no unit.
+        (["cron.service"], [("*.service", "*.socket", "one.service")]),
+        # An old systemd does not say which run.
+        ([], [("*.service", "*.socket", "cron.service", "one.service")]),
+        # One that has ended meanwhile.
+        (["cron.service", "one.service"], [("*.service", "*.socket"), ("one.service",)]),
+    ],
+)
+def test_every_unit(asked, tmp_path, monkeypatch, run, shown):
+    monkeypatch.setattr(_slurm_pam_ask, "_INVOCATION", f"{tmp_path}/invocation:")
+    for name in run:
+        (tmp_path / f"invocation:{name}").symlink_to("an id")
     assert [unit["Id"] for unit in every_unit()] == [["cron.service"], ["one.service"]]
-    # Those that the next boot starts and that do not run, each once; a template is no unit.
-    assert asked[-1][3:] == ("one.service",)
+    assert [words[3:] for words in asked if words[1] == "show"] == shown
 
 
 def test_what_is_asked_once(asked):
@@ -77,11 +91,11 @@ def test_what_is_asked_once(asked):
             assert every_process() == every_process() == ["a process"]
         assert every_process() == ["a process"]
     assert found[0] and found == found[:1] * 3
-    assert (len(asked), asked.count("processes")) == (4, 1)
+    assert (len(asked), asked.count("processes")) == (3, 1)
     # The next time it is another moment.
     every_unit()
     every_process()
-    assert (len(asked), asked.count("processes")) == (8, 2)
+    assert (len(asked), asked.count("processes")) == (6, 2)
 
 
 def test_what_was_not_answered_is_asked_again(asked, monkeypatch):

@@ -1,16 +1,20 @@
 """Each sshd that runs or is going to run, and whether its logins come to the stack that is proven."""
 
+import signal
+import subprocess
+
 import pytest
 from looks import settings
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _processes
 import _slurm_pam_ask
 import _slurm_pam_daemons
 import sshd_config
 from _processes import Process
 from _slurm_pam_ask import Unanswered
-from _slurm_pam_daemons import Daemon, daemons, departing, listening, proof, running, to_come
+from _slurm_pam_daemons import Daemon, daemons, departing, listening, proof, reading, running, to_come
 
 SSHD = "/nonexistent/sbin/sshd"
 MAIN = "/nonexistent/ssh/sshd_config"
@@ -41,11 +45,12 @@ def process(*arguments, uid=0, program=SSHD):
         # Older ones have no title of their own.
         (["/usr/sbin/sshd", "-D"], "sshd", None, ()),
         (["/usr/sbin/sshd2", "-o", "UsePAM no", "-f", "/x y"], "sshd2", "/x y", ("UsePAM no",)),
+        (["/usr/sbin/sshd", "-D", "-f", "-T", "-o", "Banner -t"], "sshd", "-T", ("Banner -t",)),
     ],
 )
 def test_what_a_listener_was_told(arguments, name, config, options):
     (found,) = running([process(*arguments)])
-    assert found[2:] == (SSHD, name, config, options)
+    assert found[2:6] == (SSHD, name, config, options)
     assert found.who.startswith("sshd (process 812: /usr/")
 
 
@@ -60,8 +65,12 @@ def test_what_a_listener_was_told(arguments, name, config, options):
         process("sshd: /usr/sbin/sshd -f mine [listener] 0 of 10-100 startups", uid=1001),
         process("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups", program="/nonexistent/bin/python3"),
         process("gate: /usr/sbin/gate -D [listener]", program="/usr/sbin/gate"),
+        # Those that somebody asks, such as another audit at the same time.
+        process("/usr/sbin/sshd", "-f", "/tmp/copy/0", "-T", "-C", "user=nobody,host=192.0.2.1"),
+        process("/usr/sbin/sshd", "-t"),
+        process("/usr/sbin/sshd", "-o", "UsePAM=no", "-G"),
     ],
-    ids=lambda one: one.arguments[0],
+    ids=lambda one: " ".join(one.arguments),
 )
 def test_what_is_no_listener(one):
     assert list(running([one])) == []
@@ -71,7 +80,7 @@ def test_what_is_no_listener(one):
 def test_a_fork_or_a_copy_by_another_name_is_one(name):
     title = f"{name}: /opt/{name} -D -o PAMServiceName=x [listener] 0 of 1-1 startups"
     (found,) = running([process(title, program=f"/opt/x/{name}")])
-    assert found[2:] == (f"/opt/x/{name}", name, None, ("PAMServiceName=x",))
+    assert found[2:6] == (f"/opt/x/{name}", name, None, ("PAMServiceName=x",))
 
 
 def test_an_option_that_no_sshd_has_is_asked_of_it():
@@ -103,7 +112,7 @@ def systemd(monkeypatch, *units, **instances):
             return "gate.service  enabled enabled\ngetty@.service enabled enabled\noff.service disabled enabled\n"
         asked = words[3:]
         assert not {"getty@.service", "off.service"} & set(asked)
-        if "gate.service" in asked:
+        if asked == ("gate.service",):
             return ""
         return "\n\n".join(units if "*.service" in asked else [instances["instance"]])
 
@@ -117,7 +126,7 @@ def test_a_command_line_with_variables(monkeypatch, tmp_path):
     environment = {"Environment": 'MORE=-e SSHD_OPTS="-4"', "EnvironmentFiles": f"{defaults} (ignore_errors=yes)"}
     systemd(monkeypatch, unit(Id="ssh.service", ExecStart=text, **environment))
     (found,) = to_come()
-    assert found[2:] == (SSHD, "sshd", "/x", ("UsePAM=no",))
+    assert found[2:6] == (SSHD, "sshd", "/x", ("UsePAM=no",))
     assert found.who == "ssh.service (/usr/sbin/sshd -D -o UsePAM=no -f /x -e)"
 
 
@@ -245,6 +254,62 @@ def test_one_that_has_not_read_its_configuration_again(monkeypatch, tmp_path, st
     monkeypatch.setattr(sshd_config, "read", lambda config: [{"file": str(file)}] * 2)
     told = list(daemons(settings(), {}))
     assert [finding.found for finding in told] == [f"sshd has not read {file} since it was changed"] * found
+
+
+# Those that an apply tells to read their configuration again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reads"),
+    [
+        (["gate: /opt/gate -D [listener] 0 of 1-1 startups"], True),
+        (["sshd: /usr/sbin/sshd -o UsePAM=yes [listener] 0 of 1-1 startups"], True),
+        (["sshd: /usr/sbin/sshd -f {own} [listener] 0 of 1-1 startups"], False),
+        (["sshd: /usr/sbin/sshd -f {including} [listener] 0 of 1-1 startups"], True),
+        (["sshd: /usr/sbin/sshd -f {gone} [listener] 0 of 1-1 startups"], False),
+        # The usual one has a unit, and is reloaded by it. Another serves a connection that a socket took.
+        (["sshd: /usr/sbin/sshd -D [listener] 0 of 1-1 startups"], False),
+        (["/usr/sbin/sshd", "-i", "-o", "UsePAM=yes"], False),
+    ],
+)
+def test_those_that_read_what_is_written(monkeypatch, tmp_path, arguments, reads):
+    main, drop_in = tmp_path / "sshd_config", tmp_path / "drop_in.conf"
+    files = {name: tmp_path / name for name in ("own", "including", "gone")}
+    main.write_text("UsePAM yes\n")
+    files["own"].write_text("UsePAM yes\n")
+    files["including"].write_text(f"Include {tmp_path}/*.conf\n")
+    monkeypatch.setattr(sshd_config, "find", lambda config=None: str(config or main))
+    words = [word.format(**files) for word in arguments]
+    one = process(*words, program="/opt/gate" if "gate" in words[0] else SSHD)
+    monkeypatch.setattr(_slurm_pam_daemons._processes, "running", lambda: [one])
+    wanted = settings(sshd={**settings()["sshd"], "drop_in": str(drop_in)})
+    assert [daemon.process for daemon in reading(wanted)] == [one] * reads
+
+
+@pytest.mark.parametrize(
+    ("returncode", "goes_on", "told", "why"),
+    [
+        (0, True, 1, None),
+        (0, False, 1, "it has ended since it was told to"),
+        (255, True, 0, "it refuses its configuration: line 1: bad"),
+    ],
+)
+def test_one_is_told_if_it_would_go_on(monkeypatch, returncode, goes_on, told, why):
+    one = OTHERS[0]._replace(config="/other", process=process())
+    asked, signals = [], []
+
+    def ask(*words):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, returncode, "", "line 1: bad\n")
+
+    monkeypatch.setattr(_slurm_pam_daemons, "reading", lambda settings: [one])
+    monkeypatch.setattr(_child, "ask", ask)
+    monkeypatch.setattr(_processes, "tell", lambda *words: signals.append(words))
+    monkeypatch.setattr(_processes, "is_there", lambda process: goes_on)
+    monkeypatch.setattr(_slurm_pam_daemons, "_A_MOMENT", 0)
+    assert _slurm_pam_daemons.reload(settings()) == ({one.who: why} if why else {})
+    assert asked == [(SSHD, "-t", "-f", "/other", "-o", "UsePAM=no")]
+    assert signals == [(one.process, signal.SIGHUP)] * told
 
 
 def test_a_systemd_that_does_not_answer_is_told(monkeypatch):

@@ -50,6 +50,7 @@ def state(states=None, test=False, applied=None, **salt):
         "slurm_pam.end_waiting_logins": lambda now: [],
         "slurm_pam.idle_managers": lambda now: [],
         "service.show": lambda unit: {},
+        "slurm_pam.other_sshds": lambda now: [],
         "slurm_pam.strays_to_end": lambda now: {"users": {}, "waits": False},
         **{name.replace("__", "."): function for name, function in salt.items()},
     }
@@ -284,6 +285,41 @@ def test_an_sshd_that_has_ended_afterwards_fails_the_state(triggers, ends):
     ret = state(**functions).sshd_reloaded("it", DEFAULTS)
     assert (ret["result"], ret["changes"]) == (False, {})
     assert f"and {ends} has ended since" in ret["comment"] and f"systemctl start {ends};" in ret["comment"]
+
+
+SECOND = "sshd (process 870: /opt/second -D)"
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("running", [True, False])
+def test_another_sshd_that_reads_the_same_files_is_told_as_well(running, test):
+    told = []
+    functions = {
+        "service__status": lambda unit: running,
+        "service__reload": lambda unit: told.append(unit) or True,
+        "slurm_pam__other_sshds": lambda settings: [SECOND],
+        "slurm_pam__reload_other_sshds": lambda settings: told.append(SECOND) or {},
+    }
+    ret = state(test=test, **functions).sshd_reloaded("it", DEFAULTS)
+    usual = {"sshd": {"old": "running", "new": "reloaded"}} if running else {}
+    assert ret["changes"] == {**usual, SECOND: {"old": "running", "new": "reloaded"}}
+    assert (ret["result"], told) == ((None, []) if test else (True, [*usual, SECOND]))
+    assert ret["comment"].endswith(f"{SECOND} {'would be' if test else 'was'} told as well")
+
+
+def test_another_sshd_that_does_not_read_them_fails_the_state():
+    functions = {
+        "service__status": lambda unit: True,
+        "service__reload": lambda unit: True,
+        "slurm_pam__other_sshds": lambda settings: [SECOND],
+        "slurm_pam__reload_other_sshds": lambda settings: {SECOND: "it refuses its configuration: bad"},
+    }
+    ret = state(**functions).sshd_reloaded("it", DEFAULTS)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"] == (
+        f"{SECOND} has not read its configuration again: it refuses its configuration: bad. Its sessions stay. "
+        "Make it right and reload it, or stop and disable it"
+    )
 
 
 @pytest.mark.parametrize("answer", [False, CommandExecutionError("no such unit")])
