@@ -450,7 +450,10 @@ def test_it_writes_nothing(place, drifted, tmp_path):
     assert not [line for line in writing if '"/dev/null"' not in line], writing
 
 
-@pytest.mark.parametrize("case", ["all is well", "all written again", "one differs", "all written again, one differs"])
+MOST = {"all is well": 0.03, "all written again": 0.03, "one differs": 0.03, "all written again, one differs": 0.045}
+
+
+@pytest.mark.parametrize("case", MOST)
 def test_what_it_costs(place, case):
     """As many paths as a node has. One turn of some is enough, since others work here."""
     place.names += [f"file{number}" for number in range(80)] + [f"none{number}" for number in range(40)]
@@ -463,7 +466,7 @@ def test_what_it_costs(place, case):
     if "one differs" in case:
         place.write("one", "other")
     assert place.says() == ((1, "'one' has other content") if "one differs" in case else (0, WELL))
-    assert any(cost(place) < 0.03 for _ in range(40))
+    assert any(cost(place) < MOST[case] for _ in range(40))
 
 
 def cost(place):
