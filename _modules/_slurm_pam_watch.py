@@ -182,7 +182,17 @@ undrain() {
                 line="$line, but it is still drained: scontrol update nodename=$node state=resume"
             fi
             ;;
+        *DRAIN*:*' Reason='*)
+            why=${shown#*' Reason='} line="$line, but it is drained for another reason: ${why%%' ['*}"
+            printable
+            ;;
+        *DRAIN*:*) line="$line, but it is drained, and no reason was given" ;;
     esac
+}
+
+# A name may be anything, and a reason; this goes to terminals and into tables.
+printable() {
+    case "$line" in *[![:print:]]* | *'|'*) line=$(printf %s "$line" | tr '|\000-\037\177-\377' '[?*]') ;; esac
 }
 
 cd "${0%/*}" || exit 3
@@ -199,9 +209,8 @@ if [ -n "$busy" ]; then
     line='an apply is changing this node' count=0 status=0
 elif [ "$count" != 0 ]; then
     [ "$count" -le 3 ] || told="$told; and $((count - 3)) more"
-    # A name may be anything; this goes to terminals and into tables.
     line=$told
-    case "$line" in *[![:print:]]* | *'|'*) line=$(printf %s "$line" | tr '|\000-\037\177-\377' '[?*]') ;; esac
+    printable
 fi
 case "${0##*/}:$1" in
     drain:*)
@@ -209,8 +218,8 @@ case "${0##*/}:$1" in
         drain
         ;;
     *:--nagios)
-        case $status in 0) word=OK ;; 1) word=CRITICAL status=2 ;; *) word=UNKNOWN ;; esac
-        printf 'SLURM_PAM %s - %s\n' "$word" "$line"
+        case $status in 0) word=OK ;; 1) word=CRITICAL status=2 ;; *) word=UNKNOWN count=U ;; esac
+        printf 'SLURM_PAM %s - %s | differing_paths=%s\n' "$word" "$line" "$count"
         ;;
     *:--textfile)
         metric healthy 'Whether all that closes this node is as it was accepted.' "$((status == 0))"

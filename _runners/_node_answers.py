@@ -130,6 +130,17 @@ def unclear(status: Answer) -> str:
     return "" if known else f"slurm_pam_confirm.status: {error(status)}"
 
 
+# What slurm_pam.confirm has of the watch, and the ends of that where Slurm gives the node jobs.
+_WATCH = ". The watch: "
+_HAS_JOBS = (" as it was accepted", ", and Slurm gives it jobs again")
+
+
+def of_watch(confirmed: Answer) -> str:
+    """What the watch said when the node was confirmed; nothing if there is none, or it has nothing to complain of."""
+    told = confirmed.value.partition(_WATCH)[2] if isinstance(confirmed.value, str) else ""
+    return line(f"the watch: {told}") if told and not told.endswith(_HAS_JOBS) else ""
+
+
 # What is well
 
 

@@ -125,7 +125,7 @@ def close(confirm: int, probing: bool, applying: Callable[[], Any]) -> Generator
         reply = yield Question("slurm_pam.confirm", seconds=_left(reply, begun + confirm))
         problem = _problem(reply, "slurm_pam.confirm", said.not_well, confirm)
     if not problem:
-        return Found("done", "", open=left)
+        return Found("done", said.of_watch(reply.answer), open=left)
     return (yield from _wound_up(Case(problem, verified, applied is not None, before), confirm))
 
 

@@ -31,8 +31,8 @@ class Watch:
         print(f"{clear}{time.strftime('%H:%M:%S')} {line}", file=self._stream, flush=True)
 
     def node(self, name: str, node: Node) -> None:
-        """What became of it; of many nodes, only of those that are not well."""
-        if not self._many or node.state in _NOT_WELL:
+        """What became of it; of many nodes, only of those that are not well, or done and there is more to say."""
+        if not self._many or node.state in _NOT_WELL or (node.state == "done" and node.reason):
             self.say(f"  {name:20} {node.state:12} {node.reason}".rstrip())
 
     def begin(self, label: str, names: list[str]) -> None:

@@ -141,7 +141,7 @@ def test_slurm_drains_it_and_nobody_but_an_administrator_takes_it_back(node):
     with commands(node, *swapped("/etc/pam.d/sshd", "sed -i s/slurm-common-/common-/")):
         assert node.run([DRAIN]).rc == 1
     assert state(node) == "drained mine"
-    assert "and Slurm" not in node.run([WATCH, "--undrain"]).stdout
+    assert watch(node, "--undrain") == (0, WELL.replace("\n", ", but it is drained for another reason: mine\n"))
     node.run(["scontrol", "update", "nodename=node", "state=resume"], check=True)
     node.until(lambda: state(node) == "idle none", "an idle node")
 
@@ -157,20 +157,22 @@ def test_an_apply_that_makes_it_good_and_is_confirmed_takes_it_back(node):
     settings(node, watch=True)
 
 
-def promtool(layout):
-    """Prometheus's own, out of its package."""
+def monitoring(layout, name):
+    """A program of Prometheus or Nagios, out of its package; it needs nothing else of what comes with it."""
 
     def build(place):
         place.mkdir()
-        (package,) = debs.debs(layout, "prometheus").glob("prometheus_*.deb")
-        run(["sh", "-c", f"dpkg-deb --fsys-tarfile {package} | tar -xC {place} ./usr/bin/promtool"])
+        packages = debs.debs(layout, "prometheus", "nagios4-core")
+        for package, path in (("prometheus", "./usr/bin/promtool"), ("nagios4-core", "./usr/sbin/nagios4")):
+            (deb,) = packages.glob(f"{package}_*.deb")
+            run(["sh", "-c", f"dpkg-deb --fsys-tarfile {deb} | tar -xC {place} --strip-components=3 {path}"])
 
-    return kept(f"promtool-{layout}", (), build) / "usr/bin/promtool"
+    return kept(f"monitoring-{layout}", (), build) / name
 
 
-def test_monitoring(node):
+def test_prometheus(node):
     metrics = watch(node, "--textfile")[1]
-    checked = run([promtool(node.layout), "check", "metrics"], input=metrics)
+    checked = run([monitoring(node.layout, "promtool"), "check", "metrics"], input=metrics)
     assert (checked.stdout, checked.stderr) == ("", "")
     debs.install(node, "prometheus-node-exporter")
     node.run(["sh", "-ec", f"mkdir /root/metrics; {WATCH} --textfile > /root/metrics/slurm_pam.prom"], check=True)
@@ -182,7 +184,107 @@ def test_monitoring(node):
     assert "node_textfile_scrape_error 0" in metrics
     assert "slurm_pam_watch_healthy 1" in metrics
     assert "slurm_pam_watch_differing_paths 0" in metrics
-    assert watch(node, "--nagios") == (0, WELL.replace("slurm_pam:", "SLURM_PAM OK -"))
+
+
+NAGIOS = """\
+log_file=/root/nagios/log
+cfg_file=/root/nagios/objects
+object_cache_file=/root/nagios/cache
+status_file=/root/nagios/status
+check_result_path=/root/nagios/results
+temp_path=/root/nagios
+temp_file=/root/nagios/temporary
+lock_file=/root/nagios/lock
+query_socket=/root/nagios/socket
+check_external_commands=0
+nagios_user=root
+nagios_group=root
+interval_length=1
+status_update_interval=1
+service_inter_check_delay_method=n
+"""
+CHECKED = f"""\
+define timeperiod {{
+    timeperiod_name always
+    alias always
+    sunday 00:00-24:00
+    monday 00:00-24:00
+    tuesday 00:00-24:00
+    wednesday 00:00-24:00
+    thursday 00:00-24:00
+    friday 00:00-24:00
+    saturday 00:00-24:00
+}}
+define command {{
+    command_name watch
+    command_line {WATCH} --nagios
+}}
+define contact {{
+    contact_name nobody
+    host_notifications_enabled 0
+    service_notifications_enabled 0
+    host_notification_period always
+    service_notification_period always
+    host_notification_commands watch
+    service_notification_commands watch
+}}
+define host {{
+    host_name node
+    address 127.0.0.1
+    max_check_attempts 1
+    check_period always
+}}
+define service {{
+    host_name node
+    service_description slurm_pam
+    check_command watch
+    check_period always
+    check_interval 1
+    retry_interval 1
+    max_check_attempts 1
+}}
+"""
+ODD = "'/etc/ssh/sshd_config.d/a|b.conf'"
+# A change, its way back; and what Nagios makes of it: 0 is OK, 2 critical, 3 unknown.
+TOLD = {
+    "all is well": (
+        *("true", "true"),
+        *("0", "SLURM_PAM OK - all that closes this node is as it was accepted", "differing_paths=0"),
+    ),
+    "one differs": (
+        *(f"touch {ODD}", f"rm {ODD}"),
+        *("2", "SLURM_PAM CRITICAL - '/etc/ssh/sshd_config.d/a?b.conf' is there, and was not", "differing_paths=1"),
+    ),
+    "that cannot be told": (
+        *(f"mv {ACCEPTED} /root/accepted", f"mv /root/accepted {ACCEPTED}"),
+        *("3", f"SLURM_PAM UNKNOWN - {ACCEPTED} cannot be read, which the last apply wrote", "differing_paths=U"),
+    ),
+}
+
+
+def service(node):
+    """What Nagios has of its one service: the state, what was said of it, and performance data."""
+    block = node.read("/root/nagios/status").partition("servicestatus {")[2].partition("}")[0]
+    told = dict(line.strip().split("=", 1) for line in block.splitlines() if "=" in line)
+    return told.get("has_been_checked") == "1" and [
+        told[name] for name in ("current_state", "plugin_output", "performance_data")
+    ]
+
+
+def test_nagios(node):
+    node.run(["mkdir", "-p", "/root/nagios/results"], check=True)
+    run(["cp", monitoring(node.layout, "nagios4"), node.root / "root/nagios/nagios4"])
+    node.write("/root/nagios/nagios.cfg", NAGIOS)
+    node.write("/root/nagios/objects", CHECKED)
+    with unseen_by_slurm(node):
+        node.run(["systemd-run", "--unit=nagios", "/root/nagios/nagios4", "/root/nagios/nagios.cfg"], check=True)
+        node.until(lambda: node.run(["ls", "/root/nagios/status"]).ok, "Nagios")
+        for change, back, state, line, data in TOLD.values():
+            with commands(node, change, back):
+                node.until(lambda state=state: (service(node) or " ")[0] == state, f"state {state} in Nagios")
+                found = service(node)
+                assert (found[0], found[1].partition(":")[0], found[2]) == (state, line, data)
+        node.run(["systemctl", "stop", "nagios"], check=True)
 
 
 # What an apply makes of it

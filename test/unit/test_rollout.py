@@ -823,6 +823,36 @@ def test_of_many_nodes_those_are_named_that_are_not_well(rollout, capsys):
     assert len(rollout.fired) > 150
 
 
+STAYED = "all is well, but it is drained for another reason: memory"
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("Confirmed", ""),
+        ("Confirmed. The watch: all that closes this node is as it was accepted", ""),
+        ("Confirmed. The watch: all is as it was accepted, and Slurm gives it jobs again", ""),
+        (f"Confirmed. The watch: {STAYED}", f"the watch: {STAYED}"),
+        ("Confirmed. The watch: '/etc/x' has other\ncontent", "the watch: '/etc/x' has other content"),
+        (["Confirmed"], ""),
+    ],
+)
+def test_what_the_watch_said_when_a_node_was_confirmed(rollout, capsys, told, reason):
+    minions = Minions(cn2={"slurm_pam.confirm": Answer(True, told)})
+    node = rollout(minions)["nodes"]["cn2"]
+    assert (node["state"], node["reason"]) == ("done", reason)
+    assert f"cn2                  done         {reason}".rstrip() in capsys.readouterr().err
+    assert runner.report()["nodes"]["cn2"]["reason"] == reason
+
+
+def test_of_many_nodes_one_that_stayed_drained_is_named(capsys):
+    watch = runner.Watch(sys.stderr)
+    watch.expect(51)
+    watch.node("cn1", runner.Node("done"))
+    watch.node("cn2", runner.Node("done", STAYED))
+    assert "cn1" not in (told := capsys.readouterr().err) and STAYED in told
+
+
 def test_the_moving_line_says_how_far_it_is():
     progress = sys.modules["_rollout_watch"].progress
     assert progress("gpu, batch 1 of 9", 1000, 2, 3000, 100.2) == (
