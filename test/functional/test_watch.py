@@ -450,7 +450,8 @@ def test_it_writes_nothing(place, drifted, tmp_path):
     assert not [line for line in writing if '"/dev/null"' not in line], writing
 
 
-MOST = {"all is well": 0.03, "all written again": 0.03, "one differs": 0.03, "all written again, one differs": 0.045}
+# Beside much other work. What is reached with less of it is in test/bench/report-watch.md.
+MOST = {"all is well": 0.03, "all written again": 0.045, "one differs": 0.045, "all written again, one differs": 0.06}
 
 
 @pytest.mark.parametrize("case", MOST)
