@@ -63,13 +63,13 @@ look() {
     count=0 told='' status=0
     IFS=$group
     set -- $(cat accepted 2> /dev/null)
-    if [ $# != 9 ]; then
+    if [ $# != 10 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
         return
     fi
     quick=$1 noted=$2 listing=$3 files=$4 others=$5 absent=$6 globs=$7 directories=$8
-    scontrol=${9%% *} conf=${9#* }
+    scontrol=${9%% *} conf=${9#* } checker=${10}
     see
     case "$found" in *"$nl$quick") ;; *) compare ;; esac
     [ "$count" = 0 ] || status=1
@@ -126,8 +126,8 @@ compare() {
 
 # Only what was written since is read.
 contents() {
-    other=$(printf %s "$written" | b2sum --check --quiet 2> /dev/null) ||
-        [ -n "$other" ] || tell 'b2sum could not be asked what is in the files'
+    other=$(printf %s "$written" | "$checker" --check --quiet 2> /dev/null) ||
+        [ -n "$other" ] || tell "$checker could not be asked what is in the files"
     for line in $other; do
         name=${line#\\}
         tell "'${name%": FAILED"*}' has other content"
@@ -251,7 +251,7 @@ class Accepted(NamedTuple):
     """What the program holds the node against; paths as one text, parted by a control character."""
 
     quick: str  # what stat says of each path that is there
-    noted: str  # that of files and others, each with the line by which b2sum checks what is in it
+    noted: str  # that of files and others, each with the line by which checker checks what is in it
     listing: str  # what matches globs
     files: str
     others: str  # what is there and has no content: directories, links that lead nowhere
@@ -259,13 +259,14 @@ class Accepted(NamedTuple):
     globs: str  # patterns of files that count as soon as they are there, as find takes them
     directories: str  # of these
     slurm: str  # scontrol, and slurm.conf where it is not in its place
+    checker: str  # the program that sums up what is in a file
 
     def text(self) -> str:
         return "".join(f"{field}{_GROUP}" for field in self)
 
     def facts(self) -> tuple[object, ...]:
         """All but times and inodes, which an update changes with the same content."""
-        return self.of_paths(), self.listing, self.globs, self.slurm
+        return self.of_paths(), self.listing, self.globs, self.slurm, self.checker
 
     def of_paths(self) -> dict[str, tuple[str, str]]:
         """What stat says of each path, and the sum of what is in it."""
@@ -282,7 +283,8 @@ def accepted() -> Accepted | None:
     """What was accepted last; nothing if nothing was, or the file is not as it was written."""
     text = file_transaction.read(_slurm_pam_wanted.ACCEPTED)
     fields = text.split(_GROUP) if isinstance(text, str) else []
-    return Accepted(*fields[:-1]) if len(fields) == len(Accepted._fields) + 1 else None
+    found = Accepted(*fields[:-1]) if len(fields) == len(Accepted._fields) + 1 else None
+    return found if found and found.checker in _SUMS else None
 
 
 def plan(settings: Mapping[str, Any], test: bool) -> dict[str, Any]:
@@ -330,16 +332,17 @@ def _will_differ(before: Accepted, now: Accepted, settings: Mapping[str, Any]) -
     was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs)[1::3], settings)
     differing = {path for path, fact in found.of_paths().items() if was[path] != fact}
     differing |= set(before.listing.split("\n")) ^ set(found.listing.split("\n"))
-    return any(not _is(was.get(path), coming[path]) for path in coming) or not differing <= coming.keys()
+    others = any(not _is(was.get(path), content, before.checker) for path, content in coming.items())
+    return others or not differing <= coming.keys()
 
 
-def _is(fact: tuple[str, str] | None, content: file_transaction.Thing) -> bool:
+def _is(fact: tuple[str, str] | None, content: file_transaction.Thing, checker: str) -> bool:
     """Whether what was accepted of a path is what comes to stand there."""
     if fact is None or content is None:
         return fact == ("", "")
     if isinstance(content, Mapping):
         return fact[0].endswith(f" -> '{content['link']}'")
-    return fact[1] == _sum(content.encode("utf-8", "surrogateescape"))
+    return fact[1] == _SUMS[checker](content.encode("utf-8", "surrogateescape"))
 
 
 def _coming(settings: Mapping[str, Any]) -> dict[str, file_transaction.Thing]:
@@ -392,13 +395,15 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
     groups |= {"globs": _expression(globs), "directories": list(dict.fromkeys(map(os.path.dirname, globs)))}
     there = [*groups["files"], *groups["others"]]
     lines = _stat([*there, *groups["absent"], *groups["directories"]])
-    sums = [*map(_checkable, groups["files"]), *("" for _ in groups["others"])]
+    checker = next(name for name in _SUMS if _child.which(name) or name == "sha256sum")
+    sums = [*(_checkable(path, checker) for path in groups["files"]), *("" for _ in groups["others"])]
     scontrol, conf = _child.which("scontrol") or "", settings["slurm"]["conf"] or ""
     return Accepted(
         quick="\n".join(lines),
         noted="\n".join(f"{line}{_UNIT}{of_content}" for line, of_content in zip(lines, sums, strict=False)),
         listing="\n".join(_matching(globs, groups["directories"])),
         slurm=f"{scontrol} {conf}",
+        checker=checker,
         **{name: _joined(group) for name, group in groups.items()},
     )
 
@@ -418,19 +423,22 @@ def _stat(paths: list[str]) -> list[str]:
     return lines
 
 
-def _checkable(path: str) -> str:
-    """As ``b2sum --check`` takes it."""
+# The fastest first; b2sum is in coreutils from 8.26 on, which SLE 12 has not.
+_SUMS = {
+    "b2sum": lambda content: hashlib.blake2b(content, digest_size=32).hexdigest(),
+    "sha256sum": lambda content: hashlib.sha256(content).hexdigest(),
+}
+
+
+def _checkable(path: str, checker: str) -> str:
+    """As ``b2sum --check`` and its like take it."""
     try:
         with open(path, "rb") as file:
-            line = f"{_sum(file.read())}  {path}"
+            line = f"{_SUMS[checker](file.read())}  {path}"
     except OSError as error:
         raise Unanswered(f"{path} cannot be read: {error.strerror}. Apply again") from error
     escaped = line.replace("\\", "\\\\").replace("\n", "\\n")
     return line if line == escaped else f"\\{escaped}"
-
-
-def _sum(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=32).hexdigest()
 
 
 def _expression(globs: list[str]) -> list[str]:

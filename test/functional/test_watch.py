@@ -233,6 +233,21 @@ def test_what_cannot_be_asked_is_not_well(place, program):
     assert {"cat": "cannot be read", "stat": "not there any more"}.get(program, program) in done.stdout
 
 
+@pytest.mark.parametrize("checker", ["b2sum", "sha256sum"])
+def test_what_is_in_a_file_is_told_by_what_the_node_has(place, monkeypatch, checker):
+    """An old coreutils has no b2sum."""
+    which = _slurm_pam_watch._child.which
+    hidden = {"b2sum", "sha256sum"} - {checker}
+    monkeypatch.setattr(_slurm_pam_watch._child, "which", lambda name: None if name in hidden else which(name))
+    place.accept()
+    assert (place.home / "accepted").read_text().endswith(f"\x1d{checker}\x1d")
+    for name in ("one", "two"):
+        place.write(name, name)
+    assert place.says() == (0, WELL)
+    place.write("one", "1")
+    assert place.says() == (1, "'one' has other content")
+
+
 # An apply in progress
 
 

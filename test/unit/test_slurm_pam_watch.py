@@ -32,6 +32,7 @@ def noted(content="a", mode="81a4", owner="0 0", target="file", when="1.5 2.5 77
         "globs": "-path\x1f/etc/d/*.conf\x1f",
         "directories": "/etc/d\x1f",
         "slurm": "/usr/bin/scontrol ",
+        "checker": "b2sum",
     }
     return Accepted(**{**fields, **more})
 
@@ -42,10 +43,10 @@ def test_it_is_read_as_it_is_written(monkeypatch):
     assert _slurm_pam_watch.accepted() == written
 
 
-CUT, MORE = noted().text()[:-1], noted().text() + "\x1d"
+CUT, MORE, OTHER = noted().text()[:-1], noted().text() + "\x1d", noted(checker="true").text()
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", CUT, MORE, {"link": "/etc/passwd"}])
+@pytest.mark.parametrize("text", [None, "", "{}", CUT, MORE, OTHER, {"link": "/etc/passwd"}])
 def test_what_is_not_as_it_was_written_is_nothing(monkeypatch, text):
     monkeypatch.setattr(_slurm_pam_watch.file_transaction, "read", lambda path: text)
     assert _slurm_pam_watch.accepted() is None
