@@ -48,7 +48,7 @@ def opts(tmp_path_factory):
     told = {"id": "functional", "file_client": "local", "root_dir": str(tmp_path_factory.mktemp("minion"))}
     told |= {"module_dirs": [f"{REPO}/_modules"], "states_dirs": [f"{REPO}/_states"]}
     opts = salt.config.apply_minion_config(told, salt.config.DEFAULT_MINION_OPTS.copy())
-    return opts | {"grains": salt.loader.grains(opts)}
+    return opts | {"grains": salt.loader.grains(opts), "pillar": {}}
 
 
 @pytest.fixture(scope="session")
