@@ -285,6 +285,14 @@ class Node:
         self.run(["scancel", str(number)], check=True)
         self.wait(f"! {JOB_STATE.format(number)} | grep -qx 'RUNNING\\|COMPLETING'", f"job {number} ended", patience)
 
+    def reload_sshd(self) -> None:
+        """Have sshd read its configuration: it closes its sockets and opens them anew, and systemctl does not wait."""
+        before = self.run(["sh", "-c", _LISTENING], check=True).stdout.split()
+        self.run(["systemctl", "reload", "ssh"], check=True)
+        # On as many as before, and on none of these.
+        others = f"{_LISTENING} | grep -cvxE '{'|'.join(before)}'"
+        self.wait(f"[ $({others}) = {len(before)} ]", "sshd listening again")
+
     def job_limits(self, number: int) -> dict[str, str]:
         """What a job is held to, by the files of its cgroup (v2); nothing where jobs are not held to theirs."""
         names = [LIMITS[what] for what in self.machine.SHAPE.held_to if what in LIMITS]
@@ -313,6 +321,10 @@ class Node:
             if time.monotonic() > deadline:
                 raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
             time.sleep(0.1)
+
+
+# The sockets on which sshd listens, each by the number of its own.
+_LISTENING = "ss --no-header --listening --tcp --extended 'sport = :22' | grep -o 'ino:[0-9]*'"
 
 
 def _words(function: str, arguments: Sequence[object], keywords: Mapping[str, object]) -> list[str]:

@@ -119,10 +119,11 @@ def serve() -> object:
 
 
 def look_once() -> None:
-    """Spare Salt two looks at what stays as it is: each of the thirty loaders of a call takes them.
+    """Spare Salt looks at what stays as it is.
 
-    These are the entry points of its Python, and the compiled files of its own modules. A loader takes the module where
-    it finds both, so it finds the same."""
+    Each of the thirty loaders of a call looks at the entry points of its Python, and at the compiled files of its own
+    modules; it takes the module where it finds both, so it finds the same. And 3008 parses its own key for each
+    question to the master, which are a hundred in a sync."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     importlib.metadata.entry_points()
     own, listdir = os.path.dirname(sys.modules["salt"].__file__) + os.sep, os.listdir
@@ -132,6 +133,9 @@ def look_once() -> None:
         return [] if compiled else listdir(path)
 
     os.listdir = listed
+    key = salt.crypt.PrivateKey
+    if hasattr(key, "from_str"):
+        key.from_str = staticmethod(functools.cache(key.from_str))
 
 
 def _content(stream: int) -> str:
@@ -143,7 +147,8 @@ def _content(stream: int) -> str:
 if __name__ == "__main__":
     # Where the program is, is where Python would look first.
     sys.path[0], words = sys.argv[1], sys.argv[2:]
-    import salt.scripts  # noqa: F401
+    import salt.crypt
+    import salt.scripts
 
     look_once()
     if words:

@@ -102,7 +102,7 @@ def test_a_pam_service_below_a_match_line(closed):
     stack = [f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session")]
     node.write("/etc/pam.d/open", "".join(stack))
     node.write(DROP_IN, "Match User bob\n PAMServiceName open\n")
-    node.run(["systemctl", "reload", "ssh"], check=True)
+    node.reload_sshd()
     try:
         assert login(node, "bob", network.ADMIN_ORIGIN).ok
         where = f"PAMServiceName is open for Match User bob ({DROP_IN}:1)"
@@ -115,7 +115,7 @@ def test_a_pam_service_below_a_match_line(closed):
         assert not node.salt("slurm_pam.explain", "carol", network.ADMIN_ORIGIN)["permitted"]
     finally:
         node.run(["rm", DROP_IN, "/etc/pam.d/open"], check=True)
-        node.run(["systemctl", "reload", "ssh"], check=True)
+        node.reload_sshd()
     assert not login(node, "bob", network.ADMIN_ORIGIN).ok
 
 
@@ -123,7 +123,7 @@ def test_a_line_of_the_site_that_switches_penalties_on_again(closed):
     node = closed
     node.write(DROP_IN, "PerSourcePenalties authfail:20\n")
     try:
-        node.run(["systemctl", "reload", "ssh"], check=True)
+        node.reload_sshd()
         tries = [login(node, "bob", network.OTHER_ORIGIN).stderr for _ in range(6)]
         # In the words of doc/troubleshooting.md.
         words = re.findall(r'"([^"]+)"', re.search(r"^### (.*Not allowed at this time.*)$", PAGE, re.MULTILINE)[1])

@@ -73,14 +73,14 @@ def test_a_node_that_is_going_down(closed):
 
 def test_users_that_sshd_itself_denies(closed):
     closed.write("/etc/ssh/sshd_config.d/50-site.conf", "DenyUsers alice\n")
-    closed.run(["systemctl", "reload", "ssh"], check=True)
+    closed.reload_sshd()
     try:
         told = closed.salt("slurm_pam.explain", "alice", INSIDE)
         assert (told["permitted"], told["why"]) == (False, "sshd has denyusers alice")
         assert not closed.ssh("alice").ok
     finally:
         closed.run(["rm", "/etc/ssh/sshd_config.d/50-site.conf"], check=True)
-        closed.run(["systemctl", "reload", "ssh"], check=True)
+        closed.reload_sshd()
 
 
 def test_with_slurm_stopped(closed):
@@ -169,14 +169,14 @@ LISTS = {
 @pytest.mark.parametrize("lines", LISTS)
 def test_lists_of_sshd_are_read_as_sshd_does(closed, lines):
     closed.write("/etc/ssh/sshd_config.d/50-site.conf", f"{lines}\n")
-    closed.run(["systemctl", "reload", "ssh"], check=True)
+    closed.reload_sshd()
     try:
         for origin, permitted in LISTS[lines].items():
             assert closed.salt("slurm_pam.explain", "alice", origin)["permitted"] is permitted
             assert closed.ssh("alice", origin=origin).ok is permitted
     finally:
         closed.run(["rm", "/etc/ssh/sshd_config.d/50-site.conf"], check=True)
-        closed.run(["systemctl", "reload", "ssh"], check=True)
+        closed.reload_sshd()
 
 
 def test_several_jobs_that_slurm_cannot_tell_apart(closed):

@@ -99,7 +99,7 @@ def test_a_drop_in_of_the_site_that_sshd_reads_first(fresh_node):
     node = fresh_node
     site = "/etc/ssh/sshd_config.d/00-site.conf"
     node.write(site, "PasswordAuthentication yes\nX11Forwarding no\n")
-    node.run(["systemctl", "reload", "ssh"], check=True)
+    node.reload_sshd()
     before = etc(node)
     settings(node)
     applied(node, "slurm_pam.sshd")
