@@ -86,7 +86,8 @@ def reading(settings: Mapping[str, Any]) -> list[Daemon]:
         usual = sshd_config.find(config)
     except CommandExecutionError:
         return []  # what is not there is read by none
-    found = running(_processes.running())
+    # One in a container has files of its own.
+    found = running(process for process in _processes.running() if _processes.at_home(process.pid))
     return [one for one in found if one.listens and not _is_usual(one, config) and _reads(one, usual, drop_in)]
 
 

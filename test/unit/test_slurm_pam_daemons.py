@@ -283,7 +283,9 @@ def test_those_that_read_what_is_written(monkeypatch, tmp_path, arguments, reads
     one = process(*words, program="/opt/gate" if "gate" in words[0] else SSHD)
     monkeypatch.setattr(_slurm_pam_daemons._processes, "running", lambda: [one])
     wanted = settings(sshd={**settings()["sshd"], "drop_in": str(drop_in)})
-    assert [daemon.process for daemon in reading(wanted)] == [one] * reads
+    for home in (True, False):
+        monkeypatch.setattr(_processes, "at_home", lambda pid, home=home: home)
+        assert [daemon.process for daemon in reading(wanted)] == [one] * (reads and home)
 
 
 @pytest.mark.parametrize(
