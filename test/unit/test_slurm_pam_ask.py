@@ -39,48 +39,79 @@ def test_the_reason_is_in_its_last_words(stderr, why):
 
 SHOWN = """\
 Id=cron.service
+Names=cron.service crond.service
 LoadState=loaded
 PAMName=
 
 Id=gone.service
+Names=gone.service
 LoadState=not-found
 """
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What systemd was asked, which is every word of it."""
-    told, enabled = [], "cron.service enabled\none.service enabled\nmany@.service enabled\noff.service disabled\n"
+def asked(monkeypatch, tmp_path):
+    """What systemd was asked, which is every word of it. What is not loaded is enabled, but for what is called off."""
+    told = []
 
     def answer(*words):
         told.append(words)
-        if "list-unit-files" in words:
-            return enabled
-        named = [f"Id={name}" for name in words[3:] if "*" not in name and f"Id={name}" not in SHOWN.split()]
-        return "\n\n".join([SHOWN, *named] if "*.service" in words else named)
+        names = words[words.index("--") + 1 :]
+        if words[2] == "--property=UnitPath":
+            return f"UnitPath={tmp_path}/system {tmp_path}/generator.late {tmp_path}/none\n"
+        if names == ("*.service", "*.socket"):
+            return SHOWN
+        state = {name: "disabled" if "off" in name else "enabled" for name in names}
+        told_of = "Id={0}\nNames={0}\nLoadState=loaded\nUnitFileState={1}"
+        return "\n\n".join(told_of.format(name, state[name]) for name in names)
 
     monkeypatch.setattr(_slurm_pam_ask, "answer", answer)
     monkeypatch.setattr(_processes, "running", lambda: iter([told.append("processes") or "a process"]))
+    link(tmp_path / "system/multi-user.target.wants/one.service", "/lib/one.service")
     return told
 
 
+def link(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
 @pytest.mark.parametrize(
-    ("run", "shown"),
+    ("path", "target", "found"),
     [
-        # Those that the next boot starts and that do not run, each once; a template is no unit.
-        (["cron.service"], [("*.service", "*.socket", "one.service")]),
-        # An old systemd does not say which run.
-        ([], [("*.service", "*.socket", "cron.service", "one.service")]),
-        # One that has ended meanwhile.
-        (["cron.service", "one.service"], [("*.service", "*.socket"), ("one.service",)]),
+        ("a.target.wants/two.service", "../two.service", {"two.service"}),
+        ("a.target.requires/two.socket", "../two.socket", {"two.socket"}),
+        ("a.target.upholds/two.service", "../two.service", {"two.service"}),
+        ("a.target.wants/many@x.service", "../many@.service", {"many@x.service"}),
+        # By another name: systemd says that the one which it leads to is enabled.
+        ("alias.service", "two.service", {"alias.service", "two.service"}),
+        # Loaded, or not a unit of these kinds, or none that starts at boot.
+        ("a.target.wants/cron.service", "../cron.service", set()),
+        ("a.target.wants/crond.service", "../crond.service", set()),
+        ("a.target.wants/two.timer", "../two.timer", set()),
+        ("many@.service", "/lib/many@.service", set()),
+        ("off.service", "/lib/off.service", set()),
+        # No unit could be called so, and to ask for it would be an error.
+        ("a.target.wants/a b.service", "../a b.service", set()),
+        ("a.target.wants/*.service", "../*.service", set()),
     ],
 )
-def test_every_unit(asked, tmp_path, monkeypatch, run, shown):
-    monkeypatch.setattr(_slurm_pam_ask, "_INVOCATION", f"{tmp_path}/invocation:")
-    for name in run:
-        (tmp_path / f"invocation:{name}").symlink_to("an id")
-    assert [unit["Id"] for unit in every_unit()] == [["cron.service"], ["one.service"]]
-    assert [words[3:] for words in asked if words[1] == "show"] == shown
+def test_every_unit_that_the_next_boot_starts(asked, tmp_path, path, target, found):
+    link(tmp_path / "system" / path, target)
+    assert {unit["Id"][0] for unit in every_unit()} == {"cron.service", "one.service"} | found
+
+
+def test_every_unit_that_is_generated(asked, tmp_path):
+    for directory in ("system", "generator.late"):
+        (tmp_path / directory).mkdir(exist_ok=True)
+        (tmp_path / directory / f"of-{directory}.service").write_text("[Service]\n")
+    assert [unit["Id"] for unit in every_unit()][1:] == [["of-generator.late.service"], ["one.service"]]
+
+
+def test_one_question_less_where_all_are_loaded(asked, tmp_path):
+    (tmp_path / "system/multi-user.target.wants/one.service").unlink()
+    assert [unit["Id"] for unit in every_unit()] == [["cron.service"]]
+    assert len(asked) == 2
 
 
 def test_what_is_asked_once(asked):
@@ -91,11 +122,11 @@ def test_what_is_asked_once(asked):
             assert every_process() == every_process() == ["a process"]
         assert every_process() == ["a process"]
     assert found[0] and found == found[:1] * 3
-    assert (len(asked), asked.count("processes")) == (3, 1)
+    assert (len(asked), asked.count("processes")) == (4, 1)
     # The next time it is another moment.
     every_unit()
     every_process()
-    assert (len(asked), asked.count("processes")) == (6, 2)
+    assert (len(asked), asked.count("processes")) == (8, 2)
 
 
 def test_what_was_not_answered_is_asked_again(asked, monkeypatch):
