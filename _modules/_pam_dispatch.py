@@ -8,6 +8,7 @@ A service is compiled to entries that know where each answer leads. Here they ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import _pam_expand
@@ -205,7 +206,7 @@ def _moves(handler: Handler, leads: Ways, jump: str, waiting: int) -> dict[str, 
         action: (("lost jump" if lost else jump) if isinstance(action, int) else action, index)
         for action, (index, lost) in leads.items()
     }
-    moves = {code: moves_of[action] for code, action in zip(RETURN_CODES, handler["actions"])}
+    moves = dict(zip(RETURN_CODES, itemgetter(*handler["actions"])(moves_of)))
     moves["incomplete"] = ("suspend", waiting)
     return moves
 

@@ -132,28 +132,32 @@ def _bytes(path: str) -> bytes:
         os.close(descriptor)
 
 
+class _Real(dict[str, str]):
+    """Directories by their paths, without the links that lead to them."""
+
+    def __missing__(self, path: str) -> str:
+        try:
+            self[path] = os.path.realpath(path)
+        except ValueError:  # no directory can have such a name
+            self[path] = path
+        return self[path]
+
+
 class Files:
     """The files that libpam finds, with some laid over those that are there."""
 
     def __init__(self, laid_over: dict[str, Content]) -> None:
-        self._real: dict[str, str] = {}
+        self._real = _Real()
         for path, content in laid_over.items():
-            _check("files", path, _PATH)
-            _check(f"files: {path}", content, _CONTENT)
+            if not (_is_path(path) and _is_content(content)):
+                _check("files", path, _PATH)
+                _check(f"files: {path}", content, _CONTENT)
         self._laid_over = {self._place(path): content for path, content in laid_over.items()}
-
-    def _real_directory(self, path: str) -> str:
-        if path not in self._real:
-            try:
-                self._real[path] = os.path.realpath(path)
-            except ValueError:  # no directory can have such a name
-                self._real[path] = path
-        return self._real[path]
 
     def _place(self, path: str) -> tuple[str, str]:
         """A path without the links that lead to its directory: (directory, name)."""
         directory, slash, name = path.rpartition("/")
-        return self._real_directory(directory or slash), name
+        return self._real[directory or slash], name
 
     def text(self, path: str) -> str | None:
         """The text libpam gets when it opens a path, or None where it gets nothing."""
@@ -171,7 +175,7 @@ class Files:
 
     def has_directory(self, path: str) -> bool:
         return os.path.isdir(path) or any(
-            content is not None and directory == self._real_directory(path)
+            content is not None and directory == self._real[path]
             for (directory, _), content in self._laid_over.items()
         )
 

@@ -142,6 +142,8 @@ def _old_piece(text: str, position: int, used: int) -> int:
     end = text.find("\n", position) + 1 or len(text)
     room = _OLD_BUFFER - used
     if (end - position) * 4 > room:
+        if text.isascii():
+            return min(end, position + room)
         for index in range(position, end):
             room -= _width(text[index])
             if room <= 0:
@@ -149,8 +151,12 @@ def _old_piece(text: str, position: int, used: int) -> int:
     return end
 
 
+def _bytes(text: str) -> int:
+    """Bytes of a text in the file."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
 def _width(character: str) -> int:
-    """Bytes of a character in the file."""
     if character < "\x80" or "\udc80" <= character <= "\udcff":
         return 1
     return 2 if character < "\u0800" else 3 if character < "\U00010000" else 4
@@ -180,7 +186,7 @@ def _assemble_old(text: str, position: int) -> Assembled:
             pieces.append((position, before))
             return pieces, end, None
         pieces.append((position, stripped[:-1] + " "))
-        used += sum(map(_width, pieces[-1][1]))
+        used += _bytes(pieces[-1][1])
         position = end
     return pieces, position, "unfinished"
 

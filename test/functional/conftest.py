@@ -1,6 +1,7 @@
 """Salt's own loader over the repository's modules and states, without a master."""
 
 import functools
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import salt.config
 import salt.loader
 import salt.state
 from harness.paths import REPO
+from harness.warm import Warm
 
 
 class Functions:
@@ -59,6 +61,14 @@ def modules(opts):
 @pytest.fixture(scope="session")
 def states(opts):
     return States(opts)
+
+
+@pytest.fixture(scope="session")
+def warm():
+    """Salt's programs, forked from one process that has imported Salt."""
+    warm = Warm(lambda command: ["env", "PYTHONWARNINGS=ignore", *command], sys.executable)
+    yield warm
+    warm.end()
 
 
 @pytest.fixture(params=[False, True], ids=["real", "dry"])

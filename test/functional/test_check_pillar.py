@@ -26,8 +26,8 @@ GRAINS = {
 class Master:
     """A master's configuration, accepted keys and what it has cached of minions; no daemon runs."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, warm: Warm) -> None:
+        self.directory, self.warm = directory, warm
         self.pillars = directory / "pillar"
         roots = directory / "salt"
         for path in (self.pillars, roots, directory / "pki/minions", directory / "var/cache/salt/master/proc"):
@@ -50,7 +50,6 @@ class Master:
                 cache.store("grains", name, {"id": name, **grains})
                 cache.store(f"minions/{name}", "data", {"grains": {"id": name, **grains}})
 
-        self.warm = Warm(lambda command: ["env", "PYTHONWARNINGS=ignore", *command], sys.executable)
         self.command = ["salt-run", f"--config-dir={directory}", "--out=json"]
 
     def run(self, *words: str) -> Result:
@@ -68,11 +67,10 @@ class Master:
 
 
 @pytest.fixture(scope="module")
-def master(tmp_path_factory):
-    directory = Master(tmp_path_factory.mktemp("master"))
+def master(tmp_path_factory, warm):
+    directory = Master(tmp_path_factory.mktemp("master"), warm)
     assert directory.run("saltutil.sync_runners").ok
-    yield directory
-    directory.warm.end()
+    return directory
 
 
 def partition(nodes, **settings):

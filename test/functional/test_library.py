@@ -1,12 +1,11 @@
 """The library as a minion gets it: synced beside the faces, skipped by the loader, and renewed by an upgrade."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from harness.paths import REPO
+from harness.warm import Warm
 
 PROBE = '''
 from __future__ import annotations
@@ -43,8 +42,8 @@ after:
 class Minion:
     """Salt on this machine with a master's file_roots, everything in a directory of its own."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, warm: Warm) -> None:
+        self.path, self.warm = path, warm
         self.roots = path / "srv"
         for directory in ("_modules", "_states"):
             (self.roots / directory).mkdir(parents=True)
@@ -57,15 +56,14 @@ class Minion:
         (path / "minion").write_text(json.dumps(config))
 
     def call(self, *words: str) -> object:
-        command = [Path(sys.executable).with_name("salt-call"), "-c", self.path, "--local", "--out=json", *words]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert run.returncode == 0, run.stderr + run.stdout
-        return json.loads(run.stdout)["local"]
+        done = self.warm.call("salt-call", "-c", str(self.path), "--local", "--out=json", *words)
+        assert done.ok, done.stderr + done.stdout
+        return json.loads(done.stdout)["local"]
 
 
 @pytest.fixture(scope="module")
-def minion(tmp_path_factory):
-    minion = Minion(tmp_path_factory.mktemp("minion"))
+def minion(tmp_path_factory, warm):
+    minion = Minion(tmp_path_factory.mktemp("minion"), warm)
     (minion.roots / "_modules/_room.py").write_text("WORD = 'old'\n")
     synced = minion.call("saltutil.sync_all")
     assert {"modules._library", "modules._child", "modules._text", "modules.probe"} <= set(synced["modules"])

@@ -3,11 +3,9 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from harness.warm import Warm
 from salt.exceptions import CommandExecutionError
 
 ROOT = Path(__file__).parents[2]
@@ -102,21 +100,18 @@ def test_prove(modules, reading):
 
 
 @pytest.fixture(scope="module")
-def salt_call(tmp_path_factory):
+def salt_call(tmp_path_factory, warm):
     """salt-call of this repository's modules: a function of words that returns what is printed."""
     top = tmp_path_factory.mktemp("salt-call")
     settings = {"root_dir": str(top), "file_client": "local", "id": "node", "module_dirs": [str(ROOT / "_modules")]}
     (top / "minion").write_text(json.dumps(settings))
-
-    warm = Warm(list, sys.executable)
 
     def call(*words):
         done = warm.call("salt-call", "--local", f"--config-dir={top}", "--log-level=error", *words)
         assert (done.rc, "ERROR" in done.stderr) == (0, False), done.stderr
         return done.stdout
 
-    yield call
-    warm.end()
+    return call
 
 
 @pytest.fixture

@@ -38,6 +38,8 @@ class Node:
         here = {**libpam, "confdirs": [str(self.etc), str(self.lib)], "module_dirs": ["/lib/security"]}
         monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: here)
         modules = Modules("file_transaction", "pam_stack")
+        # Nobody logs in meanwhile.
+        monkeypatch.setattr(modules.files["file_transaction"], "_GRACE", 0)
         self.salt, self.pam_stack = modules.salt, modules["pam_stack"]
         self.top = top
 

@@ -54,46 +54,52 @@ def inserted(command, *options):
     return ask
 
 
-class Rpm:
-    """A root directory and a repository for zypper or dnf."""
-
-    def __init__(self, top, offered):
-        self.root, self.repo = top / "root", top / "repo"
-        self.root.mkdir()
-        self.make(offered)
-
-    def make(self, offered):
-        for name, (version, more) in offered.items():
-            spec = self.repo.parent / f"{name}.spec"
-            head = f"Name: {name}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch"
-            spec.write_text("\n".join([head, *more, "%description", "x", "%files", ""]))
-            macros = {"_topdir": self.repo.parent / "build", "_rpmdir": self.repo}
-            defines = itertools.chain.from_iterable(("--define", f"{key} {value}") for key, value in macros.items())
-            run("rpmbuild", "--quiet", "-bb", *defines, str(spec))
-        run("createrepo_c", "--quiet", str(self.repo))
+def rpms(repo, offered):
+    """Packages for zypper and dnf in a repository."""
+    specs = []
+    for name, (version, more) in offered.items():
+        specs.append(repo.parent / f"{name}.spec")
+        head = f"Name: {name}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch"
+        specs[-1].write_text("\n".join([head, *more, "%description", "x", "%files", ""]))
+    macros = {"_topdir": repo.parent / "build", "_rpmdir": repo}
+    defines = itertools.chain.from_iterable(("--define", f"{key} {value}") for key, value in macros.items())
+    run("rpmbuild", "--quiet", "-bb", *defines, *map(str, specs))
+    run("createrepo_c", "--quiet", str(repo))
 
 
-class Zypper(Rpm):
-    family = "Suse"
+def debs(repo, offered):
+    """Packages for apt in a repository."""
+    for name, (version, more) in offered.items():
+        control = repo.parent / name / "DEBIAN/control"
+        control.parent.mkdir(parents=True)
+        head = [f"Package: {name}", f"Version: {version}", "Architecture: all", "Maintainer: x <x@example.org>"]
+        control.write_text("\n".join([*head, *more, "Description: x", ""]))
+        run("dpkg-deb", "--build", "--root-owner-group", str(repo.parent / name), str(repo))
+    (repo / "Packages").write_text(run("apt-ftparchive", "packages", ".", cwd=repo))
+
+
+class Zypper:
+    """A root directory whose zypper has one repository."""
+
+    family, offered, make = "Suse", SUSE, staticmethod(rpms)
 
     def __init__(self, top):
-        super().__init__(top, SUSE)
-        options = ("--root", str(self.root), "--no-gpg-checks")
+        options = ("--root", str(top / "root"), "--no-gpg-checks")
         self.ask = inserted("zypper", *options)
         self.zypper = ("zypper", *options, "--non-interactive")
-        run(*self.zypper, "addrepo", "--no-gpgcheck", str(self.repo), "repo")
+        run(*self.zypper, "addrepo", "--no-gpgcheck", str(top / "repo"), "repo")
         run(*self.zypper, "refresh")
 
     def install(self, *names):
         run(*self.zypper, "install", *names)
 
 
-class Dnf(Rpm):
-    family = "RedHat"
+class Dnf:
+    family, offered, make = "RedHat", EPEL, staticmethod(rpms)
 
     def __init__(self, top):
-        super().__init__(top, EPEL)
-        repo = (f"--repofrompath=repo,{self.repo}", "--repo=repo", "--nogpgcheck", f"--setopt=cachedir={top}/cache")
+        self.root = top / "root"
+        repo = (f"--repofrompath=repo,{top}/repo", "--repo=repo", "--nogpgcheck", f"--setopt=cachedir={top}/cache")
         # What a test adds to the repository is seen at once.
         self.options = ("--refresh", f"--installroot={self.root}", "--releasever=9", *repo)
 
@@ -106,14 +112,13 @@ class Dnf(Rpm):
 
 
 class Apt:
-    family = "Debian"
+    family, offered, make = "Debian", DEBIAN, staticmethod(debs)
 
     def __init__(self, top):
-        self.top, self.repo = top, top / "repo"
-        for directory in ("repo", "state/lists/partial", "cache/archives/partial", "etc", "dpkg/updates", "dpkg/info"):
+        self.top = top
+        for directory in ("state/lists/partial", "cache/archives/partial", "etc", "dpkg/updates", "dpkg/info"):
             (top / directory).mkdir(parents=True)
         (top / "dpkg/status").touch()
-        self.make(DEBIAN)
         where = {
             "Dir::State": top / "state",
             "Dir::State::status": top / "dpkg/status",
@@ -124,31 +129,39 @@ class Apt:
         }
         self.options = tuple(itertools.chain.from_iterable(("-o", f"{key}={value}") for key, value in where.items()))
         self.ask = inserted("apt-get", *self.options)
-        (top / "etc/sources.list").write_text(f"deb [trusted=yes] file:{self.repo} ./\n")
+        (top / "etc/sources.list").write_text(f"deb [trusted=yes] file:{top}/repo ./\n")
         run("apt-get", *self.options, "update")
 
-    def make(self, offered):
-        for name, (version, more) in offered.items():
-            control = self.top / name / "DEBIAN/control"
-            control.parent.mkdir(parents=True)
-            head = [f"Package: {name}", f"Version: {version}", "Architecture: all", "Maintainer: x <x@example.org>"]
-            control.write_text("\n".join([*head, *more, "Description: x", ""]))
-            run("dpkg-deb", "--build", "--root-owner-group", str(self.top / name), str(self.repo))
-        (self.repo / "Packages").write_text(run("apt-ftparchive", "packages", ".", cwd=self.repo))
-
     def install(self, *names):
-        (self.top / "root").mkdir(exist_ok=True)
+        # What this machine has apt do besides, such as asking debconf's questions, is nothing to this root directory.
+        (self.top / "alone").write_text('Dir::Etc::parts "/dev/null";\n')
         words = (f"--admindir={self.top}/dpkg", f"--instdir={self.top}/root", "--force-script-chrootless")
         options = itertools.chain.from_iterable(("-o", f"Dpkg::Options::={word}") for word in words)
-        run("apt-get", *self.options, *options, "--yes", "install", *names)
+        alone = {**os.environ, "APT_CONFIG": str(self.top / "alone")}
+        run("apt-get", *self.options, *options, "--yes", "install", *names, env=alone)
 
 
-@pytest.fixture(params=[Zypper, Dnf, Apt], ids=["zypper", "dnf", "apt"])
-def manager(request, tmp_path):
+@pytest.fixture(scope="module", params=[Zypper, Dnf, Apt], ids=["zypper", "dnf", "apt"])
+def offering(request, tmp_path_factory):
+    """A manager and a repository with what it is offered, made once."""
     missing = [program for program in ("zypper", "dnf", "rpmbuild", "apt-ftparchive") if not shutil.which(program)]
     if missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"there is no {', '.join(missing)}")
-    return request.param(tmp_path)
+    repo = tmp_path_factory.mktemp("offering") / "repo"
+    repo.mkdir()
+    request.param.make(repo, request.param.offered)
+    return request.param, repo
+
+
+@pytest.fixture
+def manager(offering, tmp_path):
+    """A root directory of its own, and a copy of the repository, in which a test may put more."""
+    kind, repo = offering
+    (tmp_path / "root").mkdir()
+    shutil.copytree(repo, tmp_path / "repo")
+    manager = kind(tmp_path)
+    manager.repo = tmp_path / "repo"
+    return manager
 
 
 def simulated(manager, *names):
@@ -201,7 +214,7 @@ def test_what_another_makers_package_takes_away(manager, table):
     there, to_come, lost = table[manager.family]
     manager.install(there)
     if table is REPLACED and manager.family in LATER:
-        manager.make(LATER[manager.family])
+        manager.make(manager.repo, LATER[manager.family])
     if lost is None:
         with pytest.raises(CommandExecutionError, match=f"would not install {to_come}: .*{there}"):
             simulated(manager, to_come)

@@ -1,6 +1,8 @@
 """Data of a pillar, a minion or an event stays data in every template and example, says Salt's renderer and reactor."""
 
 import copy
+import functools
+import json
 import pathlib
 import re
 
@@ -94,12 +96,15 @@ def high(tmp_path_factory):
     opts = salt.config.apply_minion_config({**settings, "file_roots": {"base": [str(ROOT)]}})
     opts |= {"grains": {"os_family": "Suse", "os": "SUSE", "kernel": "Linux"}, "pillar": {}}
     functions = salt.loader.minion_mods(opts)
-    renderers = salt.loader.render(opts, functions)
+
+    @functools.cache
+    def renderers(grains):
+        """Salt's on a node with these grains, which are JSON."""
+        return salt.loader.render(opts | {"grains": opts["grains"] | json.loads(grains)}, functions)
 
     def compiled(path, pillar, **grains):
         functions.pack["__pillar__"] = copy.deepcopy(pillar)
-        own = salt.loader.render(opts | {"grains": opts["grains"] | grains}, functions) if grains else renderers
-        where = {"saltenv": "base", "sls": f"slurm_pam.{path.stem}"}
+        where, own = {"saltenv": "base", "sls": f"slurm_pam.{path.stem}"}, renderers(json.dumps(grains))
         return plain(salt.template.compile_template(str(path), own, "jinja|yaml", None, None, **where))
 
     return compiled

@@ -23,9 +23,9 @@ USERS = ("root", "admin", "alice", "bob")
 ASKING = """\
 #!/bin/sh
 # This release's sshd with its own libraries, on this machine's files.
-tree=$(readlink -f "${0%/*}/..")
-exec "$tree"/asking/ld.so --library-path "$(echo "$tree"/lib/*-linux-gnu):$(echo "$tree"/usr/lib/*-linux-gnu)" \\
-    "$tree/usr/sbin/sshd" "$@"
+tree=${0%/*}/.. libraries=
+for place in "$tree"/lib/*-linux-gnu "$tree"/usr/lib/*-linux-gnu; do libraries=$libraries:$place; done
+exec "$tree"/asking/ld.so --library-path "${libraries#:}" "$tree/usr/sbin/sshd" "$@"
 """
 # The service and every stack that it may name, open to all.
 OPEN = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "password", "session"))

@@ -26,21 +26,17 @@ def load(path: str, **dunders: object) -> ModuleType:
 
 
 class Modules:
-    """Execution modules, all files of each, with one another in their ``__salt__`` and nothing else."""
+    """Execution modules with one another in their ``__salt__`` and nothing else."""
 
     def __init__(self, *names: str) -> None:
         self.salt = {}
-        self.files = {}
-        for path in sorted((REPO / "_modules").glob("[!_]*.py")):
-            module = load(f"_modules/{path.name}", __salt__=self.salt)
-            name = getattr(module, "__virtualname__", path.stem)
-            if name in names:
-                self.files[path.stem] = module
-                for word, function in inspect.getmembers(module, inspect.isfunction):
-                    if not word.startswith("_"):
-                        self.salt[f"{name}.{word}"] = function
+        self.files = {name: load(f"_modules/{name}.py", __salt__=self.salt) for name in names}
+        for name, module in self.files.items():
+            for word, function in inspect.getmembers(module, inspect.isfunction):
+                if not word.startswith("_"):
+                    self.salt[f"{name}.{word}"] = function
 
     def __getitem__(self, name: str) -> SimpleNamespace:
-        """The public functions of a module, those of all of its files."""
+        """The public functions of a module."""
         found = (key.rpartition(".") for key in self.salt)
         return SimpleNamespace(**{word: self.salt[f"{name}.{word}"] for module, _, word in found if module == name})

@@ -11,7 +11,8 @@ EACH = 5000
 @pytest.mark.parametrize("layout", ["debian13"], indirect=True)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_configurations(node, seed):
-    node.write("/root/driver.py", differential.DRIVER.read_text())
+    for file in differential.PROGRAM:
+        node.write(f"/root/{file.name}", file.read_text())
     sync(node)
     libpam = node.salt("pam_stack.libpam")
     assert (libpam["version"], libpam["debian"]) == ("1.6.0", True)

@@ -8,6 +8,7 @@ differential.py --seed 1 --count 1000 --conf        this machine's libpam, where
 
 import argparse
 import collections
+import functools
 import itertools
 import json
 import os
@@ -29,6 +30,8 @@ from _pam_errors import PamError
 from _pam_grammar import RETURN_CODES
 
 DRIVER = pathlib.Path(__file__).parent / "driver.py"
+# What it takes to run the driver elsewhere.
+PROGRAM = (DRIVER, DRIVER.parents[2] / "_modules" / "_pam_asker.py")
 CONFDIRS = ["/etc/pam.d", "/usr/lib/pam.d"]
 CALLS = ["authenticate", "setcred", "acct_mgmt", "open_session", "close_session", "chauthtok"]
 COMMAND = (sys.executable, str(DRIVER))
@@ -236,10 +239,16 @@ def real(cases, command=COMMAND):
         yield [RETURN_CODES[code] for code in answer["codes"]] if "codes" in answer else [f"no start: {answer}"]
 
 
+@functools.cache
+def _hidden():
+    """None of this machine's own files."""
+    names = {name for root in CONFDIRS if os.path.isdir(root) for name in os.listdir(root)}
+    return {f"{root}/{name}": None for root in CONFDIRS for name in names}
+
+
 def overlay(case):
     """A case's files, and none of this machine's own."""
-    names = {name for root in CONFDIRS if os.path.isdir(root) for name in os.listdir(root)}
-    return {f"{root}/{name}": None for root in CONFDIRS for name in names} | case["files"]
+    return _hidden() | case["files"]
 
 
 def model(case, libpam):
@@ -316,7 +325,8 @@ def main():
     options = parser.parse_args()
     command = CONF_COMMAND if options.conf else COMMAND
     if options.root:
-        shutil.copy(DRIVER, options.root / "tmp")
+        for file in PROGRAM:
+            shutil.copy(file, options.root / "tmp")
         # The driver's own mount namespace needs a mount at its /.
         enter = f'mount --bind "$0" "$0" && exec chroot "$0" python3 /tmp/{DRIVER.name} "$@"'
         command = ["unshare", "--mount", "sh", "-c", enter, str(options.root)]

@@ -297,26 +297,27 @@ class Asked(Exception):
     pass
 
 
-def every_answer(files, call, choices, seen=lambda trace: None):
+def every_answer(files, call, choices, seen=lambda steps: None):
     """All codes, by trying every assignment: no state is ever merged."""
+    program = _pam_dispatch.compile("svc", CONFDIRS, UPSTREAM, files, [call])
     found, waiting = set(), [{}]
     while waiting:
         answers = waiting.pop()
         number = [0]
 
-        def answer(_rule, _call, answers=answers, number=number):
+        def answer(_entry, _call, answers=answers, number=number):
             number[0] += 1
             if number[0] not in answers:
                 raise Asked
             return answers[number[0]]
 
         try:
-            (made,) = _pam_prove.decide("svc", call, answer, confdirs=CONFDIRS, libpam=UPSTREAM, files=files)
+            made = _pam_dispatch.Handle(program).call(call, answer)
         except Asked:
             waiting += [{**answers, number[0]: code} for code in choices]
         else:
-            found.add(made["code"])
-            seen(made["trace"])
+            found.add(made.code)
+            seen(made.steps)
     return found
 
 
@@ -375,7 +376,7 @@ def test_unreached_is_what_trying_everything_finds(files, number):
     scenario = {"name": "x", "service": "svc", "call": "acct_mgmt", "expect": "unreached", "module": module}
     (proof,) = _pam_prove.prove([{**scenario, "given": modules}], confdirs=CONFDIRS, libpam=UPSTREAM, files=files)
     reached = set()
-    every_answer(files, "acct_mgmt", FEW, seen=lambda trace: reached.update(step["rule"].split()[-1] for step in trace))
+    every_answer(files, "acct_mgmt", FEW, lambda steps: reached.update(step.entry.rule["module"] for step in steps))
     assert proof["holds"] == (module not in reached)
 
 

@@ -30,6 +30,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
     monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(confdirs[0]))
     monkeypatch.setattr(file_transaction, "_LOCKS", f"{confdirs[0]}.locks")
+    monkeypatch.setattr(file_transaction, "_GRACE", 0)  # nobody logs in meanwhile
     for directory in confdirs:
         directory.mkdir()
     for name, text in FILES.items():

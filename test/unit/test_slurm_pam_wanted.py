@@ -12,9 +12,11 @@ import yaml
 from harness.source import load
 
 import _child
+import _pam_dispatch
 import _pam_edit
 import _pam_prove
 import _slurm_pam_accounts
+from _pam_given import answering
 from _pam_grammar import RETURN_CODES
 from _slurm_pam_wanted import LOGIND_UNITS, touched, wanted
 
@@ -451,10 +453,11 @@ def test_it_changes_no_verdict(tmp_path, base):
         "pam_permit.so": ["success"],
         "pam_deny.so": ["perm_denied"],
     }
+    programs = [_pam_dispatch.compile("sshd", place, LIBPAM, calls=["acct_mgmt"]) for place in (without, message)]
     shown = set()
     for said in itertools.product(*answers.values()):
         said = dict(zip(answers, said))
-        runs = [_pam_prove.runs("sshd", "acct_mgmt", said, place, LIBPAM)[0] for place in (without, message)]
+        runs = [_pam_dispatch.Handle(program).call("acct_mgmt", answering(said)) for program in programs]
         assert runs[0].code == runs[1].code, said
         if "pam_echo.so" in [step.entry.rule["module"] for step in runs[1].steps]:
             shown.add((said["pam_slurm_adopt.so"], said[ACCESS], said["pam_succeed_if.so quiet uid != 0"]))
