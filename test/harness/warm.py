@@ -8,14 +8,18 @@ one to the other. With the words of a daemon, which forks for each job by itself
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import hashlib
 import importlib.metadata
 import json
+import marshal
 import os
 import select
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,10 +28,13 @@ PROGRAMS = {
     "salt": "salt_main",
     "salt-call": "salt_call",
     "salt-key": "salt_key",
+    "salt-master": "salt_master",
     "salt-minion": "salt_minion",
     "salt-run": "salt_run",
 }
 PATIENCE = 600  # seconds for one call
+# Where Salt keeps the modules that it brought, and where warm.py keeps what it compiled.
+BROUGHT, COMPILED = "/extmods/", "/var/cache/salt/compiled"
 # What such calls import of Salt, and of what it brings along, none of which looks at the node.
 IMPORTS = (
     "salt.cli.caller",
@@ -121,21 +128,91 @@ def serve() -> object:
 def look_once() -> None:
     """Spare Salt looks at what stays as it is.
 
-    Each of the thirty loaders of a call looks at the entry points of its Python, and at the compiled files of its own
-    modules; it takes the module where it finds both, so it finds the same. And 3008 parses its own key for each
-    question to the master, which are a hundred in a sync."""
+    Each of the thirty loaders of a call, and a hundred of an audit, looks at the entry points of its Python, and into
+    the directories of its modules: those of Salt itself stay as they are, and others are listed again. 3008 parses its
+    own key for each question to the master, which are a hundred in a sync. And its options have no word of their own on
+    whether there are any, so that each `if opts` counts them all, through every layer."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     importlib.metadata.entry_points()
-    own, listdir = os.path.dirname(sys.modules["salt"].__file__) + os.sep, os.listdir
-
-    def listed(path="."):
-        compiled = isinstance(path, str) and path.startswith(own) and path.endswith("__pycache__")
-        return [] if compiled else listdir(path)
-
-    os.listdir = listed
+    loader = salt.loader.lazy.LazyLoader
+    loader._refresh_file_mapping = _mapped_once(loader._refresh_file_mapping)
     key = salt.crypt.PrivateKey
     if hasattr(key, "from_str"):
         key.from_str = staticmethod(functools.cache(key.from_str))
+    if options := sys.modules.get("salt.utils.optsdict"):
+        options.OptsDict.__bool__ = lambda self: any(key in self for key in self._get_all_keys())
+
+
+def _mapped_once(look: Callable[[object], None]) -> Callable[[object], None]:
+    """A loader's look for the files of its modules, once for each list of directories with the same names in them."""
+    own, known = os.path.dirname(sys.modules["salt"].__file__) + os.sep, {}
+    found = ("file_mapping", "suffix_map", "suffix_order")
+
+    def mapped(loader) -> None:
+        directories = [(path, path.startswith(own) or _listing(path)) for path in loader.module_dirs]
+        words = [loader.opts.get(word) for word in ("cython_enable", "enable_zip_modules", "optimization_order")]
+        seen = repr((directories, words, loader.suffix_order, loader.static_modules, sorted(loader.disabled)))
+        if seen not in known:
+            look(loader)
+            known[seen] = [getattr(loader, name) for name in found]
+        for name, what in zip(found, known[seen]):
+            setattr(loader, name, what.copy())
+
+    return mapped
+
+
+def _listing(path: str) -> dict[str, object] | None:
+    """The names in a directory and in those below it; None where there is no directory."""
+    try:
+        with os.scandir(path) as entries:
+            return {entry.name: entry.is_dir() and _listing(entry.path) for entry in entries}
+    except OSError:
+        return None
+
+
+def keep_compiled() -> None:
+    """Spare Salt what it compiles once more to the same code.
+
+    A sync deletes the compiled form of the modules that it brought, all of which then are compiled in the next job: it
+    is kept elsewhere, with the time of its source in its name. A template is compiled in each process that renders it:
+    its code is kept by all that Jinja makes it from."""
+    external = importlib._bootstrap_external
+    external.cache_from_source = _apart(external.cache_from_source)
+    environment = jinja2.Environment
+    environment.compile = _compiled_once(environment.compile)
+
+
+def _apart(place: Callable[..., str]) -> Callable[..., str]:
+    def apart(path, *words, **more):
+        if BROUGHT not in path:
+            return place(path, *words, **more)
+        return f"{COMPILED}{place(path, *words, **more)}-{os.stat(path).st_mtime_ns}"
+
+    return apart
+
+
+def _compiled_once(compiled: Callable[..., types.CodeType]) -> Callable[..., types.CodeType]:
+    # What an environment says of its language; the names of its filters and tests are looked at as well.
+    language = [f"{kind}_{end}_string" for kind in ("block", "variable", "comment") for end in ("start", "end")]
+    language += ["line_statement_prefix", "line_comment_prefix", "trim_blocks", "lstrip_blocks", "newline_sequence"]
+    language += ["keep_trailing_newline", "optimized", "is_async", "autoescape"]
+
+    def once(self, source, name=None, filename=None, raw=False, defer_init=False):
+        words = [getattr(self, word) for word in language]
+        names = [sorted(self.extensions), sorted(self.filters), sorted(self.tests)]
+        made_from = repr((type(self), source, name, filename, raw, defer_init, words, names))
+        path = f"{COMPILED}/{hashlib.sha256(made_from.encode(errors='surrogateescape')).hexdigest()}"
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            return marshal.load(file)
+        code = compiled(self, source, name, filename, raw, defer_init)
+        if isinstance(source, str) and not raw:
+            os.makedirs(COMPILED, exist_ok=True)
+            with open(f"{path}.{os.getpid()}", "wb") as file:
+                marshal.dump(code, file)
+            os.rename(file.name, path)
+        return code
+
+    return once
 
 
 def _content(stream: int) -> str:
@@ -147,10 +224,13 @@ def _content(stream: int) -> str:
 if __name__ == "__main__":
     # Where the program is, is where Python would look first.
     sys.path[0], words = sys.argv[1], sys.argv[2:]
+    import jinja2
     import salt.crypt
+    import salt.loader
     import salt.scripts
 
     look_once()
+    keep_compiled()
     if words:
         program(words)
     else:
