@@ -28,6 +28,8 @@ FORMULA = ("slurm_pam", "_modules", "_states", "_runners")
 # A minion reads its key anew for each question to its master, and checks it: with the usual 2048 bits that takes a
 # fifteenth of a second of a processor each time. A much shorter key does not hold what a master answers.
 KEY_SIZE = 1536
+KEYS = "/etc/salt/pki/master"
+ESTABLISHED = "ss --no-header --tcp state established"
 # What differs from a master that is alone on its machine.
 MASTER_CONFIG = f"""\
 interface: {network.ADMIN_ORIGIN}
@@ -119,12 +121,10 @@ class Master:
     # -- the daemon --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        words = [f"{self.bin}/python", "-c", warm.source(), str(self.bin), "salt-master", "--log-level=warning"]
         with (self.directory / "master.log").open("a") as log:
-            self._daemon = subprocess.Popen(
-                self.command(["salt-master", "--log-level=warning"]), stdout=log, stderr=log, start_new_session=True
-            )
-        listens = ["ss", "--no-header", "--listening", "--tcp", "src", f"{network.ADMIN_ORIGIN}:4506"]
-        self._until(lambda: self.run(listens).stdout, "salt-master", 180)
+            self._daemon = subprocess.Popen(self.command(words), stdout=log, stderr=log, start_new_session=True)
+        self._wait(f"ss --no-header --listening --tcp src {network.ADMIN_ORIGIN}:4506 | grep -q .", "salt-master", 180)
 
     def stop(self) -> None:
         """End salt-master, with all its processes, as when its machine fails."""
@@ -190,9 +190,12 @@ class Master:
         """Accept the keys of these minions and wait until they answer."""
         for name in names:
             self.await_key(name)
-            if name not in self._keys("minions"):
-                accepted = self.warm.call("salt-key", "--yes", f"--accept={name}")
-                assert accepted.ok, accepted
+        if new := [name for name in names if not self.run(["test", "-e", f"{KEYS}/minions/{name}"]).ok]:
+            accepted = self.warm.call("salt-key", "--yes", f"--accept={','.join(new)}")
+            assert accepted.ok, accepted
+        # One that listens answers; one that does not yet, would be waited for until it is late.
+        for address in map(self.site.addresses.get, names):
+            self._wait(f"{ESTABLISHED} src {network.ADMIN_ORIGIN}:4505 dst {address} | grep -q .", "connections", 180)
         self._until(lambda: self._answering(names) == set(names), "answers", 180)
 
     def _answering(self, names: Sequence[str]) -> set[str]:
@@ -202,22 +205,23 @@ class Master:
         return set()
 
     def await_key(self, name: str) -> None:
-        self._until(lambda: name in self._keys("minions_pre", "minions"), f"key of {name}", 180)
-
-    def _keys(self, *kinds: str) -> list[str]:
-        """Where salt-master keeps them: salt-key, which says it too, takes a second each time."""
-        return self.run(["ls", *(f"/etc/salt/pki/master/{kind}" for kind in kinds)]).stdout.split()
+        self._wait(f"[ -e {KEYS}/minions/{name} ] || [ -e {KEYS}/minions_pre/{name} ]", f"key of {name}", 180)
 
     def salt(self, target: str, function: str, *words: str, targeting: str = "compound", patience: int = 90) -> dict:
         """What each minion that answered has to say; ``patience`` is in seconds."""
-        how = ["--static", "--out=json", f"--timeout={patience}", f"--{targeting}"]
-        done = self.warm.call("salt", *how, target, function, *words)
-        answers = _last_json(done, f"salt {target} {function}")
-        return {name: answer for name, answer in answers.items() if answer is not False}
+        # With --static it would be a batch, which asks who is there first, and for answers a hundred times a second.
+        how = ["--out=json", "--hide-timeout", f"--timeout={patience}", f"--{targeting}"]
+        return _answers(self.warm.call("salt", *how, target, function, *words), f"salt {target} {function}")
 
     def runner(self, function: str, *words: str) -> Result:
         """What a runner comes to. What is about salt-run itself takes ``run(["salt-run", ...])``."""
         return self.warm.call("salt-run", function, *words)
+
+    def _wait(self, line: str, what: str, patience: float) -> None:
+        """Wait until a command line of the master succeeds, which it tries itself: each one from here takes five
+        programs."""
+        words = ["timeout", "10", "sh", "-c", f"until {line}; do sleep 0.1; done"]
+        self._until(lambda: self._daemon.poll() is None and self.run(words).ok, what, patience)
 
     def _until(self, holds, what: str, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -229,13 +233,16 @@ class Master:
             time.sleep(0.3)
 
 
-def _last_json(done: Result, what: str) -> dict:
-    # Complaints about minions that do not answer come before it.
-    start = done.stdout.find("{")
+def _answers(done: Result, what: str) -> dict:
+    """Those of all minions, of which Salt tells one after another."""
+    answers, text = {}, done.stdout.strip()
     try:
-        return json.loads(done.stdout[start:])
-    except ValueError:
+        while text:
+            answer, end = json.JSONDecoder().raw_decode(text)
+            answers, text = answers | answer, text[end:].lstrip()
+    except (TypeError, ValueError):
         raise Failed(f"{what}: exit {done.rc}\n{tail(done.stdout)}{tail(done.stderr)}") from None
+    return answers
 
 
 class Cluster:
