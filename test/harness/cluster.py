@@ -36,6 +36,7 @@ interface: {network.ADMIN_ORIGIN}
 sock_dir: {{sockets}}
 timeout: 15
 gather_job_timeout: 15
+grains_cache: True
 worker_threads: 3
 keysize: {KEY_SIZE}
 enable_fqdns_grains: False
@@ -207,11 +208,15 @@ class Master:
     def await_key(self, name: str) -> None:
         self._wait(f"[ -e {KEYS}/minions/{name} ] || [ -e {KEYS}/minions_pre/{name} ]", f"key of {name}", 180)
 
-    def salt(self, target: str, function: str, *words: str, targeting: str = "compound", patience: int = 90) -> dict:
-        """What each minion that answered has to say; ``patience`` is in seconds."""
-        # With --static it would be a batch, which asks who is there first, and for answers a hundred times a second.
-        how = ["--out=json", "--hide-timeout", f"--timeout={patience}", f"--{targeting}"]
-        return _answers(self.warm.call("salt", *how, target, function, *words), f"salt {target} {function}")
+    def salt(
+        self, target: str, function: str, *words: str, targeting: str = "compound", patience: int = 90, static=False
+    ) -> dict:
+        """What each minion that answered has to say; ``patience`` is in seconds.
+
+        ``static`` makes a batch of it, which asks who is there first, and for answers a hundred times a second."""
+        how = ["--out=json", "--hide-timeout", f"--timeout={patience}", f"--{targeting}", *["--static"] * static]
+        answers = _answers(self.warm.call("salt", *how, target, function, *words), f"salt {target} {function}")
+        return {name: answer for name, answer in answers.items() if answer is not False}
 
     def runner(self, function: str, *words: str) -> Result:
         """What a runner comes to. What is about salt-run itself takes ``run(["salt-run", ...])``."""

@@ -31,6 +31,7 @@ PROGRAMS = {
     "salt-master": "salt_master",
     "salt-minion": "salt_minion",
     "salt-run": "salt_run",
+    "spm": "salt_spm",
 }
 PATIENCE = 600  # seconds for one call
 # Where Salt keeps the modules that it brought, and where warm.py keeps what it compiled.
@@ -113,7 +114,6 @@ def serve() -> object:
             os.dup2(nothing.fileno(), stream)
     for name in IMPORTS:
         __import__(name)
-    gc.freeze()
     for line in asked:
         streams = [os.memfd_create(name) for name in ("stdout", "stderr")]
         call = os.fork()
@@ -231,6 +231,8 @@ if __name__ == "__main__":
 
     look_once()
     keep_compiled()
+    # What a fork has from its parent is no garbage; to look through all of it would be to copy it.
+    os.register_at_fork(after_in_child=gc.freeze)
     if words:
         program(words)
     else:

@@ -12,6 +12,7 @@ import pytest
 from harness.cluster import Cluster
 from harness.paths import REPO
 from harness.shell import run
+from harness.warm import PROGRAMS
 
 HOSTS = ["head", "cn1", "cn2", "cn3", "cn4", "gpu1", "gpu2"]
 PARTITIONS = {"batch": ["head", "cn1", "cn2", "cn3", "cn4"], "gpu": ["gpu1", "gpu2"]}
@@ -82,9 +83,16 @@ class Reader:
             self.cluster.master.accept(*(self.cluster.nodes.keys() - WITHOUT_MINION))
             return ""
         else:
-            done = self.cluster.master.shell(line, timeout=600)
+            done = self.typed(line)
             assert done.rc == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+    def typed(self, line):
+        """What a command of Salt comes to by itself, or a line of the shell."""
+        words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+        if words[0] in PROGRAMS and words == shlex.split(line):
+            return self.cluster.master.warm.call(*words)
+        return self.cluster.master.shell(line, timeout=600)
 
     @staticmethod
     def missing(output, told):

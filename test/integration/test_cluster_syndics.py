@@ -66,7 +66,7 @@ def cluster(machine):
 
 def below(cluster, name, function, *words, patience=90):
     """What a minion answers; `salt --static` on a master of masters, which knows none of them, ends with the first."""
-    return cluster.master.salt(name, function, *words, patience=patience).get(name)
+    return cluster.master.salt(name, function, *words, patience=patience, static=True).get(name)
 
 
 def rollout(cluster, **arguments):
