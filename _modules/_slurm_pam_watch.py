@@ -62,7 +62,7 @@ tell() {
 look() {
     count=0 told='' status=0
     IFS=$group
-    set -- $(cat accepted 2> /dev/null)
+    set -- $(exec cat accepted 2> /dev/null)
     if [ $# != 10 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
@@ -77,7 +77,7 @@ look() {
 
 see() {
     IFS=$unit
-    found=$(stat -c '@LINE@' -- accepted $files $others $absent $directories 2> /dev/null)
+    found=$(exec stat -c '@LINE@' -- accepted $files $others $absent $directories 2> /dev/null)
 }
 
 # Where the last look would see what it saw, it would say what it said.
@@ -117,7 +117,7 @@ compare() {
         if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
     done
     command -v find > /dev/null || tell 'there is no find here to ask'
-    now=$(find -H $directories -mindepth 1 -maxdepth 1 ! -name '.*' '(' $globs ')' 2> /dev/null)
+    now=$(exec find -H $directories -mindepth 1 -maxdepth 1 ! -name '.*' '(' $globs ')' 2> /dev/null)
     IFS=$nl
     for path in $now; do
         case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) tell "'$path' is there, and was not" ;; esac
