@@ -156,7 +156,8 @@ metric() {
 ask_slurm() {
     node=$(uname -n) node=${SLURMD_NODENAME:-${node%%.*}}
     [ -z "$conf" ] || export SLURM_CONF="$conf"
-    shown=$("${scontrol:=scontrol}" --oneliner show node "$node" 2> /dev/null)
+    [ -n "$scontrol" ] || scontrol=scontrol
+    shown=$(exec "$scontrol" --oneliner show node "$node" 2> /dev/null)
     state=${shown#* State=} state=${state%% *}
     case "$shown" in NodeName=*) node=${shown#NodeName=} node=${node%% *} ;; esac
 }

@@ -401,6 +401,15 @@ def test_a_node_that_slurm_does_not_show_is_drained_by_the_name_of_its_host(plac
     assert asked[6:9] == ["update", f"nodename={HOST}", "state=drain"]
 
 
+def test_a_node_of_which_nothing_can_be_told_is_drained_by_the_scontrol_on_the_path(place, slurm):
+    """The path of another one was noted in what cannot be read."""
+    place.program.write_text(place.program.read_text().replace("PATH=", f"PATH={place.bin}:", 1))
+    (place.home / "accepted").unlink()
+    done, asked = slurm(node_line("n7", "IDLE"), name="drain")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert asked[6:9] == ["update", "nodename=n7", "state=drain"] and "accepted cannot be read" in asked[9]
+
+
 OURS = "slurm_pam: '/etc/pam.d/sshd' has other content [root@2026-11-28T20:00:00]"
 
 
