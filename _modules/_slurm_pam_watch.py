@@ -63,13 +63,13 @@ look() {
     count=0 told='' status=0
     IFS=$group
     set -- $(exec cat accepted 2> /dev/null)
-    if [ $# != 10 ]; then
+    if [ $# != 11 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
         return
     fi
     quick=$1 noted=$2 listing=$3 files=$4 others=$5 absent=$6 globs=$7 directories=$8
-    scontrol=${9%% *} conf=${9#* } checker=${10}
+    scontrol=$9 conf=${10} checker=${11}
     see
     case "$found" in *"$nl$quick") ;; *) compare ;; esac
     [ "$count" = 0 ] || status=1
@@ -95,14 +95,14 @@ compare() {
     [ $# = 0 ] || shift
     for line in $noted; do
         case "$line" in
-            "$1$unit"*) shift && continue ;;
-            "${1%"$unit"*}$unit"*)
+            *"$unit$1") shift && continue ;;
+            *"$unit${1%"$unit"*}$unit"*)
                 shift
-                sum=${line##*"$unit"} written=$written${sum:+$sum$nl}
+                sum=${line%%"$unit"*} written=$written${sum:+$sum$nl}
                 continue
                 ;;
         esac
-        name=${line%%"$unit"*} name=${name%%" -> "*}
+        name=${line#*"$unit"} name=${name%%"$unit"*} name=${name%%" -> "*}
         case "$1" in
             "$name$unit"* | "$name -> "*)
                 shift
@@ -252,14 +252,15 @@ class Accepted(NamedTuple):
     """What the program holds the node against; paths as one text, parted by a control character."""
 
     quick: str  # what stat says of each path that is there
-    noted: str  # that of files and others, each with the line by which checker checks what is in it
+    noted: str  # that of files and others, each behind the line by which checker checks what is in it
     listing: str  # what matches globs
     files: str
     others: str  # what is there and has no content: directories, links that lead nowhere
     absent: str
     globs: str  # patterns of files that count as soon as they are there, as find takes them
     directories: str  # of these
-    slurm: str  # scontrol, and slurm.conf where it is not in its place
+    scontrol: str
+    conf: str  # slurm.conf, where it is not in its place
     checker: str  # the program that sums up what is in a file
 
     def text(self) -> str:
@@ -267,7 +268,7 @@ class Accepted(NamedTuple):
 
     def facts(self) -> tuple[object, ...]:
         """All but times and inodes, which an update changes with the same content."""
-        return self.of_paths(), self.listing, self.globs, self.slurm, self.checker
+        return self.of_paths(), self.listing, self.globs, self.scontrol, self.conf, self.checker
 
     def of_paths(self) -> dict[str, tuple[str, str]]:
         """What stat says of each path, and the sum of what is in it."""
@@ -275,7 +276,7 @@ class Accepted(NamedTuple):
         lines = [line.split(_UNIT) for line in self.noted.split("\n")]
         told = {
             path: (f"{how} {name}", check.lstrip("\\").partition(" ")[0])
-            for path, (name, how, _, check) in zip(there, lines, strict=False)
+            for path, (check, name, how, _) in zip(there, lines, strict=False)
         }
         return {**dict.fromkeys(_split(self.absent), ("", "")), **told}
 
@@ -398,12 +399,12 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
     lines = _stat([*there, *groups["absent"], *groups["directories"]])
     checker = next(name for name in _SUMS if _child.which(name) or name == "sha256sum")
     sums = [*(_checkable(path, checker) for path in groups["files"]), *("" for _ in groups["others"])]
-    scontrol, conf = _child.which("scontrol") or "", settings["slurm"]["conf"] or ""
     return Accepted(
         quick="\n".join(lines),
-        noted="\n".join(f"{line}{_UNIT}{of_content}" for line, of_content in zip(lines, sums, strict=False)),
+        noted="\n".join(f"{of_content}{_UNIT}{line}" for of_content, line in zip(sums, lines, strict=False)),
         listing="\n".join(_matching(globs, groups["directories"])),
-        slurm=f"{scontrol} {conf}",
+        scontrol=_child.which("scontrol") or "",
+        conf=settings["slurm"]["conf"] or "",
         checker=checker,
         **{name: _joined(group) for name, group in groups.items()},
     )

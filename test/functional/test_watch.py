@@ -48,7 +48,7 @@ class Place:
     def accept(self):
         paths = [os.path.join(self.etc, name) for name in self.names]
         look = _slurm_pam_watch._look(paths, [f"{self.etc}/d/*.conf", f"{self.etc}/e/*.conf"], SETTINGS)
-        look = look._replace(slurm=f"{self.bin}/scontrol ")
+        look = look._replace(scontrol=f"{self.bin}/scontrol")
         with open(self.home / "accepted", "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(look.text())
 
@@ -201,10 +201,18 @@ def test_a_name_that_cannot_be_written_down(place, separator):
         place.accept()
 
 
+def reshape(place, change):
+    accepted = place.home / "accepted"
+    before = accepted.read_text()
+    accepted.write_text(change(before))
+    assert accepted.read_text() != before
+
+
 UNTOLD = {
     "nothing was accepted": lambda at: (at.home / "accepted").unlink(),
     "empty": lambda at: (at.home / "accepted").write_text(""),
     "cut": lambda at: (at.home / "accepted").write_text((at.home / "accepted").read_text()[:200]),
+    "an earlier form": lambda at: reshape(at, lambda text: text.replace("scontrol\x1d\x1d", "scontrol \x1d")),
     "a directory": lambda at: ((at.home / "accepted").unlink(), (at.home / "accepted").mkdir()),
 }
 
@@ -408,6 +416,11 @@ def test_a_node_of_which_nothing_can_be_told_is_drained_by_the_scontrol_on_the_p
     done, asked = slurm(node_line("n7", "IDLE"), name="drain")
     assert (done.returncode, done.stderr) == (3, "")
     assert asked[6:9] == ["update", "nodename=n7", "state=drain"] and "accepted cannot be read" in asked[9]
+
+
+def test_slurm_is_asked_by_the_slurm_conf_of_the_settings(place, slurm):
+    reshape(place, lambda text: text.replace("scontrol\x1d", "scontrol\x1d/opt/my slurm.conf"))
+    assert slurm("", "--undrain")[1][0] == "/opt/my slurm.conf"
 
 
 OURS = "slurm_pam: '/etc/pam.d/sshd' has other content [root@2026-11-28T20:00:00]"
