@@ -394,7 +394,9 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
     groups: dict[str, list[str]] = {"files": [], "others": [], "absent": []}
     for path in dict.fromkeys(paths):
         groups[_kind(path)].append(path)
-    groups |= {"globs": _expression(globs), "directories": list(dict.fromkeys(map(os.path.dirname, globs)))}
+    # A link to a directory does not change with what is in there.
+    directories = dict.fromkeys(step for each in globs for step in _steps(os.path.dirname(each)))
+    groups |= {"globs": _expression(globs), "directories": list(directories)}
     there = [*groups["files"], *groups["others"]]
     lines = _stat([*there, *groups["absent"], *groups["directories"]])
     checker = next(name for name in _SUMS if _child.which(name) or name == "sha256sum")

@@ -27,13 +27,18 @@ class Place:
     def __init__(self, directory, shell, monkeypatch):
         self.shell, self.etc, self.bin = shell, directory / "etc", directory / "bin"
         self.home, self.applying = directory / "home", directory / "applying"
-        for each in (self.etc, self.etc / "d", self.bin, self.home):
+        for each in (self.etc, self.etc / "d", self.etc / "srv", self.etc / "top/d", self.etc / "bare"):
             each.mkdir(parents=True)
-        for name in ("one", "two", "d/1.conf", "d/notes"):
+        for each in (self.bin, self.home):
+            each.mkdir(parents=True)
+        for name in ("one", "two", "d/1.conf", "d/notes", "srv/1.conf", "top/d/1.conf"):
             self.write(name, name)
         (self.etc / "link").symlink_to("one")
         (self.etc / "lost").symlink_to("nowhere")
         (self.etc / "mask").symlink_to("/dev/null")
+        # Directories behind links: one with a file, an empty one, one below a link, and none.
+        for link, target in {"far": "by", "by": "srv", "so": "as", "as": "bare", "up": "top", "void": "later"}.items():
+            (self.etc / link).symlink_to(target)
         monkeypatch.setattr(_slurm_pam_watch, "APPLYING", str(self.applying))
         monkeypatch.setattr(_slurm_pam_watch, "booted", lambda: True)
         # The second look waits for others, and there are none here.
@@ -41,13 +46,15 @@ class Place:
         self.program.write_text(_slurm_pam_watch.program().replace("sleep 1", "sleep 0.01"))
         (self.home / "drain").symlink_to("watch")
         self.names = ["one", "two", "link", "lost", "mask", "d/1.conf", "none", "also/none"]
+        self.names += ["far/1.conf", "up/d/1.conf"]
+        self.globs = [f"{self.etc}/{name}/*.conf" for name in ("d", "e", "far", "so", "up/d", "void")]
 
     def write(self, name, text):
         (self.etc / name).write_text(text)
 
     def accept(self):
         paths = [os.path.join(self.etc, name) for name in self.names]
-        look = _slurm_pam_watch._look(paths, [f"{self.etc}/d/*.conf", f"{self.etc}/e/*.conf"], SETTINGS)
+        look = _slurm_pam_watch._look(paths, self.globs, SETTINGS)
         look = look._replace(scontrol=f"{self.bin}/scontrol")
         with open(self.home / "accepted", "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(look.text())
@@ -86,6 +93,19 @@ def swap(place, *names):
 def relink(place, name, target):
     (place.etc / name).unlink()
     (place.etc / name).symlink_to(target)
+
+
+def linked(place, name, files):
+    """A link leads to another directory from now on, with these files."""
+    for file, text in files.items():
+        (place.etc / "new" / file).parent.mkdir(parents=True, exist_ok=True)
+        place.write(f"new/{file}", text)
+    relink(place, name, "new")
+
+
+def moved(place):
+    (place.etc / "d").rename(place.etc / "d.moved")
+    (place.etc / "d").symlink_to("d.moved")
 
 
 def same_size_and_time(place):
@@ -137,6 +157,60 @@ DRIFT = {
     "one more in a new directory": (
         lambda at: ((at.etc / "e").mkdir(), at.write("e/1.conf", "")),
         "'e/1.conf' is there, and was not",
+    ),
+    "one more in a linked directory": (
+        lambda at: at.write("srv/2.conf", ""),
+        "'far/2.conf' is there, and was not",
+    ),
+    "one more below a link": (lambda at: at.write("top/d/2.conf", ""), "'up/d/2.conf' is there, and was not"),
+    "one more where a link led nowhere": (
+        lambda at: ((at.etc / "later").mkdir(), at.write("later/1.conf", "")),
+        "'void/1.conf' is there, and was not",
+    ),
+    "one more where a link led nowhere, by another link": (
+        lambda at: (at.etc / "later").symlink_to("srv"),
+        "'void/1.conf' is there, and was not",
+    ),
+    "one more in an empty linked directory": (
+        lambda at: at.write("bare/1.conf", ""),
+        "'so/1.conf' is there, and was not",
+    ),
+    "one more by a link on the way to an empty directory": (
+        lambda at: linked(at, "as", {"1.conf": ""}),
+        "'so/1.conf' is there, and was not",
+    ),
+    "one more in a directory that is a link now": (
+        lambda at: (moved(at), at.write("d/2.conf", "")),
+        "'d/2.conf' is there, and was not",
+    ),
+    "a directory that is a link to the same now": (moved, None),
+    "a linked directory that is another, with one more": (
+        lambda at: linked(at, "far", {"1.conf": "srv/1.conf", "2.conf": ""}),
+        "'far/2.conf' is there, and was not",
+    ),
+    "a link on the way that leads to another, with one more": (
+        lambda at: linked(at, "by", {"1.conf": "srv/1.conf", "2.conf": ""}),
+        "'far/2.conf' is there, and was not",
+    ),
+    "a link on the way that leads to other content": (
+        lambda at: linked(at, "by", {"1.conf": "other"}),
+        "'far/1.conf' has other content",
+    ),
+    "a link further up that leads to other content": (
+        lambda at: linked(at, "up", {"d/1.conf": "other"}),
+        "'up/d/1.conf' has other content",
+    ),
+    "a link further up that leads to another, with one more": (
+        lambda at: linked(at, "up", {"d/1.conf": "top/d/1.conf", "d/2.conf": ""}),
+        "'up/d/2.conf' is there, and was not",
+    ),
+    "a link further up that leads nowhere": (
+        lambda at: relink(at, "up", "nowhere"),
+        "'up/d/1.conf' is not there any more",
+    ),
+    "a link further up that leads to the same": (
+        lambda at: linked(at, "up", {"d/1.conf": "top/d/1.conf"}),
+        None,
     ),
     "one more, hidden, that does not count": (lambda at: at.write("d/.3.conf", ""), None),
     "one more that does not count": (lambda at: at.write("d/2.conf~", ""), None),
@@ -192,6 +266,17 @@ def test_a_name_that_is_new(place, name):
     assert status == 1 and "is there, and was not" in told
     place.accept()
     assert place.says() == (0, WELL)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "[a]", "a?"])
+def test_a_directory_of_any_name_behind_a_link(place, name):
+    """Wildcards in its own name would be patterns to find; behind a link, they are none."""
+    (place.etc / name).mkdir()
+    relink(place, "so", name)
+    place.accept()
+    assert place.says() == (0, WELL)
+    place.write(f"{name}/1.conf", "")
+    assert place.says() == (1, "'so/1.conf' is there, and was not")
 
 
 @pytest.mark.parametrize("separator", ["\x1d", "\x1f"])
