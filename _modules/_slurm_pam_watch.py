@@ -509,7 +509,7 @@ def suspend() -> None:
         with open("/proc/uptime", encoding="utf-8") as file:
             now = file.read().partition(".")[0]
         resume()
-        handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with open(handle, "w", encoding="utf-8") as file:
             file.write(f"{os.getpid()} {started} {now}\n")
     except OSError as error:

@@ -392,6 +392,13 @@ def test_an_apply_that_cannot_note_itself(place):
         _slurm_pam_watch.suspend()
 
 
+def test_an_apply_that_notes_itself_while_another_does(place, monkeypatch):
+    """What was there was removed, and is there again."""
+    monkeypatch.setattr(_slurm_pam_watch, "resume", lambda: place.applying.touch(0o600))
+    suspended(place)
+    assert place.says() == (0, "an apply is changing this node")
+
+
 @pytest.mark.parametrize("case", NOT_APPLYING)
 def test_what_an_apply_left_behind_is_not_in_progress(place, case, tmp_path):
     NOT_APPLYING[case](place)
