@@ -580,7 +580,7 @@ def test_it_writes_nothing(place, drifted, tmp_path):
 
 
 # Beside much other work. What is reached with less of it is in test/bench/report-watch.md.
-MOST = {"all is well": 0.03, "all written again": 0.045, "one differs": 0.045, "all written again, one differs": 0.06}
+MOST = {"all is well": 0.02, "all written again": 0.03, "one differs": 0.03, "all written again, one differs": 0.04}
 
 
 @pytest.mark.parametrize("case", MOST)
