@@ -9,7 +9,6 @@ they are parted by the control characters that are made for that.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import glob
 import hashlib
 import os
@@ -113,15 +112,17 @@ compare() {
     done
     [ -z "$written" ] || contents
     IFS=$unit
-    for path in $absent; do
-        if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
+    for path in $absent; do stay_away; done
+    set +f
+    for path in $globs; do
+        case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) stay_away ;; esac
     done
-    command -v find > /dev/null || tell 'there is no find here to ask'
-    now=$(exec find -H $directories -mindepth 1 -maxdepth 1 ! -name '.*' '(' $globs ')' 2> /dev/null)
-    IFS=$nl
-    for path in $now; do
-        case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) tell "'$path' is there, and was not" ;; esac
-    done
+    set -f
+}
+
+# A pattern that matches nothing stands for itself.
+stay_away() {
+    if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
 }
 
 # Only what was written since is read.
@@ -257,7 +258,7 @@ class Accepted(NamedTuple):
     files: str
     others: str  # what is there and has no content: directories, links that lead nowhere
     absent: str
-    globs: str  # patterns of files that count as soon as they are there, as find takes them
+    globs: str  # patterns of files that count as soon as they are there
     directories: str  # of these
     scontrol: str
     conf: str  # slurm.conf, where it is not in its place
@@ -331,7 +332,7 @@ def _will_differ(before: Accepted, now: Accepted, settings: Mapping[str, Any]) -
     coming = _coming(settings)
     if not coming:
         return before.facts() != now.facts()
-    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs)[1::3], settings)
+    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs), settings)
     differing = {path for path, fact in found.of_paths().items() if was[path] != fact}
     differing |= set(before.listing.split("\n")) ^ set(found.listing.split("\n"))
     others = any(not _is(was.get(path), content, before.checker) for path, content in coming.items())
@@ -396,7 +397,7 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
         groups[_kind(path)].append(path)
     # A link to a directory does not change with what is in there.
     directories = dict.fromkeys(step for each in globs for step in _steps(os.path.dirname(each)))
-    groups |= {"globs": _expression(globs), "directories": list(directories)}
+    groups |= {"globs": list(map(_pattern, globs)), "directories": list(directories)}
     there = [*groups["files"], *groups["others"]]
     lines = _stat([*there, *groups["absent"], *groups["directories"]])
     checker = next(name for name in _SUMS if _child.which(name) or name == "sha256sum")
@@ -404,7 +405,7 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
     return Accepted(
         quick="\n".join(lines),
         noted="\n".join(f"{of_content}{_UNIT}{line}" for of_content, line in zip(sums, lines, strict=False)),
-        listing="\n".join(_matching(globs, groups["directories"])),
+        listing="\n".join(path for each in globs for path in sorted(glob.glob(each))),
         scontrol=_child.which("scontrol") or "",
         conf=settings["slurm"]["conf"] or "",
         checker=checker,
@@ -445,23 +446,15 @@ def _checkable(path: str, checker: str) -> str:
     return line if line == escaped else f"\\{escaped}"
 
 
-def _expression(globs: list[str]) -> list[str]:
-    """Patterns for find(1)."""
-    for each in globs:
-        directory = os.path.dirname(each)
-        if glob.has_magic(directory) or "\\" in directory:
-            raise CommandExecutionError(
-                f"{directory!r} has a character in its name that is a wildcard for find, which the watch asks what is "
-                "there. Rename it, and apply again"
-            )
-    return [word for each in globs for word in ("-o", "-path", each)][1:]
-
-
-def _matching(globs: list[str], directories: list[str]) -> list[str]:
-    """As find(1) has it, of which a ``*`` takes a slash as well, and no name that begins with a dot."""
-    there = [f"{each}/{name}" for each in directories if os.path.isdir(each) for name in sorted(os.listdir(each))]
-    visible = [path for path in there if not os.path.basename(path).startswith(".")]
-    return [path for path in visible if any(fnmatch.fnmatchcase(path, each) for each in globs)]
+def _pattern(path: str) -> str:
+    """What a shell makes the same of as Python."""
+    directory = os.path.dirname(path)
+    if glob.has_magic(directory) or "\\" in directory:
+        raise CommandExecutionError(
+            f"{directory!r} has a character in its name that is a wildcard to the watch, which looks for what is new "
+            "there. Rename it, and apply again"
+        )
+    return path
 
 
 def _split(paths: str) -> list[str]:

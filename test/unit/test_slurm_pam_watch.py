@@ -29,7 +29,7 @@ def noted(content="a", mode="81a4", owner="0 0", target="file", when="1.5 2.5 77
         "files": f"{FILE}\x1f",
         "others": f"{LINK}\x1f",
         "absent": "".join(f"{path}\x1f" for path in absent),
-        "globs": "-path\x1f/etc/d/*.conf\x1f",
+        "globs": "/etc/d/*.conf\x1f",
         "directories": "/etc/d\x1f",
         "scontrol": "/usr/bin/scontrol",
         "conf": "",
@@ -136,9 +136,9 @@ def test_a_name_that_would_part_others(path):
 
 
 @pytest.mark.parametrize("name", ["a*", "a?", "[a]", "a\\"])
-def test_a_directory_that_is_a_pattern_to_find(name):
+def test_a_directory_that_is_a_pattern(name):
     with pytest.raises(CommandExecutionError, match="Rename it"):
-        _slurm_pam_watch._expression([f"/etc/{name}/*.conf"])
+        _slurm_pam_watch._pattern(f"/etc/{name}/*.conf")
 
 
 @pytest.mark.parametrize("path", ["/etc/a b", "/etc/a\nb", "/etc/'\"$(x)`x`;*", "/etc/\udcff"])
