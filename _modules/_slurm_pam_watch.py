@@ -9,7 +9,6 @@ they are parted by the control characters that are made for that.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import glob
 import hashlib
 import os
@@ -62,14 +61,14 @@ tell() {
 look() {
     count=0 told='' status=0
     IFS=$group
-    set -- $(cat accepted 2> /dev/null)
-    if [ $# != 10 ]; then
+    set -- $(exec cat accepted 2> /dev/null)
+    if [ $# != 11 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
         return
     fi
     quick=$1 noted=$2 listing=$3 files=$4 others=$5 absent=$6 globs=$7 directories=$8
-    scontrol=${9%% *} conf=${9#* } checker=${10}
+    scontrol=$9 conf=${10} checker=${11}
     see
     case "$found" in *"$nl$quick") ;; *) compare ;; esac
     [ "$count" = 0 ] || status=1
@@ -77,7 +76,7 @@ look() {
 
 see() {
     IFS=$unit
-    found=$(stat -c '@LINE@' -- accepted $files $others $absent $directories 2> /dev/null)
+    found=$(exec stat -c '@LINE@' -- accepted $files $others $absent $directories 2> /dev/null)
 }
 
 # Where the last look would see what it saw, it would say what it said.
@@ -95,14 +94,14 @@ compare() {
     [ $# = 0 ] || shift
     for line in $noted; do
         case "$line" in
-            "$1$unit"*) shift && continue ;;
-            "${1%"$unit"*}$unit"*)
+            *"$unit$1") shift && continue ;;
+            *"$unit${1%"$unit"*}$unit"*)
                 shift
-                sum=${line##*"$unit"} written=$written${sum:+$sum$nl}
+                sum=${line%%"$unit"*} written=$written${sum:+$sum$nl}
                 continue
                 ;;
         esac
-        name=${line%%"$unit"*} name=${name%%" -> "*}
+        name=${line#*"$unit"} name=${name%%"$unit"*} name=${name%%" -> "*}
         case "$1" in
             "$name$unit"* | "$name -> "*)
                 shift
@@ -113,15 +112,17 @@ compare() {
     done
     [ -z "$written" ] || contents
     IFS=$unit
-    for path in $absent; do
-        if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
+    for path in $absent; do stay_away; done
+    set +f
+    for path in $globs; do
+        case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) stay_away ;; esac
     done
-    command -v find > /dev/null || tell 'there is no find here to ask'
-    now=$(find -H $directories -mindepth 1 -maxdepth 1 ! -name '.*' '(' $globs ')' 2> /dev/null)
-    IFS=$nl
-    for path in $now; do
-        case "$nl$listing$nl" in *"$nl$path$nl"*) ;; *) tell "'$path' is there, and was not" ;; esac
-    done
+    set -f
+}
+
+# A pattern that matches nothing stands for itself.
+stay_away() {
+    if [ -e "$path" ] || [ -L "$path" ]; then tell "'$path' is there, and was not"; fi
 }
 
 # Only what was written since is read.
@@ -156,7 +157,8 @@ metric() {
 ask_slurm() {
     node=$(uname -n) node=${SLURMD_NODENAME:-${node%%.*}}
     [ -z "$conf" ] || export SLURM_CONF="$conf"
-    shown=$("${scontrol:=scontrol}" --oneliner show node "$node" 2> /dev/null)
+    [ -n "$scontrol" ] || scontrol=scontrol
+    shown=$(exec "$scontrol" --oneliner show node "$node" 2> /dev/null)
     state=${shown#* State=} state=${state%% *}
     case "$shown" in NodeName=*) node=${shown#NodeName=} node=${node%% *} ;; esac
 }
@@ -251,14 +253,15 @@ class Accepted(NamedTuple):
     """What the program holds the node against; paths as one text, parted by a control character."""
 
     quick: str  # what stat says of each path that is there
-    noted: str  # that of files and others, each with the line by which checker checks what is in it
+    noted: str  # that of files and others, each behind the line by which checker checks what is in it
     listing: str  # what matches globs
     files: str
     others: str  # what is there and has no content: directories, links that lead nowhere
     absent: str
-    globs: str  # patterns of files that count as soon as they are there, as find takes them
+    globs: str  # patterns of files that count as soon as they are there
     directories: str  # of these
-    slurm: str  # scontrol, and slurm.conf where it is not in its place
+    scontrol: str
+    conf: str  # slurm.conf, where it is not in its place
     checker: str  # the program that sums up what is in a file
 
     def text(self) -> str:
@@ -266,7 +269,7 @@ class Accepted(NamedTuple):
 
     def facts(self) -> tuple[object, ...]:
         """All but times and inodes, which an update changes with the same content."""
-        return self.of_paths(), self.listing, self.globs, self.slurm, self.checker
+        return self.of_paths(), self.listing, self.globs, self.scontrol, self.conf, self.checker
 
     def of_paths(self) -> dict[str, tuple[str, str]]:
         """What stat says of each path, and the sum of what is in it."""
@@ -274,7 +277,7 @@ class Accepted(NamedTuple):
         lines = [line.split(_UNIT) for line in self.noted.split("\n")]
         told = {
             path: (f"{how} {name}", check.lstrip("\\").partition(" ")[0])
-            for path, (name, how, _, check) in zip(there, lines, strict=False)
+            for path, (check, name, how, _) in zip(there, lines, strict=False)
         }
         return {**dict.fromkeys(_split(self.absent), ("", "")), **told}
 
@@ -329,7 +332,7 @@ def _will_differ(before: Accepted, now: Accepted, settings: Mapping[str, Any]) -
     coming = _coming(settings)
     if not coming:
         return before.facts() != now.facts()
-    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs)[1::3], settings)
+    was, found = before.of_paths(), _look(before.of_paths(), _split(before.globs), settings)
     differing = {path for path, fact in found.of_paths().items() if was[path] != fact}
     differing |= set(before.listing.split("\n")) ^ set(found.listing.split("\n"))
     others = any(not _is(was.get(path), content, before.checker) for path, content in coming.items())
@@ -392,17 +395,19 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
     groups: dict[str, list[str]] = {"files": [], "others": [], "absent": []}
     for path in dict.fromkeys(paths):
         groups[_kind(path)].append(path)
-    groups |= {"globs": _expression(globs), "directories": list(dict.fromkeys(map(os.path.dirname, globs)))}
+    # A link to a directory does not change with what is in there.
+    directories = dict.fromkeys(step for each in globs for step in _steps(os.path.dirname(each)))
+    groups |= {"globs": list(map(_pattern, globs)), "directories": list(directories)}
     there = [*groups["files"], *groups["others"]]
     lines = _stat([*there, *groups["absent"], *groups["directories"]])
     checker = next(name for name in _SUMS if _child.which(name) or name == "sha256sum")
     sums = [*(_checkable(path, checker) for path in groups["files"]), *("" for _ in groups["others"])]
-    scontrol, conf = _child.which("scontrol") or "", settings["slurm"]["conf"] or ""
     return Accepted(
         quick="\n".join(lines),
-        noted="\n".join(f"{line}{_UNIT}{of_content}" for line, of_content in zip(lines, sums, strict=False)),
-        listing="\n".join(_matching(globs, groups["directories"])),
-        slurm=f"{scontrol} {conf}",
+        noted="\n".join(f"{of_content}{_UNIT}{line}" for of_content, line in zip(sums, lines, strict=False)),
+        listing="\n".join(path for each in globs for path in sorted(glob.glob(each))),
+        scontrol=_child.which("scontrol") or "",
+        conf=settings["slurm"]["conf"] or "",
         checker=checker,
         **{name: _joined(group) for name, group in groups.items()},
     )
@@ -441,23 +446,15 @@ def _checkable(path: str, checker: str) -> str:
     return line if line == escaped else f"\\{escaped}"
 
 
-def _expression(globs: list[str]) -> list[str]:
-    """Patterns for find(1)."""
-    for each in globs:
-        directory = os.path.dirname(each)
-        if glob.has_magic(directory) or "\\" in directory:
-            raise CommandExecutionError(
-                f"{directory!r} has a character in its name that is a wildcard for find, which the watch asks what is "
-                "there. Rename it, and apply again"
-            )
-    return [word for each in globs for word in ("-o", "-path", each)][1:]
-
-
-def _matching(globs: list[str], directories: list[str]) -> list[str]:
-    """As find(1) has it, of which a ``*`` takes a slash as well, and no name that begins with a dot."""
-    there = [f"{each}/{name}" for each in directories if os.path.isdir(each) for name in sorted(os.listdir(each))]
-    visible = [path for path in there if not os.path.basename(path).startswith(".")]
-    return [path for path in visible if any(fnmatch.fnmatchcase(path, each) for each in globs)]
+def _pattern(path: str) -> str:
+    """What a shell makes the same of as Python."""
+    directory = os.path.dirname(path)
+    if glob.has_magic(directory) or "\\" in directory:
+        raise CommandExecutionError(
+            f"{directory!r} has a character in its name that is a wildcard to the watch, which looks for what is new "
+            "there. Rename it, and apply again"
+        )
+    return path
 
 
 def _split(paths: str) -> list[str]:
@@ -505,7 +502,7 @@ def suspend() -> None:
         with open("/proc/uptime", encoding="utf-8") as file:
             now = file.read().partition(".")[0]
         resume()
-        handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with open(handle, "w", encoding="utf-8") as file:
             file.write(f"{os.getpid()} {started} {now}\n")
     except OSError as error:

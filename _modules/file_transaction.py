@@ -354,10 +354,12 @@ def commit(changes: Sequence[Change]) -> bool:
     for change in changes:
         # Nobody else can then put anything at a name that is opened, renamed or removed from here on.
         _check_way(change["path"], os.path.dirname(change["path"]))
-    _make_directories(pending)
-    with _alone({os.path.dirname(change["path"]) for change in changes}):
-        _clear(changes)
-        _put(pending)
+    # Two runs that find all as it is to be are not in each other's way.
+    if pending or any(map(os.path.lexists, _beside(changes))):
+        _make_directories(pending)
+        with _alone({os.path.dirname(change["path"]) for change in changes}):
+            _clear(changes)
+            _put(pending)
     return True
 
 
@@ -476,17 +478,22 @@ def _open_lock(path: str) -> int:
 
 def _new(path: str) -> str:
     """Where the file waits that is to come; always the same name, so that the next run finds what a killed one left."""
-    return _beside(path, "new")
+    return _named(path, "new")
 
 
 def _old(path: str) -> str:
     """Where the file that was there is kept until all is done."""
-    return _beside(path, "old")
+    return _named(path, "old")
 
 
-def _beside(path: str, word: str) -> str:
+def _named(path: str, word: str) -> str:
     directory, base = os.path.split(path)
     return os.path.join(directory, f".{base}.salt-{word}")
+
+
+def _beside(changes: Iterable[Change]) -> list[str]:
+    """All that lies beside these paths while they are written, and still does if the run is killed."""
+    return [waiting(change["path"]) for change in changes for waiting in (_new, _old)]
 
 
 def _stage(change: Change) -> None:
@@ -551,11 +558,10 @@ def _undo(done: list[Change]) -> list[Change]:
 
 
 def _clear(changes: Iterable[Change]) -> None:
-    for change in changes:
-        for path in (_new(change["path"]), _old(change["path"])):
-            # Most are not there. One that cannot be removed is in the way, and staging says so.
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+    for path in _beside(changes):
+        # Most are not there. One that cannot be removed is in the way, and staging says so.
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _sync(directory: str) -> None:

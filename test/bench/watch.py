@@ -91,7 +91,7 @@ def main() -> None:
         for case, (change, status) in cases.items():
             (home / "accepted").write_text(_slurm_pam_watch._look(paths, globs, {"slurm": {"conf": None}}).text())
             change()
-            count = 5 if status else TURNS
+            count = 10 if status else TURNS
             turns = {shell: [cost([shell, program], status) for _ in range(count)] for shell in shells}
             row(case, turns, nothing)
             worst = max(worst, *map(min, turns.values()))

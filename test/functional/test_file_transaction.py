@@ -1,5 +1,6 @@
 """file_transaction: what it reads, which links it follows, and that all files change or none."""
 
+import multiprocessing
 import os
 import stat
 import subprocess
@@ -320,6 +321,42 @@ def test_one_at_a_time(transaction, etc, changes, monkeypatch):
     ]
     monkeypatch.undo()
     assert transaction.commit(changes[1:]) is True
+
+
+def commit_often(changes):
+    """In a process of its own."""
+    transaction = load("_modules/file_transaction.py")
+    return [transaction.commit(changes) for _ in range(300)]
+
+
+def test_two_that_change_nothing_are_not_in_each_others_way(etc):
+    stays = [{"path": f"{etc}/{name}", "before": text, "after": text} for name, text in STAYING.items()]
+    before = tree(etc)
+    with multiprocessing.get_context("spawn").Pool(2) as runs:
+        assert runs.map(commit_often, [stays, stays], chunksize=1) == [[True] * 300] * 2
+    assert tree(etc) == before
+
+
+STAYING = {"changing": "old\n", "going": {"link": "changing"}, "none": None}
+
+
+@pytest.mark.parametrize("left", [None, "new", "old"])
+@pytest.mark.parametrize("name", STAYING)
+def test_who_changes_nothing_needs_to_be_alone_only_to_clear_away(locking, etc, name, left):
+    """What lies beside the path is of a run that was killed, or that is just writing it."""
+    stays = [{"path": f"{etc}/{name}", "before": STAYING[name], "after": STAYING[name]}]
+    if left:
+        (etc / f".{name}.salt-{left}").symlink_to("nowhere")
+    before = tree(etc)
+    with locking._alone([str(etc)]):
+        if left:
+            with pytest.raises(CommandExecutionError, match="Another run is changing the files"):
+                locking.commit(stays)
+        else:
+            assert locking.commit(stays) is True
+        assert tree(etc) == before
+    assert locking.commit(stays) is True
+    assert set(tree(etc)) == {"changing", "going"}
 
 
 def test_a_directory_by_two_names_is_locked_once(transaction, etc):

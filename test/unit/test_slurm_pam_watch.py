@@ -24,14 +24,15 @@ def noted(content="a", mode="81a4", owner="0 0", target="file", when="1.5 2.5 77
     link = f"'{LINK}' -> '{target}'\x1fa1ff 0 0\x1f4 1.5 2.5 78"
     fields = {
         "quick": f"{file}\n{link}",
-        "noted": f"{file}\x1f{digest(content)}  {FILE}\n{link}\x1f",
+        "noted": f"{digest(content)}  {FILE}\x1f{file}\n\x1f{link}",
         "listing": "\n".join(names),
         "files": f"{FILE}\x1f",
         "others": f"{LINK}\x1f",
         "absent": "".join(f"{path}\x1f" for path in absent),
-        "globs": "-path\x1f/etc/d/*.conf\x1f",
+        "globs": "/etc/d/*.conf\x1f",
         "directories": "/etc/d\x1f",
-        "slurm": "/usr/bin/scontrol ",
+        "scontrol": "/usr/bin/scontrol",
+        "conf": "",
         "checker": "b2sum",
     }
     return Accepted(**{**fields, **more})
@@ -44,12 +45,24 @@ def test_it_is_read_as_it_is_written(monkeypatch):
 
 
 CUT, MORE, OTHER = noted().text()[:-1], noted().text() + "\x1d", noted(checker="true").text()
+# Where scontrol and slurm.conf were one, and each line had its sum at its end.
+EARLIER = noted().text().replace("scontrol\x1d\x1d", "scontrol \x1d")
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", CUT, MORE, OTHER, {"link": "/etc/passwd"}])
+@pytest.mark.parametrize("text", [None, "", "{}", CUT, MORE, OTHER, EARLIER, {"link": "/etc/passwd"}])
 def test_what_is_not_as_it_was_written_is_nothing(monkeypatch, text):
     monkeypatch.setattr(_slurm_pam_watch.file_transaction, "read", lambda path: text)
     assert _slurm_pam_watch.accepted() is None
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_what_was_noted_in_an_earlier_form_is_noted_anew(monkeypatch, test):
+    monkeypatch.setattr(_slurm_pam_watch.file_transaction, "read", lambda path: EARLIER)
+    monkeypatch.setattr(_slurm_pam_watch, "look", lambda settings: noted())
+    plan = _slurm_pam_watch.plan({}, test)
+    assert plan["anew"] is True
+    assert plan["files"][-1]["before"] == EARLIER
+    assert plan["files"][-1]["after"] == ("" if test else noted().text())
 
 
 def test_what_is_known_of_each_path():
@@ -73,14 +86,15 @@ def test_what_is_known_of_each_path():
         ({"absent": (NONE, "/etc/more")}, False),
         ({"names": ["/etc/d/x.conf"]}, False),
         ({"globs": ""}, False),
-        ({"slurm": "/opt/slurm/bin/scontrol "}, False),
+        ({"scontrol": "/opt/slurm/bin/scontrol"}, False),
+        ({"conf": "/opt/slurm/etc/slurm.conf"}, False),
     ],
 )
 def test_times_alone_do_not_count(now, same):
     assert (noted().facts() == noted(**now).facts()) is same
 
 
-GONE = {"files": "", "noted": f"'{LINK}' -> 'file'\x1fa1ff 0 0\x1f4 1.5 2.5 78\x1f", "absent": (NONE, FILE)}
+GONE = {"files": "", "noted": f"\x1f'{LINK}' -> 'file'\x1fa1ff 0 0\x1f4 1.5 2.5 78", "absent": (NONE, FILE)}
 
 
 @pytest.mark.parametrize(
@@ -122,9 +136,9 @@ def test_a_name_that_would_part_others(path):
 
 
 @pytest.mark.parametrize("name", ["a*", "a?", "[a]", "a\\"])
-def test_a_directory_that_is_a_pattern_to_find(name):
+def test_a_directory_that_is_a_pattern(name):
     with pytest.raises(CommandExecutionError, match="Rename it"):
-        _slurm_pam_watch._expression([f"/etc/{name}/*.conf"])
+        _slurm_pam_watch._pattern(f"/etc/{name}/*.conf")
 
 
 @pytest.mark.parametrize("path", ["/etc/a b", "/etc/a\nb", "/etc/'\"$(x)`x`;*", "/etc/\udcff"])
