@@ -1,6 +1,7 @@
 """The watch on a node of a real cluster: what drifts is told, Slurm drains for it, and an apply accepts it again."""
 
 import contextlib
+import json
 
 import pytest
 from harness import debs
@@ -315,6 +316,17 @@ def test_an_apply_in_progress_is_no_drift(node):
         "slurm_pam: an apply is changing this node\n",
     }
     assert state(node) == "idle none"
+
+
+def test_two_applies_at_once_that_change_nothing(node):
+    """Without concurrent=True, Salt itself turns the second one away."""
+    assert changed(applied(node)) == []
+    one = "salt-call --local --log-level=quiet --out=json state.apply slurm_pam concurrent=True"
+    node.run(["sh", "-c", f"{one} > /root/first & {one} > /root/second; wait"], check=True)
+    for each in ("first", "second"):
+        results = json.loads(node.read(f"/root/{each}"))["local"]
+        assert all(result["result"] and not result["changes"] for result in results.values()), results
+    assert watch(node) == (0, WELL)
 
 
 def test_an_update_is_accepted_by_the_next_apply(node):
