@@ -64,7 +64,7 @@ def test_a_policy_that_keeps_sshd_from_the_step_daemons_stands_against_an_apply(
 
 
 def test_with_a_module_the_four_figures_hold_and_the_labels_are_right(node):
-    settings(node, selinux="manage", confirm=3600)
+    settings(node, selinux="manage", confirm=6 * 3600)
     assert applied(node)[MODULE]["changes"] == CHANGES
     assert "slurm_pam" in modules(node)
     four_figures(node)
