@@ -35,7 +35,8 @@ FURNISH = f"""\
 # Puts in place what the site has laid ready for this machine; the words say what is to be mounted.
 set -e
 mount "$@" /mnt
-cp -a /mnt/root/. /
+# What is there keeps its label, the root directory above all.
+cp -a --no-preserve=context,xattr /mnt/root/. /
 chpasswd < /mnt/passwords
 if [ -e {CONTEXTS} ]; then
     (cd /mnt/root; find . -mindepth 1 | cut -c 2-; find /etc) | setfiles -F -f - {CONTEXTS}
