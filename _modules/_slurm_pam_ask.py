@@ -68,7 +68,7 @@ def units(properties: str, *names: str) -> list[dict[str, list[str]]]:
 
 # All that is asked of every unit, so that it is one question.
 _OF_EVERY_UNIT = (
-    "Id,Names,LoadState,ActiveState,UnitFileState,TriggeredBy,ExecStart,Environment,EnvironmentFiles,Accept,PAMName,"
+    "Id,Names,LoadState,ActiveState,UnitFileState,TriggeredBy,Triggers,ExecStart,Environment,EnvironmentFiles,Accept,PAMName,"
     "Listen"
 )
 # States of unit files with which systemd starts a unit at boot.
@@ -102,7 +102,7 @@ def every_process() -> list[_processes.Process]:
 
 def every_unit() -> list[dict[str, list[str]]]:
     """
-    What systemd knows of each service and socket that is loaded, or that the next boot starts.
+    What systemd knows of each service and socket that runs, and that the next boot or one of these sockets starts.
 
     Raises Unanswered if systemd does not answer.
 
@@ -112,12 +112,19 @@ def every_unit() -> list[dict[str, list[str]]]:
 
 
 def _every_unit() -> list[dict[str, list[str]]]:
-    loaded = units(_OF_EVERY_UNIT, "*.service", "*.socket")
-    known = {name for unit in loaded for name in unit["Names"][0].split()}
-    others = units(_OF_EVERY_UNIT, *unknown) if (unknown := sorted(_linked() - known)) else []
-    found = loaded + [unit for unit in others if unit.get("UnitFileState", [""])[0] in _AT_BOOT]
+    running = units(_OF_EVERY_UNIT, "*.service", "*.socket")
+    known = {name for unit in running for name in unit["Names"][0].split()}
+    # An instance is made when somebody connects.
+    triggered = {name for unit in running for name in unit.get("Triggers", [""])[0].split() if "@" not in name}
+    others = units(_OF_EVERY_UNIT, *unknown) if (unknown := sorted((_linked() | triggered) - known)) else []
+    found = running + [unit for unit in others if _is_to_come(unit)]
     # One that only another names is not there.
     return [unit for unit in {unit["Id"][0]: unit for unit in found}.values() if unit.get("LoadState") != ["not-found"]]
+
+
+def _is_to_come(unit: Mapping[str, list[str]]) -> bool:
+    """Whether the next boot starts it, or somebody who connects to a socket."""
+    return unit.get("UnitFileState", [""])[0] in _AT_BOOT or unit.get("TriggeredBy", [""]) != [""]
 
 
 # Where an enabled unit has a link, or beside the units: find_symlinks in systemd's src/shared/install.c.
@@ -138,7 +145,9 @@ def _linked() -> set[str]:
         below = (entry for place in beside if place.name.endswith(_LINKS) for entry in _entries(place.path))
         for entry in (*beside, *below):
             if entry.is_symlink():
-                found |= {entry.name, os.path.basename(os.readlink(entry.path))}
+                target = os.path.basename(os.readlink(entry.path))
+                # An instance that is not loaded belongs to a target that is not started, as consoles without a screen.
+                found |= set() if "@." in target else {entry.name, target}
             elif "/generator" in directory:
                 found.add(entry.name)
     return {name for name in found if _UNIT.fullmatch(name)}

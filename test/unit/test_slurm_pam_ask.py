@@ -82,7 +82,7 @@ def link(path, target):
         ("a.target.wants/two.service", "../two.service", {"two.service"}),
         ("a.target.requires/two.socket", "../two.socket", {"two.socket"}),
         ("a.target.upholds/two.service", "../two.service", {"two.service"}),
-        ("a.target.wants/many@x.service", "../many@.service", {"many@x.service"}),
+        ("a.target.wants/one@x.service", "../one@x.service", {"one@x.service"}),
         # By another name: systemd says that the one which it leads to is enabled.
         ("alias.service", "two.service", {"alias.service", "two.service"}),
         # Loaded, or not a unit of these kinds, or none that starts at boot.
@@ -90,6 +90,7 @@ def link(path, target):
         ("a.target.wants/crond.service", "../crond.service", set()),
         ("a.target.wants/two.timer", "../two.timer", set()),
         ("many@.service", "/lib/many@.service", set()),
+        ("a.target.wants/many@x.service", "../many@.service", set()),
         ("off.service", "/lib/off.service", set()),
         # No unit could be called so, and to ask for it would be an error.
         ("a.target.wants/a b.service", "../a b.service", set()),
@@ -106,6 +107,16 @@ def test_every_unit_that_is_generated(asked, tmp_path):
         (tmp_path / directory).mkdir(exist_ok=True)
         (tmp_path / directory / f"of-{directory}.service").write_text("[Service]\n")
     assert [unit["Id"] for unit in every_unit()][1:] == [["of-generator.late.service"], ["one.service"]]
+
+
+def test_every_unit_that_a_socket_starts(monkeypatch):
+    shown = {
+        ("--property=UnitPath", "--"): "UnitPath=/none\n",
+        ("--", "*.service", "*.socket"): "Id=by.socket\nNames=by.socket\nTriggers=by.service many@1.service\n",
+        ("--", "by.service"): "Id=by.service\nNames=by.service\nUnitFileState=static\nTriggeredBy=by.socket\n",
+    }
+    monkeypatch.setattr(_slurm_pam_ask, "answer", lambda *words: shown.get(words[2:]) or shown[words[3:]])
+    assert [unit["Id"] for unit in every_unit()] == [["by.socket"], ["by.service"]]
 
 
 def test_one_question_less_where_all_are_loaded(asked, tmp_path):
