@@ -186,9 +186,13 @@ _QUERY, _ON_DEVICES = 16, 6
 _ATTRIBUTES = struct.Struct("=IIIIQI4x")
 
 
+# Slurm makes one where gres.conf has a File for this node (task_cgroup_devices.c), and none elsewhere.
+NO_PROGRAM = Held(False, "no program of its job's on devices")
+
+
 def _devices_v2(chain: list[str]) -> Held:
     count = sum(map(_programs, chain))
-    return Held(True, f"{count} programs on devices") if count else Held(False, "no program of its job's on devices")
+    return Held(True, f"{count} programs on devices") if count else NO_PROGRAM
 
 
 def _programs(directory: str) -> int:

@@ -14,9 +14,11 @@ import _slurm_pam_accounts
 import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_jobs
+import _slurm_pam_node
 import _slurm_pam_strays
 from _processes import Process
-from _slurm_pam_cgroups import Held, Job, Places
+from _slurm_pam_ask import Unanswered
+from _slurm_pam_cgroups import NO_PROGRAM, Held, Job, Places
 from _slurm_pam_confinement import joins
 from _text import printable
 
@@ -48,7 +50,7 @@ def confined(settings: Mapping[str, Any]) -> dict[str, Any]:
         job = next(filter(None, map(_slurm_pam_cgroups.job, places.values())), None)
         row = {"user": _slurm_pam_accounts.name(running[pid].uid), "pid": pid, "job": job.number if job else None}
         if job:
-            row |= {**_held(places, job), "namespaces": _namespaces(pid, others.get(job, []))._asdict()}
+            row |= {**_held(places, job, settings), "namespaces": _namespaces(pid, others.get(job, []))._asdict()}
             row["problems"] = [f"{_who(row)} {what}" for what in _short_of(row, settings)]
         elif _slurm_pam_strays.is_ordinary(running[pid].uid, settings["access"]) is not False:
             row |= {"cgroup": _where(places.get(pid, {})), "outside": list(places)}
@@ -86,15 +88,28 @@ def _where(places: Places) -> str:
 # What a session is held to
 
 
-def _held(places: Mapping[int, Places], job: Job) -> dict[str, Any]:
+def _held(places: Mapping[int, Places], job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
     # Most processes are in one place.
     left = {tuple(where.items()): _slurm_pam_cgroups.left(where, job) for where in places.values()}
-    held = {kind: _worst(_slurm_pam_cgroups.held(kind, dict(where), job) for where in left) for kind in _KINDS}
+    found = {kind: [_slurm_pam_cgroups.held(kind, dict(where), job) for where in left] for kind in _KINDS}
+    if NO_PROGRAM in found["devices"]:
+        meant = _without_program(settings)
+        found["devices"] = [meant if one == NO_PROGRAM else one for one in found["devices"]]
     return {
         "cgroup": job.path,
         "outside": [pid for pid, where in places.items() if left[tuple(where.items())]],
-        **{kind: what._asdict() for kind, what in held.items()},
+        **{kind: _worst(each)._asdict() for kind, each in found.items()},
     }
+
+
+def _without_program(settings: Mapping[str, Any]) -> Held:
+    """What it means that nothing decides on a job's devices."""
+    try:
+        if _slurm_pam_node.has_gres(settings):
+            return NO_PROGRAM
+        return Held(True, "Slurm gives out no devices of this node")
+    except Unanswered as error:
+        return Held(None, f"{NO_PROGRAM.found}, as on a node without GRES; {error}")
 
 
 def _worst(found: Iterable[Held]) -> Held:

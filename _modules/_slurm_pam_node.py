@@ -84,6 +84,26 @@ def looked_for(running: Collection[str]) -> str:
     return next(filter(None, map(_by_host, dict.fromkeys(names))), host)
 
 
+def has_gres(settings: Mapping[str, Any]) -> bool:
+    """
+    Whether Slurm gives out generic resources on this node, such as GPUs.
+
+    settings
+        The merged settings of the formula.
+
+    Raises Unanswered if slurmctld does not say.
+
+    Source: scontrol(1), show node.
+    """
+    name = settings["pam_slurm_adopt"].get("nodename") or _by_host(_host()) or _host()
+    if told := _told(name):
+        return told.get("Gres", _NONE) != _NONE
+    raise Unanswered(f"slurmctld knows no node {name}")
+
+
+_NONE = "(null)"
+
+
 def _host() -> str:
     return socket.gethostname().partition(".")[0]
 
@@ -93,7 +113,7 @@ def _told(name: str) -> dict[str, str]:
     said = _child.ask(_child.which("scontrol") or "scontrol", "show", "node", name, timeout=_PATIENCE)
     if re.search(r"\bnot found$", f"{said.stdout}\n{said.stderr}", re.MULTILINE):
         return {}
-    told = dict(re.findall(r"(?:^|\s)(NodeName|Partitions)=(\S+)", said.stdout))
+    told = dict(re.findall(r"(?:^|\s)(NodeName|Partitions|Gres)=(\S+)", said.stdout))
     if said.returncode or "NodeName" not in told:
         raise Unanswered(f"{' '.join(said.args)}: {_child.reason(said)}")
     return told

@@ -9,9 +9,11 @@ import _slurm_pam_before
 import _slurm_pam_cgroups
 import _slurm_pam_confined
 import _slurm_pam_jobs
+import _slurm_pam_node
 import _slurm_pam_strays
 from _processes import Process
-from _slurm_pam_cgroups import Held
+from _slurm_pam_ask import Unanswered
+from _slurm_pam_cgroups import NO_PROGRAM, Held
 
 NAMES = {1001: "alice", 1004: "dora", 1100: "admin"}
 KINDS = ("cores", "memory", "swap", "devices")
@@ -104,6 +106,42 @@ def test_what_it_is_not_held_to_is_a_problem_where_it_is_asked_for(node, kind, h
     assert problem.startswith(f"The session of alice (process 101) {words} the {kind} of its job 7 (no\\x1b limit), ")
     (row,) = node.told(*(other for other in KINDS if other != kind))
     assert row["problems"] == []
+
+
+# What slurmctld says of the node, and what it means that nothing decides on devices there.
+DEVICES = {
+    "no GRES": (False, True, "Slurm gives out no devices of this node"),
+    "GRES": (True, False, NO_PROGRAM.found),
+    "no answer": (Unanswered("x"), None, f"{NO_PROGRAM.found}, as on a node without GRES; x"),
+}
+
+
+@pytest.mark.parametrize("case", DEVICES)
+def test_nothing_decides_on_devices(node, monkeypatch, case):
+    answer, held, found = DEVICES[case]
+
+    def has_gres(settings):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(_slurm_pam_node, "has_gres", has_gres)
+    node.job(7, "alice")
+    node.session(100, 1001, adopted())
+    node.held["devices"] = NO_PROGRAM
+    (row,) = node.told("devices")
+    assert row["devices"] == {"held": held, "found": found}
+    assert len(row["problems"]) == (held is not True)
+
+
+def test_a_process_outside_of_the_job_can_use_any_device(node, monkeypatch):
+    monkeypatch.setattr(_slurm_pam_node, "has_gres", lambda settings: False)
+    held = lambda kind, where, job: Held(False, "it is in /") if where[""] == "/" else NO_PROGRAM  # noqa: E731
+    monkeypatch.setattr(_slurm_pam_cgroups, "held", held)
+    node.job(7, "alice")
+    node.session(100, 1001, adopted(), shell="/")
+    (row,) = node.told("devices")
+    assert row["devices"] == {"held": False, "found": "it is in /"}
 
 
 def test_a_process_of_a_session_that_left_the_job(node):

@@ -8,7 +8,8 @@ from looks import given
 
 import _child
 import _slurm_pam_node
-from _slurm_pam_node import node
+from _slurm_pam_ask import Unanswered
+from _slurm_pam_node import has_gres, node
 
 # As scontrol 22.05.8 prints them.
 KNOWN = "NodeName={} CoresPerSocket=1 \n   NodeAddr=127.0.0.1 NodeHostName=host1 \n{}   CfgTRES=cpu=1\n"
@@ -121,3 +122,20 @@ def test_an_image_has_no_name_yet(slurm, monkeypatch):
     """The host that builds it has one, and may reach slurmctld."""
     monkeypatch.setattr(_slurm_pam_node, "booted", lambda: False)
     assert list(node(*given())) == [] and slurm[1] == []
+
+
+@pytest.mark.parametrize(("gres", "has"), [("(null)", False), ("gpu:2", True), ("gpu:a100:2(S:0),shard:8", True)])
+def test_what_slurm_gives_out_on_a_node(slurm, gres, has):
+    nodes, _ = slurm
+    nodes |= {"aliases": "cn1\n", "cn1": (0, KNOWN.format("cn1", f"   Gres={gres}\n"), "")}
+    assert has_gres(given()[0]) is has
+    nodes["cn2"] = (0, KNOWN.format("cn2", "   Gres=gpu:1\n"), "")
+    assert has_gres(given(pam_slurm_adopt={"nodename": "cn2"})[0]) is True
+
+
+@pytest.mark.parametrize("said", [(1, "", "no controller"), (0, "", ""), (1, "Node x not found\n", "")])
+def test_what_slurm_gives_out_is_not_known(slurm, said):
+    nodes, _ = slurm
+    nodes["host1"] = said
+    with pytest.raises(Unanswered):
+        has_gres(given()[0])
