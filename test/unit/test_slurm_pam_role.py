@@ -47,7 +47,7 @@ STOPPED = ("inactive", "disabled")
 def test_a_node_that_does_not_run_slurmd(monkeypatch, slurmd, is_compute):
     asked = systemd(monkeypatch, slurmd, STOPPED)
     found = list(role(*given(slurm={"service": "slurmd-gpu"})))
-    assert asked == [("systemctl", "show", "--property=ActiveState,UnitFileState", "slurmd-gpu", "slurmctld")]
+    assert asked == [("systemctl", "show", "--property=ActiveState,UnitFileState", "--", "slurmd-gpu", "slurmctld")]
     assert [finding.kind for finding in found] == ([] if is_compute else ["problems"])
     for finding in found:
         assert f"the unit slurmd-gpu is {slurmd[0]} and {slurmd[1] or 'not installed'}" in finding.found
