@@ -121,7 +121,8 @@ def test_without_limits(held):
             settings(node, confine=[])
             (row,) = confined(node)
             assert row["problems"] == []
-    told = [text for text in node.salt("slurm_pam.preflight")["warnings"] if text.startswith("Jobs here are not held")]
+        warnings = node.salt("slurm_pam.preflight")["warnings"]
+    told = [text for text in warnings if text.startswith("Jobs here are not held")]
     assert len(told) == 1 and "A session in a job of one core can use " in told[0]
 
 
