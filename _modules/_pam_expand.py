@@ -149,9 +149,8 @@ class Files:
     def __init__(self, laid_over: dict[str, Content]) -> None:
         self._real = _Real()
         for path, content in laid_over.items():
-            if not (_is_path(path) and _is_content(content)):
-                _check("files", path, _PATH)
-                _check(f"files: {path}", content, _CONTENT)
+            _check("files", path, _PATH)
+            _check(f"files: {path}", content, _CONTENT)
         self._laid_over = {self._place(path): content for path, content in laid_over.items()}
 
     def _place(self, path: str) -> tuple[str, str]:

@@ -129,8 +129,8 @@ def _is_to_come(unit: Mapping[str, list[str]]) -> bool:
 
 # Where an enabled unit has a link, or beside the units: find_symlinks in systemd's src/shared/install.c.
 _LINKS = (".wants", ".requires", ".upholds")
-# VALID_CHARS in systemd's src/basic/unit-name.c. A template is no unit.
-_UNIT = re.compile(r"(?!.*@\.)[\w:.\\@-]+\.(service|socket)", re.ASCII)
+# unit_name_is_valid in systemd's src/basic/unit-name.c. A template is no unit.
+_UNIT = re.compile(r"(?!@|.*@\.)[\w:.\\@-]+\.(service|socket)", re.ASCII)
 
 
 def _linked() -> set[str]:
@@ -146,7 +146,7 @@ def _linked() -> set[str]:
         for entry in (*beside, *below):
             if entry.is_symlink():
                 target = os.path.basename(os.readlink(entry.path))
-                # An instance that is not loaded belongs to a target that is not started, as consoles without a screen.
+                # Most instances that are enabled and do not run are consoles that this node does not have.
                 found |= set() if "@." in target else {entry.name, target}
             elif "/generator" in directory:
                 found.add(entry.name)

@@ -5,8 +5,9 @@ a configuration.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import _processes
@@ -44,13 +45,15 @@ def confined(settings: Mapping[str, Any]) -> dict[str, Any]:
     theirs = {pid for pids in sessions.values() for pid in pids} | {running[pid].parent for pid in sessions}
     others = _by_job(pid for pid in running if pid not in theirs and not _is_slurms(running[pid]))
     jobs = _slurm_pam_jobs.jobs()
+    without_program = functools.cache(lambda: _without_program(settings))  # slurmctld is asked once, if at all
     told = []
     for pid, pids in sessions.items():
         places = {each: where for each in pids if (where := _slurm_pam_cgroups.places(each))}
         job = next(filter(None, map(_slurm_pam_cgroups.job, places.values())), None)
         row = {"user": _slurm_pam_accounts.name(running[pid].uid), "pid": pid, "job": job.number if job else None}
         if job:
-            row |= {**_held(places, job, settings), "namespaces": _namespaces(pid, others.get(job, []))._asdict()}
+            row |= _held(places, job, without_program)
+            row["namespaces"] = _namespaces(pid, others.get(job, []))._asdict()
             row["problems"] = [f"{_who(row)} {what}" for what in _short_of(row, settings)]
         elif _slurm_pam_strays.is_ordinary(running[pid].uid, settings["access"]) is not False:
             row |= {"cgroup": _where(places.get(pid, {})), "outside": list(places)}
@@ -88,13 +91,11 @@ def _where(places: Places) -> str:
 # What a session is held to
 
 
-def _held(places: Mapping[int, Places], job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _held(places: Mapping[int, Places], job: Job, without_program: Callable[[], Held]) -> dict[str, Any]:
     # Most processes are in one place.
     left = {tuple(where.items()): _slurm_pam_cgroups.left(where, job) for where in places.values()}
     found = {kind: [_slurm_pam_cgroups.held(kind, dict(where), job) for where in left] for kind in _KINDS}
-    if NO_PROGRAM in found["devices"]:
-        meant = _without_program(settings)
-        found["devices"] = [meant if one == NO_PROGRAM else one for one in found["devices"]]
+    found["devices"] = [without_program() if one == NO_PROGRAM else one for one in found["devices"]]
     return {
         "cgroup": job.path,
         "outside": [pid for pid, where in places.items() if left[tuple(where.items())]],
@@ -180,7 +181,8 @@ def _short_of(row: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[s
             what = "is not known to be held" if row[kind]["held"] is None else "is not held"
             yield (
                 f"{what} to the {kind} of its job {row['job']} ({printable(row[kind]['found'])}), as slurm_pam:confine "
-                "asks for. Look at cgroup.conf, and whether slurmd and the job were started with it"
+                "asks for. Look at cgroup.conf, for devices at gres.conf as well, and whether slurmd and the job were "
+                "started with them"
             )
     if joins(settings) and row["namespaces"]["held"] is False:
         yield (

@@ -64,9 +64,10 @@ def states(opts):
 
 
 @pytest.fixture(scope="session")
-def warm():
+def warm(tmp_path_factory):
     """Salt's programs, forked from one process that has imported Salt."""
-    warm = Warm(lambda command: ["env", "PYTHONWARNINGS=ignore", *command], sys.executable)
+    environment = ["PYTHONWARNINGS=ignore", f"SALT_COMPILED={tmp_path_factory.mktemp('compiled')}"]
+    warm = Warm(lambda command: ["env", *environment, *command], sys.executable)
     yield warm
     warm.end()
 

@@ -209,7 +209,13 @@ class Master:
         self._wait(f"[ -e {KEYS}/minions/{name} ] || [ -e {KEYS}/minions_pre/{name} ]", f"key of {name}", 180)
 
     def salt(
-        self, target: str, function: str, *words: str, targeting: str = "compound", patience: int = 90, static=False
+        self,
+        target: str,
+        function: str,
+        *words: str,
+        targeting: str = "compound",
+        patience: int = 90,
+        static: bool = False,
     ) -> dict:
         """What each minion that answered has to say; ``patience`` is in seconds.
 

@@ -35,7 +35,7 @@ PROGRAMS = {
 }
 PATIENCE = 600  # seconds for one call
 # Where Salt keeps the modules that it brought, and where warm.py keeps what it compiled.
-BROUGHT, COMPILED = "/extmods/", "/var/cache/salt/compiled"
+BROUGHT, COMPILED = "/extmods/", os.environ.get("SALT_COMPILED", "/var/cache/salt/compiled")
 # What such calls import of Salt, and of what it brings along, none of which looks at the node.
 IMPORTS = (
     "salt.cli.caller",

@@ -94,6 +94,7 @@ def link(path, target):
         ("off.service", "/lib/off.service", set()),
         # No unit could be called so, and to ask for it would be an error.
         ("a.target.wants/a b.service", "../a b.service", set()),
+        ("a.target.wants/@a.service", "../@a.service", set()),
         ("a.target.wants/*.service", "../*.service", set()),
     ],
 )

@@ -134,6 +134,17 @@ def test_nothing_decides_on_devices(node, monkeypatch, case):
     assert len(row["problems"]) == (held is not True)
 
 
+def test_slurmctld_is_asked_once_for_all_sessions(node, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_slurm_pam_node, "has_gres", lambda settings: asked.append(settings) or False)
+    node.job(7, "alice")
+    node.held["devices"] = NO_PROGRAM
+    for pid in (100, 200):
+        node.session(pid, 1001, adopted())
+    assert [row["devices"]["held"] for row in node.told("devices")] == [True, True]
+    assert len(asked) == 1
+
+
 def test_a_process_outside_of_the_job_can_use_any_device(node, monkeypatch):
     monkeypatch.setattr(_slurm_pam_node, "has_gres", lambda settings: False)
     held = lambda kind, where, job: Held(False, "it is in /") if where[""] == "/" else NO_PROGRAM  # noqa: E731
