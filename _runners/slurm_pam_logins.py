@@ -187,12 +187,14 @@ def _said(child: subprocess.Popen, until: float, mark: bytes) -> bytes:
     listening = select.poll()
     listening.register(child.stdout)
     while time.monotonic() < until and len(output) <= _MOST and mark not in output:
-        if listening.poll(20):
+        # Asked first: what a command says as its last may come after a look that found nothing.
+        over = _over(child)
+        if listening.poll(0 if over else 20):
             part = os.read(child.stdout.fileno(), _MOST)
             output += part
             if not part:
                 listening.unregister(child.stdout)
-        elif _over(child):
+        elif over:
             break
     return output
 

@@ -1,5 +1,6 @@
 """Real logins to nodes: what they say is bounded, so is their time, and a name is never an option or a command."""
 
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,19 @@ from harness.source import load
 def test_a_probe_is_a_real_command(probe, told):
     found = logins.failing(["cn1"], [probe])
     assert told in found["cn1"] if told else found == {}
+
+
+def test_the_last_words_are_heard_on_a_busy_master(monkeypatch):
+    """A command speaks and ends between two looks: ssh turned away, while the master has other things to do."""
+    loaded = load("_runners/slurm_pam_logins.py")
+    told = {"command": "sh -c 'sleep 0.2; echo no active jobs; exit 255'", "expect": "deny", "says": "no active jobs"}
+
+    def over_by_now(child):
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return True
+
+    monkeypatch.setattr(loaded, "_over", over_by_now)
+    assert loaded.failing(["cn1"], [told]) == {}
 
 
 def test_logins_to_several_nodes_are_made_at_the_same_time():
