@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import progress
 from harness.paths import CACHE, REPO
 from harness.shell import run
-from harness.store import fingerprint, locked
+from harness.store import fingerprint, forget_old, locked
 
 NODE_PACKAGES = (
     "apt-utils",
@@ -38,6 +38,7 @@ PROGRAMS = (
 )
 POLICY = Path("/usr/sbin/policy-rc.d")
 
+# Where a checkout has them, by its Salt, and what they are made from.
 VENVS = {
     "3008": (REPO / ".venv", REPO / "test" / "requirements.txt"),
     "3006": (REPO / ".venv-3006", REPO / "test" / "requirements-3006.txt"),
@@ -98,21 +99,24 @@ def _missing(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def venv(salt: str = "3008") -> Path:
-    """The python of the virtual environment with this Salt and the test tools, made or completed if need be."""
-    directory, requirements = VENVS[salt]
-    python, stamp = directory / "bin" / "python", directory / ".made-from"
-    wanted = fingerprint(requirements, ".".join(map(str, sys.version_info[:2])))
-    if stamp.is_file() and stamp.read_text() == wanted and python.exists():
-        return python
-    with locked(CACHE / f"venv-{fingerprint(str(directory))}.lock"):
-        if stamp.is_file() and stamp.read_text() == wanted and python.exists():
-            return python
-        if why_no_node() is None:
-            install_packages(VENV_PACKAGES)
-        with progress.step(f"making {directory.relative_to(REPO)} with Salt {salt}"):
-            if not (python.exists() and (directory / "bin" / "pip").exists()):
-                shutil.rmtree(directory, ignore_errors=True)
-                run([sys.executable, "-m", "venv", directory])
-            run([python, "-m", "pip", "install", "--quiet", "--requirement", requirements], timeout=1200)
-            stamp.write_text(wanted)
-    return python
+    """The python of the virtual environment with this Salt and the test tools, made if need be for all checkouts."""
+    link, requirements = VENVS[salt]
+    name = f"venv-{salt}"
+    place = CACHE / f"{name}-{fingerprint(requirements, '.'.join(map(str, sys.version_info[:2])))}"
+    with locked(CACHE / f"{name}.lock"):
+        # It cannot be made elsewhere and renamed: its programs name the place where they were made.
+        if not (whole := place / ".whole").exists():
+            forget_old(name)
+            if why_no_node() is None:
+                install_packages(VENV_PACKAGES)
+            with progress.step(f"making {link.name} with Salt {salt}"):
+                shutil.rmtree(place, ignore_errors=True)
+                run([sys.executable, "-m", "venv", place])
+                pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet"]
+                run([*pip, "--requirement", requirements], timeout=1200)
+                whole.touch()
+        os.utime(place)
+        if not link.is_symlink() or link.readlink() != place:
+            shutil.rmtree(link) if link.is_dir() and not link.is_symlink() else link.unlink(missing_ok=True)
+            link.symlink_to(place)
+    return place / "bin" / "python"

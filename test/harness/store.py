@@ -44,7 +44,7 @@ def kept(name: str, ingredients: tuple[object, ...], build: Callable[[Path], Non
     place = CACHE / f"{name}-{fingerprint(name, *ingredients)}"
     with locked(CACHE / f"{name}.lock"):
         if not place.is_dir():
-            _forget_old(name)
+            forget_old(name)
             making = place.with_name(place.name + ".making")
             shutil.rmtree(making, ignore_errors=True)
             try:
@@ -56,7 +56,7 @@ def kept(name: str, ingredients: tuple[object, ...], build: Callable[[Path], Non
     return place
 
 
-def _forget_old(name: str) -> None:
+def forget_old(name: str) -> None:
     """Remove what was made under this name and not used for two weeks."""
     for place in CACHE.glob(f"{name}-*"):
         if time.time() - place.stat().st_mtime > FORGET_AFTER:
