@@ -8,6 +8,7 @@ one to the other. With the words of a daemon, which forks for each job by itself
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -19,6 +20,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +35,7 @@ PROGRAMS = {
     "salt-run": "salt_run",
     "spm": "salt_spm",
 }
+LEAVES = {bool, bytes, float, int, str, type(None)}
 PATIENCE = 600  # seconds for one call
 # Where Salt keeps the modules that it brought, and where warm.py keeps what it compiled.
 BROUGHT, COMPILED = "/extmods/", os.environ.get("SALT_COMPILED", "/var/cache/salt/compiled")
@@ -101,12 +104,28 @@ def source() -> str:
 
 
 def program(words: Sequence[str]) -> object:
-    """Be this program. Its process ends as that one's does, with all that Python does at its end."""
+    """Be this program."""
     sys.argv = list(words)
     return getattr(sys.modules["salt.scripts"], PROGRAMS[sys.argv[0]])()
 
 
-def serve() -> object:
+def call(words: Sequence[str]) -> None:
+    """Be this program, and end as a minion's jobs do: without taking apart all that was imported."""
+    code = 0
+    try:
+        program(words)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        code = ended.code or 0
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def serve() -> None:
     """Until nobody asks any more: a line of words comes in, and [exit code, stdout, stderr] goes out."""
     asked, told = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     with open(os.devnull, "r+") as nothing:
@@ -116,12 +135,12 @@ def serve() -> object:
         __import__(name)
     for line in asked:
         streams = [os.memfd_create(name) for name in ("stdout", "stderr")]
-        call = os.fork()
-        if call == 0:
+        forked = os.fork()
+        if forked == 0:
             for number, stream in enumerate(streams, 1):
                 os.dup2(stream, number)
-            return program(json.loads(line))
-        _, status = os.waitpid(call, 0)
+            call(json.loads(line))
+        _, status = os.waitpid(forked, 0)
         print(json.dumps([os.waitstatus_to_exitcode(status), *map(_content, streams)]), file=told, flush=True)
 
 
@@ -130,8 +149,9 @@ def look_once() -> None:
 
     Each of the thirty loaders of a call, and a hundred of an audit, looks at the entry points of its Python, and into
     the directories of its modules: those of Salt itself stay as they are, and others are listed again. 3008 parses its
-    own key for each question to the master, which are a hundred in a sync. And its options have no word of their own on
-    whether there are any, so that each `if opts` counts them all, through every layer."""
+    own key for each question to the master, which are a hundred in a sync. Its options have no word of their own on
+    whether there are any, so that each `if opts` counts them all, through every layer. And it looks for circles in all
+    that it decodes, in each text and number as well."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     importlib.metadata.entry_points()
     loader = salt.loader.lazy.LazyLoader
@@ -141,6 +161,12 @@ def look_once() -> None:
         key.from_str = staticmethod(functools.cache(key.from_str))
     if options := sys.modules.get("salt.utils.optsdict"):
         options.OptsDict.__bool__ = lambda self: any(key in self for key in self._get_all_keys())
+    data = salt.utils.data
+    data._remove_circular_refs = _but_of_leaves(data._remove_circular_refs)
+
+
+def _but_of_leaves(remove: Callable[..., object]) -> Callable[..., object]:
+    return lambda what, seen=None: what if type(what) in LEAVES else remove(what, seen)
 
 
 def _mapped_once(look: Callable[[object], None]) -> Callable[[object], None]:
@@ -228,6 +254,7 @@ if __name__ == "__main__":
     import salt.crypt
     import salt.loader
     import salt.scripts
+    import salt.utils.data
 
     look_once()
     keep_compiled()
