@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import cgroups, host, network, warm
+from harness.container import compiled
 from harness.node import Node
 from harness.paths import REPO
 from harness.salt_tree import HOME as SALT_HOME
@@ -111,6 +112,7 @@ class Master:
         self._holder = subprocess.Popen([*launcher, *into, "sh", "-euc", OVERLAYS, "sh", str(disk)])
         self._daemon: subprocess.Popen | None = None
         self.bin = host.venv("3008").parent
+        self._compiled = compiled()
         self.warm = warm.Warm(self.command, f"{self.bin}/python")
         self._until(lambda: self.run(["test", "-d", f"{disk}/{OWN[-1]}.work/work"]).ok, "file systems", 20)
         (self.directory / "run").mkdir()
@@ -150,6 +152,7 @@ class Master:
         into = ["nsenter", f"--target={self._holder.pid}", "--mount", "--net"]
         own = list(cgroups.hierarchies(self._holder.pid).values())
         environment = [f"PATH={self.bin}:{os.environ['PATH']}", "HOME=/srv", "LANG=C.UTF-8", "PYTHONWARNINGS=ignore"]
+        environment += [f"SALT_COMPILED={self._compiled}"]
         return [*cgroups.entering(own), *into, "env", *environment, *words]
 
     def run(self, words: Sequence[str], **options) -> Result:

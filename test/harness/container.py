@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import cgroups, network, slurm
+from harness import cgroups, network, slurm, warm
+from harness.paths import REPO
 from harness.shell import run
 from harness.site import Site, machine
+from harness.store import kept
 
 BECOME = ("setpriv", "--reuid={user}", "--regid={user}", "--init-groups", "--reset-env", "env")
 
@@ -18,6 +20,11 @@ BECOME = ("setpriv", "--reuid={user}", "--regid={user}", "--init-groups", "--res
 def become(user: str) -> list[str]:
     """The words that run a command as a user, with nothing of the caller's environment."""
     return [word.format(user=user) for word in BECOME]
+
+
+def compiled() -> Path:
+    """The directory where nodes and masters keep the code that Salt compiles of this formula."""
+    return kept("compiled", tuple(REPO / part for part in ("_modules", "_states", "slurm_pam")), Path.mkdir)
 
 
 class Container:
@@ -62,6 +69,7 @@ class Container:
             f"--hostname={self.name}",
             f"--network-namespace-path={network.path(self.site.name, self.name)}",
             *(f"--bind-ro={source}:{target}" for target, source in shared.items()),
+            f"--bind={compiled()}:{warm.ON_A_NODE}",
         ]
         with log.open("w") as console:
             return subprocess.Popen(

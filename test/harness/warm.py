@@ -13,6 +13,7 @@ import contextlib
 import functools
 import gc
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import json
 import marshal
@@ -20,6 +21,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Sequence
@@ -37,8 +39,11 @@ PROGRAMS = {
 }
 LEAVES = {bool, bytes, float, int, str, type(None)}
 PATIENCE = 600  # seconds for one call
-# Where Salt keeps the modules that it brought, and where warm.py keeps what it compiled.
-BROUGHT, COMPILED = "/extmods/", os.environ.get("SALT_COMPILED", "/var/cache/salt/compiled")
+# Where Salt keeps the modules that it brought.
+BROUGHT = "/extmods/"
+# Where this file keeps what Salt compiled; on a node, what other nodes of this machine compiled is there as well.
+ON_A_NODE = "/srv/compiled"
+COMPILED = os.environ.get("SALT_COMPILED", ON_A_NODE)
 # What such calls import of Salt, and of what it brings along, none of which looks at the node.
 IMPORTS = (
     "salt.cli.caller",
@@ -199,46 +204,54 @@ def _listing(path: str) -> dict[str, object] | None:
 def keep_compiled() -> None:
     """Spare Salt what it compiles once more to the same code.
 
-    A sync deletes the compiled form of the modules that it brought, all of which then are compiled in the next job: it
-    is kept elsewhere, with the time of its source in its name. A template is compiled in each process that renders it:
-    its code is kept by all that Jinja makes it from."""
-    external = importlib._bootstrap_external
-    external.cache_from_source = _apart(external.cache_from_source)
+    A sync deletes the compiled form of the modules that it brought, and a new node has none. A template is compiled in
+    each process that renders it. The code is kept by all that it is made from."""
+    loader = importlib.machinery.SourceFileLoader
+    loader.source_to_code = _module_compiled_once(loader.source_to_code)
     environment = jinja2.Environment
-    environment.compile = _compiled_once(environment.compile)
+    environment.compile = _template_compiled_once(environment.compile)
 
 
-def _apart(place: Callable[..., str]) -> Callable[..., str]:
-    def apart(path, *words, **more):
+def _module_compiled_once(compiled: Callable[..., types.CodeType]) -> Callable[..., types.CodeType]:
+    def once(self, data, path, **more):
         if BROUGHT not in path:
-            return place(path, *words, **more)
-        return f"{COMPILED}{place(path, *words, **more)}-{os.stat(path).st_mtime_ns}"
+            return compiled(self, data, path, **more)
+        return _kept((data, path, more), lambda: compiled(self, data, path, **more))
 
-    return apart
+    return once
 
 
-def _compiled_once(compiled: Callable[..., types.CodeType]) -> Callable[..., types.CodeType]:
+def _template_compiled_once(compiled: Callable[..., types.CodeType]) -> Callable[..., types.CodeType]:
     # What an environment says of its language; the names of its filters and tests are looked at as well.
     language = [f"{kind}_{end}_string" for kind in ("block", "variable", "comment") for end in ("start", "end")]
     language += ["line_statement_prefix", "line_comment_prefix", "trim_blocks", "lstrip_blocks", "newline_sequence"]
     language += ["keep_trailing_newline", "optimized", "is_async", "autoescape"]
 
     def once(self, source, name=None, filename=None, raw=False, defer_init=False):
+        if raw or not isinstance(source, str):
+            return compiled(self, source, name, filename, raw, defer_init)
         words = [getattr(self, word) for word in language]
         names = [sorted(self.extensions), sorted(self.filters), sorted(self.tests)]
-        made_from = repr((type(self), source, name, filename, raw, defer_init, words, names))
-        path = f"{COMPILED}/{hashlib.sha256(made_from.encode(errors='surrogateescape')).hexdigest()}"
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            return marshal.load(file)
-        code = compiled(self, source, name, filename, raw, defer_init)
-        if isinstance(source, str) and not raw:
-            os.makedirs(COMPILED, exist_ok=True)
-            with open(f"{path}.{os.getpid()}", "wb") as file:
-                marshal.dump(code, file)
-            os.rename(file.name, path)
-        return code
+        made_from = (type(self), source, name, filename, defer_init, words, names)
+        return _kept(made_from, lambda: compiled(self, source, name, filename, raw, defer_init))
 
     return once
+
+
+def _kept(made_from: tuple, compiled: Callable[[], types.CodeType]) -> types.CodeType:
+    """The code made from this, by this Python, made now if it is not there."""
+    key = hashlib.sha256(repr((sys.version, jinja2.__version__, made_from)).encode(errors="surrogateescape"))
+    path = os.path.join(COMPILED, key.hexdigest())
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return marshal.load(file)
+    code = compiled()
+    os.makedirs(COMPILED, exist_ok=True)
+    # Another node may make the same at the same time.
+    making, name = tempfile.mkstemp(dir=COMPILED)
+    with open(making, "wb") as file:
+        marshal.dump(code, file)
+    os.rename(name, path)
+    return code
 
 
 def _content(stream: int) -> str:
