@@ -49,7 +49,8 @@ def places(pid: int) -> Places:
 def read(groups: str) -> Places:
     """The same from the text of /proc/PID/cgroup."""
     found = {}
-    for line in groups.splitlines():
+    # A user's own cgroups may have any other character in their names that ends a line elsewhere.
+    for line in filter(None, groups.split("\n")):
         _, controllers, path = line.split(":", 2)
         found |= dict.fromkeys(controllers.split(","), path)
     return found
@@ -119,7 +120,7 @@ def _directory(name: str, path: str) -> str:
 
 def _candidates(name: str, path: str) -> Iterator[str]:
     """Where a cgroup would be, by each mount of its hierarchy. Source: proc(5), /proc/PID/mountinfo."""
-    for line in _file.text(_MOUNTS).splitlines():
+    for line in filter(None, _file.text(_MOUNTS).split("\n")):
         mount, _, system = line.partition(" - ")
         root, point = mount.split(" ")[3:5]
         kind, _, options = system.split(" ", 2)

@@ -218,7 +218,7 @@ def _mounts() -> set[str]:
     has files and directories on two, and a bind mount may be of the same.
     """
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
             places = [line.split(" ")[4] for line in lines]
     except OSError:
         return set()

@@ -219,6 +219,8 @@ def test_a_kernel_that_does_not_say_which_programs_there_are(v2, monkeypatch):
 NO_JOB = {
     "outside": "0::/user.slice/user-1001.slice/session-3.scope\n",
     "a name that a user chose": "0::/user.slice/user-1001.slice/user@1001.service/job_7/step_extern\n",
+    "a line that a user made up in a name": f"0::/user.slice/user-1001.slice/user@1001.service/x\x0c9:memory:{JOB}\n",
+    "a name that ends a line for a typewriter": "0::/user.slice/user-1001.slice/user@1001.service/x\u2028y\n",
     "gone": "",
     "another word": "0::/system.slice/job_7x/a\n",
 }
@@ -251,6 +253,13 @@ def test_wherever_it_is_mounted(tmp_path, monkeypatch, case):
     tree.make(place, path, memory__limit_in_bytes=1024**2)
     tree.cgroups[1] = f"4:memory:{JOB}\n"
     assert held()["memory"] == Held(True, "1 MiB")
+
+
+def test_a_mount_with_a_name_that_ends_a_line_elsewhere(v1):
+    """A user chooses where a file system of their own is mounted (fusermount)."""
+    first, found = "37 36 0:40 / /home/alice/x\x0cy rw - fuse.sshfs host rw\n", held()
+    (v1.top / "mountinfo").write_text(first + "".join(v1.mounts))
+    assert held() == found
 
 
 def test_bpf_is_asked_by_the_number_that_this_machine_has(monkeypatch):
