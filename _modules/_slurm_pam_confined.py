@@ -58,6 +58,8 @@ def confined(settings: Mapping[str, Any]) -> dict[str, Any]:
         elif _slurm_pam_strays.is_ordinary(running[pid].uid, settings["access"]) is not False:
             row |= {"cgroup": _where(places.get(pid, {})), "outside": list(places)}
             row["problems"] = [f"{_who(row)} {what}" for what in _not_adopted(row, jobs)]
+        if row.get("problems") and not _processes.is_there(running[pid]):
+            continue  # it has ended meanwhile: nothing has to hold it
         if job or row.get("problems"):
             told.append(row)
     return {"holds": not any(row["problems"] for row in told), "sessions": told}

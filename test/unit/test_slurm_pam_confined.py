@@ -27,6 +27,7 @@ class Node:
 
     def __init__(self):
         self.running, self.where, self.jobs, self.namespaces, self.held = [], {}, [], {}, {}
+        self.ended = set()  # since they were seen
 
     def add(self, pid, parent, uid, program, path, sees=None):
         self.running.append(Process(pid, parent, uid, 0.0, program, []))
@@ -58,6 +59,7 @@ class Node:
 def node(monkeypatch):
     node = Node()
     monkeypatch.setattr(_processes, "running", lambda: iter(node.running))
+    monkeypatch.setattr(_processes, "is_there", lambda process: process.pid not in node.ended)
     monkeypatch.setattr(_slurm_pam_jobs, "jobs", lambda: node.jobs)
     monkeypatch.setattr(_slurm_pam_accounts, "name", lambda uid: NAMES.get(uid, uid))
     monkeypatch.setattr(_slurm_pam_before, "_uid", lambda user: 74)
@@ -186,6 +188,19 @@ def test_a_session_outside_of_every_job_of_its_user(node, jobs):
     (problem,) = row["problems"]
     assert (row["user"], row["job"], row["outside"]) == ("alice", None, [101, 102, 103])
     assert f"is in no job, but in {OUTSIDE}, although job {', '.join(map(str, jobs))} of this user" in problem
+
+
+@pytest.mark.parametrize("gone", ["its job's cgroup", "its own"])
+def test_a_session_that_ends_meanwhile(node, gone):
+    """Nothing holds it any more, and nothing has to."""
+    node.job(7, "alice")
+    node.session(100, 1001, adopted())
+    node.held["cores"] = Held(None, "no mount shows this cgroup")
+    if gone == "its own":
+        node.where = {pid: where for pid, where in node.where.items() if pid > 1000}
+    assert node.told("cores")[0]["problems"]
+    node.ended = {100, 101, 102, 103}
+    assert node.told("cores") == []
 
 
 def test_a_session_whose_sshd_was_moved_out_is_still_the_jobs(node):
