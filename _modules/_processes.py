@@ -64,13 +64,25 @@ def cgroups(pid: int) -> str:
     """The cgroups of a process, one line for each hierarchy; empty if it is gone. Source: cgroups(7)."""
     try:
         found = _read(str(pid), "cgroup")
-        # On v1 a first thread that has ended is in none any more, though the others are.
-        if not re.search(r":/.", found):
-            others = (tid for tid in os.listdir(f"/proc/{pid}/task") if tid != str(pid))
-            found = next((_read(str(pid), "task", tid, "cgroup") for tid in others), found)
+        # On v1 a thread that has ended is in none any more, though others of its process may be.
+        if set(re.findall(r"^[1-9]\d*:[^:]*:(/.*)$", found, re.MULTILINE)) == {"/"}:
+            found = next(filter(None, (_of_thread(str(pid), tid) for tid in os.listdir(f"/proc/{pid}/task"))), "")
         return found
     except OSError:
         return ""
+
+
+_ENDING = 4  # PF_EXITING in linux/sched.h
+
+
+def _of_thread(pid: str, tid: str) -> str:
+    """The cgroups of a thread; empty if it has ended. Source: proc(5), flags in stat."""
+    try:
+        found = _read(pid, "task", tid, "cgroup")
+        flags = _read(pid, "task", tid, "stat").rpartition(")")[2].split()[6]
+    except OSError:
+        return ""
+    return "" if int(flags) & _ENDING else found
 
 
 def namespace(pid: int | str) -> str:

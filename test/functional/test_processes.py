@@ -34,6 +34,15 @@ def test_one_that_is_gone_and_threads_of_the_kernel_are_not_told():
     assert _processes.cgroups(os.getpid()).count(":") >= 2
 
 
+def test_one_that_has_ended_is_in_no_other_cgroup():
+    """cgroup v1 shows it in none until its parent asks for it: not outside of its job, but gone."""
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert _state(child.pid) == "Z"
+    assert _processes.cgroups(child.pid) in ("", _processes.cgroups(os.getpid()))
+    child.wait()
+
+
 def test_what_a_process_has_loaded():
     assert _processes.has_loaded(os.getpid(), "libc.so.6")
     assert not _processes.has_loaded(os.getpid(), "libnonexistent.so.0")
