@@ -117,8 +117,9 @@ done < units
 while read -r module; do
     ! semodule -lfull | grep -q " $module " || semodule -r "$module" || failed=1
 done < modules
-sync
-[ "$failed" = 0 ] && rm -f @BOOT@ && date +%s > taken-back && sync
+# Whole as soon as it is there, also after a power cut.
+date +%s > taken-back.new && sync || failed=1
+[ "$failed" = 0 ] && rm -f @BOOT@ && mv -f taken-back.new taken-back && sync
 """.replace("@BOOT@", f"{_BOOT_LINK} {_BOOT_UNIT}")
 
 
@@ -178,15 +179,17 @@ def confirm() -> str:
 
 def pending() -> float | None:
     """When the last apply will be taken back, in seconds since 1970; nothing where none waits to be confirmed."""
-    if taken_back() is not None or not os.path.exists(os.path.join(DIRECTORY, "until")):
-        return None
-    return float(_lines("until")[0])
+    return _time("until") if taken_back() is None else None
 
 
 def taken_back() -> float | None:
     """When the last apply was taken back, in seconds since 1970; nothing where it was not."""
-    path = os.path.join(DIRECTORY, "taken-back")
-    return float(_lines("taken-back")[0]) if os.path.exists(path) else None
+    return _time("taken-back")
+
+
+def _time(name: str) -> float | None:
+    lines = _lines(name)
+    return float(lines[0]) if lines else None
 
 
 def status() -> dict[str, Any]:
@@ -206,6 +209,8 @@ def status() -> dict[str, Any]:
         return {"state": "being taken back", "at": until}
     if not _RUNNING.isdisjoint(_states(*(f"{unit}.timer" for unit in UNITS))):
         return {"state": "waiting", "at": until}
+    if pending() != until:
+        return status()  # it was taken back, or confirmed, between the looks
     return {"state": "taking back failed" if "failed" in services else "without a timer", "at": until}
 
 

@@ -81,6 +81,14 @@ def test_the_next_boot_has_nothing_to_do_once_all_is_back(node):
     assert list((node / "units").iterdir()) == []
 
 
+def test_when_it_was_is_never_half_written(node):
+    """Whoever looks just then, or after a power cut, finds nothing, or a time."""
+    program = node / "confirm/take-back"
+    program.write_text(program.read_text().replace("date +%s", "sh -c 'test ! -e taken-back && date +%s'"))
+    assert run(node).returncode == 0
+    assert (node / "confirm/taken-back").read_text().strip().isdecimal()
+
+
 # Who else can write to the way
 LOOSE = {
     "a user's directory": lambda node: os.chown(node / "etc", USER, -1),

@@ -29,6 +29,40 @@ def test_an_apply_that_waits_is_told(monkeypatch, state, confirm, kind, found):
     assert all(finding.found.startswith(found) and finding.why and finding.do for finding in told)
 
 
+@pytest.fixture
+def waiting(tmp_path, monkeypatch):
+    """An apply that waits to be confirmed."""
+    monkeypatch.setattr(_slurm_pam_take_back, "DIRECTORY", str(tmp_path))
+    (tmp_path / "until").write_text("1767225600\n")
+    return tmp_path
+
+
+ENDS = {
+    "taken back": (lambda at: (at / "taken-back").write_text("1767225500\n"), 1767225500.0),
+    "nothing": (lambda at: (at / "until").unlink(missing_ok=True), None),
+}
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_an_apply_that_is_taken_back_or_confirmed_while_this_is_asked(waiting, monkeypatch, state):
+    """By then systemd has neither its timer nor its unit any more."""
+    end, at = ENDS[state]
+
+    def states(*units):
+        end(waiting)
+        return ["inactive"] * len(units)
+
+    monkeypatch.setattr(_slurm_pam_take_back, "_states", states)
+    assert _slurm_pam_take_back.status() == {"state": state, "at": at}
+
+
+def test_an_apply_that_is_just_being_taken_back(waiting, monkeypatch):
+    """Earlier releases wrote when that was in two steps."""
+    (waiting / "taken-back").write_text("")
+    monkeypatch.setattr(_slurm_pam_take_back, "_states", lambda *units: ["active"] * len(units))
+    assert _slurm_pam_take_back.status() == {"state": "being taken back", "at": 1767225600.0}
+
+
 @pytest.mark.parametrize(
     ("triggers", "active", "verb"),
     [
