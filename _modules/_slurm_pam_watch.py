@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from salt.exceptions import CommandExecutionError
 
 import _child
+import _file
 import _pam_plan
 import _slurm_pam_record
 import _slurm_pam_settings
@@ -29,7 +30,7 @@ import slurm_conf
 import sshd_config
 from _slurm_pam_ask import Unanswered, booted
 
-# While this names a process that runs, and for an hour at most, what differs is an apply's.
+# While a line of this names a process that runs, and for an hour at most, what differs is an apply's.
 APPLYING = "/run/slurm_pam-applying"
 # Between paths, and between what the file consists of.
 _UNIT, _GROUP = "\x1f", "\x1d"
@@ -135,11 +136,17 @@ contents() {
     done
 }
 
-# Whether the process that noted itself still runs; it is killed, say, before it takes that back.
+# Whether a process that noted itself still runs; it is killed, say, before it takes that back.
 applying() {
     [ -O '@APPLYING@' ] || return 1
     IFS=' '
-    read -r pid started begun 2> /dev/null < '@APPLYING@' || return 1
+    while read -r pid started begun; do
+        runs && return
+    done 2> /dev/null < '@APPLYING@'
+    return 1
+}
+
+runs() {
     case "$pid$started$begun" in *[!0-9]*) return 1 ;; esac
     read -r process 2> /dev/null < "/proc/$pid/stat" || return 1
     set -- ${process##*) }
@@ -497,14 +504,10 @@ def suspend() -> None:
     if not booted():
         return
     try:
-        with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
-            started = file.read().rpartition(")")[2].split()[19]
         with open("/proc/uptime", encoding="utf-8") as file:
             now = file.read().partition(".")[0]
         resume()
-        handle = os.open(APPLYING, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(f"{os.getpid()} {started} {now}\n")
+        _note(f"{os.getpid()} {_started('self')} {now}\n", os.O_CREAT)
     except OSError as error:
         raise CommandExecutionError(
             f"{APPLYING} could not be written: {error.strerror}. The watch takes what this apply changes for drift "
@@ -513,6 +516,32 @@ def suspend() -> None:
 
 
 def resume() -> None:
-    """What differs is drift again."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(APPLYING)
+    """What differs is drift again, as soon as no other apply runs."""
+    others = []
+    with contextlib.suppress(OSError):
+        lines = _file.text(APPLYING, flags=os.O_NOFOLLOW).splitlines(keepends=True)
+        others = list(filter(_is_anothers, lines))
+    if others:
+        _note("".join(others), os.O_TRUNC)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(APPLYING)
+
+
+def _note(text: str, flags: int) -> None:
+    handle = os.open(APPLYING, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | flags, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _is_anothers(line: str) -> bool:
+    """Whether another process noted itself, and still runs."""
+    pid, _, noted = line.partition(" ")
+    with contextlib.suppress(OSError):
+        return pid != str(os.getpid()) and noted.partition(" ")[0] == _started(pid)
+    return False
+
+
+def _started(pid: str) -> str:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[19]

@@ -1,9 +1,11 @@
 """The watch's program under each shell that may be /bin/sh, on files of its own: what it says, what it leaves be."""
 
+import contextlib
 import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -384,6 +386,48 @@ def test_an_apply_in_progress_is_no_drift(place):
     assert place.says() == (0, "an apply is changing this node")
     _slurm_pam_watch.suspend()  # another one, after one that was killed
     assert place.says()[0] == 0
+
+
+@pytest.fixture
+def another():
+    """Another process that applies: called, it begins, and what this returns ends it."""
+    children = []
+
+    def ended():
+        while children:
+            child = children.pop()
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    def begun():
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                _slurm_pam_watch.suspend()
+                os.write(theirs, b"x")
+                signal.pause()
+            os._exit(0)
+        children.append(child)
+        assert os.read(ours, 1) == b"x"
+        return ended
+
+    yield begun
+    ended()
+
+
+@pytest.mark.parametrize("first", ["this", "another"])
+def test_the_first_to_end_of_two_applies_at_once(place, another, first):
+    if first == "this":
+        suspended(place)
+    ended = another()
+    if first == "another":
+        suspended(place)
+    _slurm_pam_watch.resume()
+    place.write("one", "changed")
+    assert place.says() == (0, "an apply is changing this node")
+    ended()
+    assert place.says() == (1, "'one' has other content")
 
 
 def test_an_apply_that_cannot_note_itself(place):
