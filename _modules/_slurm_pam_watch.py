@@ -61,8 +61,9 @@ tell() {
 
 look() {
     count=0 told='' status=0
+    accepted=$(exec cat accepted 2> /dev/null)
     IFS=$group
-    set -- $(exec cat accepted 2> /dev/null)
+    set -- $accepted
     if [ $# != 11 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
@@ -80,11 +81,12 @@ see() {
     found=$(exec stat -c '@LINE@' -- accepted $files $others $absent $directories 2> /dev/null)
 }
 
-# Where the last look would see what it saw, it would say what it said.
+# Where the last look would see what it saw, it would say what it said. It may have read what was accepted just before
+# an apply wrote it anew, and seen the new file.
 look_again() {
     seen=$found
     see
-    [ "$found" = "$seen" ] || look
+    [ "$found" = "$seen" ] && [ "$(exec cat accepted 2> /dev/null)" = "$accepted" ] || look
 }
 
 # What differs in more than its times. Both lists have one order; what is not there any more is in one of them alone.

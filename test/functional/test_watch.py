@@ -450,16 +450,22 @@ def test_what_an_apply_left_behind_is_not_in_progress(place, case, tmp_path):
     assert not list(tmp_path.rglob("hit"))
 
 
-def test_an_apply_that_ends_meanwhile(place):
-    """Between the two looks, it accepts what it wrote."""
+APPLY_ENDS = {"between the two looks": "sleep 0.01", "between what a look reads and what it sees": "quick=$1"}
+
+
+@pytest.mark.parametrize("case", APPLY_ENDS)
+def test_an_apply_that_ends_meanwhile(place, case):
+    """It accepts what it wrote."""
     place.write("one", "new")
-    apply = f"rm -f {place.home}/accepted; cp {place.home}/next {place.home}/accepted"
+    apply = f"if [ -e {place.home}/next ]; then mv {place.home}/next {place.home}/accepted; fi"
     before = (place.home / "accepted").read_bytes()
     place.accept()
     shutil.copy(place.home / "accepted", place.home / "next")
     (place.home / "accepted").write_bytes(before)
-    place.program.write_text(place.program.read_text().replace("sleep 0.01", apply))
+    step = APPLY_ENDS[case]
+    place.program.write_text(place.program.read_text().replace(step, f"{apply}; {step}", 1))
     assert place.says() == (0, WELL)
+    assert not (place.home / "next").exists()
 
 
 # Its forms
