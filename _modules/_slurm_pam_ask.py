@@ -56,14 +56,15 @@ def units(properties: str, *names: str) -> list[dict[str, list[str]]]:
 
     Source: systemctl(1), show.
     """
-    found = []
-    for block in answer("systemctl", "show", f"--property={properties}", "--", *names).split("\n\n"):
-        unit: dict[str, list[str]] = {}
-        for key, equals, text in (line.partition("=") for line in block.splitlines()):
-            if equals:
-                unit.setdefault(key, []).append(text)
-        found += [unit] if unit else []
-    return found
+    found: list[dict[str, list[str]]] = [{}]
+    for line in answer("systemctl", "show", f"--property={properties}", "--", *names).splitlines():
+        key, equals, text = line.partition("=")
+        if equals:
+            found[-1].setdefault(key, []).append(text)
+        # A script that a unit runs may have blank lines as well; the unit's name comes after it.
+        elif not line and ("Id" in found[-1] or "Id" not in properties.split(",")):
+            found.append({})
+    return [unit for unit in found if unit]
 
 
 # All that is asked of every unit, so that it is one question.

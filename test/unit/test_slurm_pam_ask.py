@@ -49,6 +49,27 @@ LoadState=not-found
 """
 
 
+# As of systemd-run, with a script: systemctl prints it as it is, ahead of the unit's name.
+SCRIPT = """\
+ExecStart={{ path=/bin/sh ; argv[]=/bin/sh -c a=1
+
+echo $a
+
+ ; ignore_errors=no ; pid=7 }}
+Id={0}
+Names={0}
+LoadState=loaded
+"""
+
+
+def test_a_unit_that_runs_a_script_with_blank_lines(monkeypatch):
+    names = ["one.service", "two.service"]
+    monkeypatch.setattr(_slurm_pam_ask, "answer", lambda *words: "\n".join(map(SCRIPT.format, names)))
+    found = _slurm_pam_ask.units("Id,Names,LoadState,ExecStart")
+    assert [(unit["Id"], unit["Names"], unit["LoadState"]) for unit in found] == [([n], [n], ["loaded"]) for n in names]
+    assert all(unit["ExecStart"][0].startswith("{ path=/bin/sh ; ") for unit in found)
+
+
 @pytest.fixture
 def asked(monkeypatch, tmp_path):
     """What systemd was asked, which is every word of it. What is not loaded is enabled, but for what is called off."""
