@@ -146,7 +146,10 @@ def _linked() -> set[str]:
         below = (entry for place in beside if place.name.endswith(_LINKS) for entry in _entries(place.path))
         for entry in (*beside, *below):
             if entry.is_symlink():
-                target = os.path.basename(os.readlink(entry.path))
+                try:
+                    target = os.path.basename(os.readlink(entry.path))
+                except OSError:
+                    continue  # gone, as with a package that is just being removed
                 # Most instances that are enabled and do not run are consoles that this node does not have.
                 found |= set() if "@." in target else {entry.name, target}
             elif "/generator" in directory:

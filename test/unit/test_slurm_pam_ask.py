@@ -1,5 +1,6 @@
 """Questions that are answered, and those that cannot be asked."""
 
+import os
 import subprocess
 
 import pytest
@@ -122,6 +123,19 @@ def link(path, target):
 def test_every_unit_that_the_next_boot_starts(asked, tmp_path, path, target, found):
     link(tmp_path / "system" / path, target)
     assert {unit["Id"][0] for unit in every_unit()} == {"cron.service", "one.service"} | found
+
+
+def test_a_link_that_goes_meanwhile(asked, tmp_path, monkeypatch):
+    link(tmp_path / "system/two.service", "/lib/two.service")
+    readlink = os.readlink
+
+    def goes(path):
+        if path.endswith("/two.service"):
+            os.unlink(path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", goes)
+    assert {unit["Id"][0] for unit in every_unit()} == {"cron.service", "one.service"}
 
 
 def test_every_unit_that_is_generated(asked, tmp_path):
