@@ -14,6 +14,8 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+_UNTOLD = "How it stands with the last apply could not be told"
+
 
 def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
@@ -40,6 +42,7 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
     .. versionadded:: 1.0.0
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "This apply changes nothing that is to be confirmed"}
+    before = {"state": "nothing"}
     try:
         before = __salt__["slurm_pam_confirm.status"]()
         if not _changes(given):
@@ -53,7 +56,7 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
         ret["changes"] = {"taken back unless confirmed": {"old": old, "new": f"in {seconds} s"}}
     except (CommandExecutionError, OSError) as error:
         comment = f"Nothing was changed, since it could not be taken back: {error}"
-        ret.update(result=False, comment=comment + _earlier(__salt__["slurm_pam_confirm.status"]()))
+        ret.update(result=False, comment=comment + _earlier(before))
     return ret
 
 
@@ -74,7 +77,10 @@ def awaited(name: str) -> dict[str, Any]:
     ret = {"name": name, "result": True, "changes": {}, "comment": "Would wait for slurm_pam.confirm"}
     if __opts__["test"]:
         return ret
-    now = __salt__["slurm_pam_confirm.status"]()
+    try:
+        now = __salt__["slurm_pam_confirm.status"]()
+    except CommandExecutionError as error:
+        return {**ret, "result": False, "comment": f"{_UNTOLD}: {error}"}
     if now["state"] in ("waiting", "without a timer"):
         ret["comment"] = f"This apply {_waits(**now)}"
         return ret
@@ -98,8 +104,11 @@ def disarmed(name: str) -> dict[str, Any]:
     .. versionadded:: 1.0.0
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing waits to be confirmed"}
-    if __salt__["slurm_pam_confirm.status"]()["state"] == "nothing":
-        return ret
+    try:
+        if __salt__["slurm_pam_confirm.status"]()["state"] == "nothing":
+            return ret
+    except CommandExecutionError as error:
+        return {**ret, "result": False, "comment": f"{_UNTOLD}: {error}"}
     ret["changes"] = {"take-back": {"old": "there", "new": "removed"}}
     if __opts__["test"]:
         ret.update(result=None, comment="What is kept for taking back an apply would be removed")
