@@ -97,8 +97,8 @@ def _look(unit: str, root: str | None) -> dict[str, str | None] | None:
     """The unit as systemctl sees it, ``active`` being None if nothing runs; None if there is no such unit."""
     if _booted(root):
         shown, error = _systemctl(root, "show", "-p", "LoadState,UnitFileState,ActiveState", unit)
-        if error:
-            raise CommandExecutionError(f"systemctl cannot tell how {unit} is: {error}")
+        if error or not shown:
+            raise CommandExecutionError(f"systemctl cannot tell how {unit} is: {error or 'it says nothing'}")
         found = dict(line.split("=", 1) for line in shown.splitlines())
         # Both must say so: UnitFileState is what the files say, LoadState what systemd has taken in. An alias that was
         # loaded before the mask has the LoadState error after it.
@@ -132,7 +132,15 @@ def _in_the_way(units: Iterable[str], root: str | None) -> str:
 
 
 def _booted(root: str | None) -> bool:
-    return not root and os.path.isdir("/run/systemd/system")
+    return not root and os.path.isdir("/run/systemd/system") and not _in_chroot()
+
+
+def _in_chroot() -> bool:
+    """Whether this system is an image in a build, which may have the host's /run: systemctl answers nothing there."""
+    try:
+        return not os.path.samefile("/proc/1/root", "/")
+    except OSError:
+        return False
 
 
 def _systemctl(root: str | None, *arguments: str) -> tuple[str, str]:
@@ -141,4 +149,4 @@ def _systemctl(root: str | None, *arguments: str) -> tuple[str, str]:
     run = __salt__["cmd.run_all"](
         command, env={"LC_ALL": "C"}, python_shell=False, ignore_retcode=True, output_loglevel="quiet"
     )
-    return run["stdout"].strip(), run["stderr"].strip() if run["retcode"] else ""
+    return run["stdout"].strip(), (run["stderr"].strip() or f"exit status {run['retcode']}") if run["retcode"] else ""
