@@ -46,6 +46,8 @@ def jobs() -> list[dict[str, Any]]:
         except (FileNotFoundError, ConnectionRefusedError):
             continue  # it has ended meanwhile
         except OSError:
+            if not _is_roots(path):
+                continue  # it has ended while it was asked
             user = None
         entry = found.setdefault(job, {"job": job, "user": None, "extern": False, "node": node})
         entry["extern"] |= step == _EXTERN

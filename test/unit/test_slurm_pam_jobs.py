@@ -31,8 +31,8 @@ class Node:
         self.lines.append(f"ffff8d0a: 00000002 00000000 {flags} {kind} {state} {len(self.lines):5} {path}\n")
         (self.top / "unix").write_text("".join(self.lines))
 
-    def daemon(self, name, *answers, hang=False, owner=0):
-        """One that says these, each to a number that it is told, then hangs up, or says no more."""
+    def daemon(self, name, *answers, hang=False, ends=False, owner=0):
+        """One that says these, each to a number that it is told, then hangs up or ends, or says no more."""
         path = str(self.top / name)
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(path)
@@ -48,6 +48,8 @@ class Node:
                 for said in answers:
                     asked.append(int.from_bytes(talk.recv(4), sys.byteorder))
                     talk.sendall(said)
+            if ends:
+                os.unlink(path)
             if not hang:
                 talk.close()
 
@@ -116,6 +118,13 @@ def test_a_step_daemon_that_does_not_answer_leaves_the_owner_unknown_and_not_the
     node.daemon(f"node_7.{EXTERN}", *answers, hang=hang)
     node.step(8, EXTERN, 1004)
     assert jobs() == [(7, None, True), (8, "dora", True)]
+
+
+@pytest.mark.parametrize("answers", [[], [PROTOCOL], [PROTOCOL, b"\xe9\x03"]])
+def test_a_step_that_ends_while_it_is_asked_is_no_job(node, answers):
+    node.daemon(f"node_7.{EXTERN}", *answers, ends=True)
+    node.step(8, EXTERN, 1004)
+    assert jobs() == [(8, "dora", True)]
 
 
 @pytest.mark.parametrize("first", ["hangs", "answers"])
