@@ -113,12 +113,17 @@ def _who_asks(settings: Mapping[str, Any]) -> str:
 
 def _step_daemon() -> str:
     """The context of the step daemons: of one that runs, or of one that slurmd would start."""
-    contexts = {os.path.basename(one.program): one.pid for one in every_process() if one.uid == 0}
-    if "slurmstepd" in contexts:
-        return _selinux.of_process(contexts["slurmstepd"])
+    if running := _running("slurmstepd"):
+        return running
     slurmd = _program("slurmd")
-    daemon = _selinux.of_process(contexts["slurmd"]) if "slurmd" in contexts else _executed(_init(), slurmd)
+    daemon = _running("slurmd") or _executed(_init(), slurmd)
     return _executed(daemon, os.path.join(os.path.dirname(slurmd), "slurmstepd"))
+
+
+def _running(name: str) -> str:
+    """The context of root's processes of this name; empty if there is none, or all have ended meanwhile."""
+    pids = (one.pid for one in every_process() if one.uid == 0 and os.path.basename(one.program) == name)
+    return next(filter(None, map(_selinux.of_process, pids)), "")
 
 
 def _init() -> str:

@@ -62,7 +62,7 @@ class Node:
             _selinux: {
                 "is_on": lambda: self.on,
                 "enforces": lambda: self.enforces,
-                "of_process": lambda pid: context("init_t" if pid == 1 else self.running[pid][1], "system_r"),
+                "of_process": self.of_process,
                 "of_file": lambda path: context(LABELS[path]),
                 "becomes": self.becomes,
                 "denied": self.denied,
@@ -83,6 +83,11 @@ class Node:
         for room, functions in patches.items():
             for name, function in functions.items():
                 monkeypatch.setattr(room, name, function)
+
+    def of_process(self, pid):
+        """One without a type has ended since it was seen."""
+        name = "init_t" if pid == 1 else self.running[pid][1]
+        return context(name, "system_r") if name else ""
 
     def which(self, program):
         return {"semodule": "/usr/sbin/semodule" if self.semodule else None}.get(program, f"/usr/sbin/{program}")
@@ -148,6 +153,21 @@ SPOOL = {("slurmd_spool_t", "dir")}
             "",
             "sshd_t",
             {("slurmd_socket_t", "sock_file"), ("slurmstepd_t", "unix_stream_socket")},
+        ),
+        # One of its steps has ended meanwhile.
+        (
+            {9: ("slurmd", "initrc_t"), 17: ("slurmstepd", "slurmstepd_t"), 18: ("slurmstepd", "")},
+            [],
+            "",
+            "sshd_t",
+            {("slurmd_spool_t", "sock_file"), ("slurmstepd_t", "unix_stream_socket")},
+        ),
+        (
+            {9: ("slurmd", "unconfined_service_t"), 17: ("slurmstepd", "")},
+            [],
+            "",
+            "sshd_t",
+            {("slurmd_spool_t", "sock_file"), ("unconfined_service_t", "unix_stream_socket")},
         ),
         # OpenSSH 9.8: what asks PAM is a program of its own, with a domain of its own or without.
         (
