@@ -271,10 +271,13 @@ def _asking(processes: Iterable[tuple[Process, set[str]]]) -> Iterator[tuple[Pro
     seen = set()
     for process, names in processes:
         is_other = any(map(_ASKING_FOR_OTHERS.match, names)) or names & known or process.pid == os.getpid()
-        if process.uid == 0 and not is_other and tuple(sorted(names)) not in seen:
-            seen.add(tuple(sorted(names)))
-            if _processes.has_loaded(process.pid, "libpam.so.0"):
-                yield process, names
+        known_by = frozenset(names)
+        if process.uid != 0 or is_other or known_by in seen:
+            continue
+        # Another of these names may have it where this one has not: a script behind an option of its interpreter.
+        if _processes.has_loaded(process.pid, "libpam.so.0"):
+            seen.add(known_by)
+            yield process, names
 
 
 def _unknown(process: Process, having: set[str], found: dict[str, _Seen], findings: list[str]) -> None:

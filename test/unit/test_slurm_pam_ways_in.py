@@ -296,6 +296,13 @@ def test_a_process_with_libpam(node):
     assert findings == [told]
 
 
+def test_a_process_with_libpam_that_has_the_names_of_one_without(node):
+    for number, script in enumerate(("tuned", "backdoor", "backdoor"), 1):
+        node.process("/usr/bin/python3", "/usr/bin/python3", "-Es", f"/sbin/{script}", pid=number, libpam=number > 1)
+    (told,) = node.report()[1]
+    assert told.startswith("Which PAM service is asked by process 2 (/usr/bin/python3 -Es /sbin/backdoor) is not known")
+
+
 def test_another_sshd(node, monkeypatch):
     def connections(config, files, program, options):
         values = {"usepam": ["no" if "UsePAM=no" in options else "yes"]}
