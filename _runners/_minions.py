@@ -59,14 +59,15 @@ class Minions:
         """What there is within these seconds; as soon as there is anything."""
         until, found = self.now() + seconds, False
         while not found and (left := until - self.now()) > 0:
-            event = self._event(wait=min(left, _WAIT_FOR_LOGINS if self._logging_in else _WAIT))
+            how: dict[str, Any] = {"wait": min(left, _WAIT_FOR_LOGINS if self._logging_in else _WAIT)}
+            # None is taken from the bus that is not looked at: the last one may be an answer.
             for _ in range(_EVENTS):
-                if event is None:
+                if (event := self._event(**how)) is None:
                     break
+                how = {"no_block": True}
                 if (heard := returned(event)) is not None:
                     found = True
                     yield heard
-                event = self._event(no_block=True)
             for heard in self._ended_logins():
                 found = True
                 yield heard

@@ -505,6 +505,24 @@ def test_one_that_hangs_is_not_waited_for_without_end(ask):
     assert looks[0] == ["cn2", "cn3"] and looks[1:] == [["cn2"]] * 13
 
 
+class Busy(Bus):
+    """All that it brings is there already."""
+
+    def get_event(self, tag, full, auto_reconnect, wait=0, no_block=False):
+        Clock.now += 0 if self.events else 1
+        return self.events.pop(0) if self.events else None
+
+
+def test_on_a_busy_bus_no_answer_is_lost(minions):
+    """Thousands of events wait, and any of them may be an answer."""
+    bus = Busy(*(event(f"cn{number}", job=f"{number % 7}") for number in range(5000)))
+    heard = []
+    with contextlib.closing(minions(bus)) as channel:
+        while bus.events:
+            heard += [name for _, name, _ in channel.heard(1)]
+    assert heard == [f"cn{number}" for number in range(5000)]
+
+
 HOSTILE = [
     {"tag": "salt/job/1/ret/cn2", "data": {}},
     {"tag": "salt/job/1/ret/cn2", "data": {"id": "cn2"}},
