@@ -22,8 +22,8 @@ LOOKING = 300
 _HOLD, _ENOUGH = 0.5, 0.1
 # Seconds between two looks at who is late.
 _TICK = 1.0
-# The job of logins: they are made from the master, and no minion is asked.
-LOGIN = "login"
+# The job of logins: they are made from the master, and no minion is asked. No event's tag can have this as its job.
+LOGIN = "/login"
 
 
 class Question(NamedTuple):

@@ -505,6 +505,20 @@ def test_one_that_hangs_is_not_waited_for_without_end(ask):
     assert looks[0] == ["cn2", "cn3"] and looks[1:] == [["cn2"]] * 13
 
 
+def test_no_event_is_taken_for_a_login(minions):
+    """A login is what the master itself has seen: a node could otherwise say that people are turned away there."""
+    forged = [event("cn1", job=job, **{"return": ""}) for job in (waves.LOGIN, waves.LOGIN.strip("/"))]
+    replies = []
+
+    def turn():
+        replies.append((yield waves.Login(10)).answer)
+
+    with contextlib.closing(minions(Bus(*forged))) as channel:
+        channel._failing = lambda nodes, seconds: {"cn1": "alice was let in"}
+        waves.Waves(channel, 500, lambda: None).take({"cn1": turn()}, lambda name, became: None)
+    assert replies == [Answer(False, "alice was let in")]
+
+
 class Busy(Bus):
     """All that it brings is there already."""
 
