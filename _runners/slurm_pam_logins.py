@@ -132,11 +132,10 @@ def _tried(node: str, probe: Mapping[str, str], until: float, ask: Ask | None) -
     mark, problem = secrets.token_hex(8), ""
     try:
         with _started(words, mark if expect == _CONFINED else "") as child:
-            output = _said(child, time.monotonic() + seconds, mark.encode())
+            output, over = _said(child, time.monotonic() + seconds, mark.encode())
             stays = mark.encode() in output
             if stays:
                 problem = _unconfined(node, probe["user"], until - time.monotonic(), ask)
-            over = _over(child)
     except OSError as error:
         return f"{line}: {error}"
     status = child.returncode if over else None
@@ -181,14 +180,14 @@ def _started(words: list[str], given: str) -> Iterator[subprocess.Popen]:
                 os.killpg(child.pid, signal.SIGKILL)
 
 
-def _said(child: subprocess.Popen, until: float, mark: bytes) -> bytes:
-    """What a command says until it is over, its time is, it said too much, or this mark."""
-    output = b""
+def _said(child: subprocess.Popen, until: float, mark: bytes) -> tuple[bytes, bool]:
+    """What a command says until it is over, its time is, it said too much, or this mark; and whether it is over."""
+    output, over, late = b"", False, False
     listening = select.poll()
     listening.register(child.stdout)
-    while time.monotonic() < until and len(output) <= _MOST and mark not in output:
+    while (over or not late) and len(output) <= _MOST and mark not in output:
         # Asked first: what a command says as its last may come after a look that found nothing.
-        over = _over(child)
+        late, over = time.monotonic() >= until, _over(child)
         if listening.poll(0 if over else 20):
             part = os.read(child.stdout.fileno(), _MOST)
             output += part
@@ -196,7 +195,7 @@ def _said(child: subprocess.Popen, until: float, mark: bytes) -> bytes:
                 listening.unregister(child.stdout)
         elif over:
             break
-    return output
+    return output, over
 
 
 def _over(child: subprocess.Popen) -> bool:

@@ -43,6 +43,19 @@ def test_the_last_words_are_heard_on_a_busy_master(monkeypatch):
     assert loaded.failing(["cn1"], [told]) == {}
 
 
+def test_one_that_ended_in_time_is_heard_however_late_the_master_looks(monkeypatch):
+    loaded = load("_runners/slurm_pam_logins.py")
+    told = {"command": "sh -c 'echo no active jobs; exit 255'", "expect": "deny", "says": "no active jobs"}
+
+    def late(child, *words, said=loaded._said):
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(2)
+        return said(child, *words)
+
+    monkeypatch.setattr(loaded, "_said", late)
+    assert loaded.failing(["cn1"], [told], 2) == {}
+
+
 def test_logins_to_several_nodes_are_made_at_the_same_time():
     start = time.monotonic()
     assert logins.failing([f"cn{number}" for number in range(8)], [{"command": "sleep 3"}]) == {}
