@@ -145,10 +145,10 @@ def _tried(node: str, probe: Mapping[str, str], until: float, ask: Ask | None) -
         return problem and f"{line}: {problem}"
     if status is None:
         return f"{line} did not end within {seconds:.0f} s{f': {used_up}' if left < _LONGEST else ''}"
-    told = output.decode(errors="replace").strip()
+    told = output.decode(errors="replace")
     if expect == _CONFINED or (status == 0) != (expect == _PERMIT) or says not in told:
         wanted = f"{expect}, saying {says!r}" if says else expect
-        return f"{line}: expected {wanted}, but exit status {status}: {told}"
+        return f"{line}: expected {wanted}, but exit status {status}: {told.strip()}"
     return ""
 
 

@@ -22,6 +22,8 @@ from harness.source import load
             {"command": "echo no job", "expect": "deny", "says": "no job"},
             "expected deny, saying 'no job', but exit status 0",
         ),
+        # As YAML's block of text has it, with the end of its line.
+        ({"command": "sh -c 'echo no job; exit 1'", "expect": "deny", "says": "no job\n"}, ""),
         ({"command": "/nowhere/ssh {node}"}, "/nowhere/ssh cn1: "),
     ],
 )
