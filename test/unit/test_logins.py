@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -218,6 +219,18 @@ def test_a_session_is_held_against_its_job_while_it_is_there(case):
 def test_a_login_that_does_not_come_through_is_no_question_to_the_node(command, seconds, told):
     found, asked = staying({"cn1": {"sessions": [IN_JOB]}}, command, seconds)
     assert told in found and asked == []
+
+
+def test_a_node_that_is_at_it_without_end_is_not_waited_for():
+    """Salt's own call asks the minion whether it is still at it, and waits on."""
+    going_on = threading.Event()
+    execute = {"salt.execute": lambda *words, **how: going_on.wait(60) and {}}
+    loaded = load("_runners/slurm_pam_logins.py", __salt__=execute)
+    start = time.monotonic()
+    found = loaded.failing(["cn1"], [{"command": "cat", "expect": "confined", "user": "canary"}], 2)
+    took = time.monotonic() - start
+    going_on.set()
+    assert found == {"cn1": "cat: no answer to slurm_pam.confined"} and took < 30
 
 
 def test_what_is_held_against_its_job_is_ended_then(tmp_path):
