@@ -180,7 +180,10 @@ class Rollout:
         """Note what became of a node: for the person who watches, on the event bus, and on disk."""
         node = self._record.tell(name, *became)
         self._watch.node(name, node)
-        self._fire(f"slurm_pam/rollout/{name}", {"state": node.state, "reason": node.reason})
+        try:
+            self._fire(f"slurm_pam/rollout/{name}", {"state": node.state, "reason": node.reason})
+        except Exception as error:  # the master may be restarting, and no node is to be taken back for that
+            log.warning("slurm_pam.rollout: no event tells that %s is %s: %s", name, node.state, error)
 
     def _settle(self) -> None:
         self._record.settle()
