@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TextIO
 
@@ -28,7 +29,7 @@ class Watch:
 
     def say(self, line: str) -> None:
         clear, self._moving = "\r\x1b[K" if self._moving else "", False
-        print(f"{clear}{time.strftime('%H:%M:%S')} {line}", file=self._stream, flush=True)
+        self._print(f"{clear}{time.strftime('%H:%M:%S')} {line}\n")
 
     def node(self, name: str, node: Node) -> None:
         """What became of it; of many nodes, only of those that are not well, or done and there is more to say."""
@@ -57,10 +58,15 @@ class Watch:
             return
         self._last, line = now, progress(self._label, self._done, self._failing, self._left, now - self._begun)
         if self._moves:
-            print(f"\r{line}\x1b[K", end="", file=self._stream, flush=True)
+            self._print(f"\r{line}\x1b[K")
             self._moving = True
         else:
             self.say(line)
+
+    def _print(self, text: str) -> None:
+        # A pager that was left, or a log on a full disk, takes no node back.
+        with contextlib.suppress(OSError):
+            print(text, end="", file=self._stream, flush=True)
 
 
 def progress(label: str, done: int, failing: int, left: int, seconds: float) -> str:

@@ -428,6 +428,22 @@ def test_where_the_record_cannot_be_written_nothing_more_is_sent(rollout, meanwh
     assert became(runner.report()) == all_became("done", "waiting", "waiting")
 
 
+class Pager(io.StringIO):
+    left = False
+
+    def write(self, text):
+        if self.left:
+            raise BrokenPipeError
+        return super().write(text)
+
+
+def test_where_nobody_can_be_told_any_more_it_goes_on(rollout, meanwhile, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", pager := Pager())
+    meanwhile["batch 1 of 2: cn2"] = lambda: setattr(pager, "left", True)
+    assert became(rollout(Minions())) == dict.fromkeys(NODES, "done")
+    assert "batch 1 of 2" in pager.getvalue() and "batch 2 of 2" not in pager.getvalue()
+
+
 # What is left open besides
 
 
