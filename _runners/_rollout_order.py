@@ -79,8 +79,8 @@ def misused(order: Order) -> str:
         return f"batch is {order.batch!r}; allowed is a number from 1, or a percentage such as 10%"
     if not isinstance(partitions, Mapping) or not all(isinstance(target, str) for target in partitions.values()):
         return f"partitions is {partitions!r}; it has to be a mapping of names to compound targets"
-    if odd := next((name for name in partitions if not isinstance(name, str) or not name.isprintable()), None):
-        return f"partitions has the name {odd!r}; allowed is printable text"
+    if odd := [name for name in partitions if not isinstance(name, str) or not name.isprintable()]:
+        return f"partitions has the name {odd[0]!r}; allowed is printable text"
     if order.canary is not None and (not isinstance(order.canary, str) or said.unusable(order.canary)):
         return f"canary is {order.canary!r}; it has to be the name of one minion"
     if not _is_number(confirm):

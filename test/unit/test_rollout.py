@@ -114,6 +114,8 @@ def test_a_canary_that_is_done_is_not_replaced_by_another():
         ({"tolerate": {"cpu": 1}, "partitions": {"gpu": "gpu*"}}, "tolerate names 'cpu'; there are gpu, others"),
         ({"tolerate": {"gpu": "x"}, "partitions": {"gpu": "gpu*"}}, "tolerate is 'x' for gpu"),
         ({"partitions": {"a\nb": "gpu*"}}, "partitions has the name 'a\\nb'"),
+        ({"partitions": {0: "gpu*"}}, "partitions has the name 0"),
+        ({"partitions": {None: "gpu*"}}, "partitions has the name None"),
         ({"probes": 5}, "probes is 5"),
         ({"probes": {"command": "ssh"}}, "probes is {'command': 'ssh'}"),
         ({"probes": ["ssh cn1"]}, "A probe is 'ssh cn1'"),
