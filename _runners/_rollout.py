@@ -46,7 +46,6 @@ class Rollout:
         may be heard; None where a master of masters does not know those below."""
         order, record = self._order, self._record
         try:
-            record.wish()
             nodes = meant(order.nodes, self._groups, named, accepted, self._channel, self._waves, order.at_once)
             for name in nodes.gone:
                 self._watch.say(f"  {name:20} does not match {order.nodes} any more, and is left out")

@@ -129,6 +129,14 @@ class Record:
             raise
         self._base.execute("COMMIT")
 
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            with self._at_once():
+                yield
+        except sqlite3.Error as error:
+            raise ValueError(f"{self.path} cannot be written: {error}") from error
+
     # What became of nodes
 
     def resume(self, names: Iterable[str]) -> None:
@@ -162,11 +170,8 @@ class Record:
         if not self._new:
             return
         rows = [(name, self.nodes[name]) for name in sorted(self._new)]
-        try:
-            with self._at_once():
-                self._write(rows)
-        except sqlite3.Error as error:
-            raise ValueError(f"{self.path} cannot be written: {error}") from error
+        with self._written():
+            self._write(rows)
         self._new.clear()
 
     def _write(self, nodes: Iterable[tuple[str, Node]]) -> None:
@@ -176,8 +181,8 @@ class Record:
     # What others wish
 
     def wish(self, *wishes: str) -> None:
-        """These instead of those that were."""
-        with self._at_once():
+        """These instead of those that were. Raises ValueError if that cannot be written."""
+        with self._written():
             self._base.execute("DELETE FROM wish")
             self._base.executemany("INSERT INTO wish VALUES (?)", [(wish,) for wish in wishes])
 

@@ -101,6 +101,9 @@ def rollout(
     with records.alone(_directory()) as free:
         if not free:
             return _ended({}, "Another rollout is running on this master. Nothing was done")
+        # From here on, whoever wishes something means this one.
+        if wrong := _wished():
+            return _ended({}, wrong)
         with _reached(order.nodes, order.probes) as (named, accepted, channel), _bus() as bus:
             return _carried_out(order, named, accepted, channel, lambda tag, data: bus.fire_event(data, tag))
 
@@ -205,9 +208,18 @@ def _wish(told: str, *wishes: str) -> str:
     with records.alone(_directory()) as free:
         if free:
             return "No rollout is running on this master"
-    with contextlib.closing(Record(_directory())) as record:
-        record.wish(*wishes)
-    return told
+    wrong = _wished(*wishes)
+    return f"The rollout does not hear of this: {wrong}" if wrong else told
+
+
+def _wished(*wishes: str) -> str:
+    """These instead of those that were; what is wrong with the record, or nothing."""
+    try:
+        with contextlib.closing(Record(_directory())) as record:
+            record.wish(*wishes)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 # How it stands

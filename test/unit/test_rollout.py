@@ -824,6 +824,34 @@ def test_it_is_stopped_while_nodes_are_audited(rollout, meanwhile):
     assert became(rollout(again, tolerate=1)) == all_became("done", "refused", "done")
 
 
+def test_it_is_stopped_before_it_knows_its_nodes(rollout, monkeypatch):
+    """To find them takes a while on a large master; somebody may wish something as soon as it runs."""
+    minions = Minions()
+
+    @contextlib.contextmanager
+    def reached(target, probes):
+        assert runner.stop() == "The rollout ends ahead of its next batch"
+        yield set(NODES), set(NODES), minions
+
+    monkeypatch.setattr(runner, "_reached", reached)
+    bus = SimpleNamespace(fire_event=lambda data, tag: None)
+    monkeypatch.setattr(runner, "_bus", lambda: contextlib.nullcontext(bus))
+    wish("pause")  # of one that was killed
+    assert "as slurm_pam.stop has asked" in runner.rollout("cn*")["summary"]
+    assert "slurm_pam.audit" not in dict(minions.asked)
+
+
+def test_a_wish_that_cannot_be_written_down_is_told(rollout, monkeypatch):
+    rollout(Minions())
+    monkeypatch.setattr(runner.records, "_BUSY", 0.1)
+    told = f"{rollout.file} cannot be written: database is locked"
+    with contextlib.closing(sqlite3.connect(rollout.file, isolation_level=None)) as base:
+        base.execute("BEGIN IMMEDIATE")
+        assert runner.rollout("cn*")["summary"] == told
+        with runner.records.alone(runner._directory()):
+            assert runner.stop() == f"The rollout does not hear of this: {told}"
+
+
 def wish(*wishes):
     with contextlib.closing(runner.Record(runner._directory())) as record:
         record.wish(*wishes)
