@@ -446,6 +446,17 @@ def test_where_nobody_can_be_told_any_more_it_goes_on(rollout, meanwhile, monkey
     assert "batch 1 of 2" in pager.getvalue() and "batch 2 of 2" not in pager.getvalue()
 
 
+def test_that_the_disk_is_full_is_said(tmp_path):
+    with contextlib.closing(runner.Record(str(tmp_path))) as record:
+        record._base.execute("PRAGMA max_page_count = 20")
+        record.resume([f"cn{number:05}" for number in range(20_000)])
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"rollout.db cannot be written: database or disk is full"):
+                record.settle()
+        record._base.execute("PRAGMA max_page_count = 20000")
+        record.settle()
+
+
 # What is left open besides
 
 
