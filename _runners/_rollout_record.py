@@ -213,7 +213,7 @@ def alone(directory: str) -> Iterator[bool]:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _of_json(path: str) -> dict[str, Node] | None:

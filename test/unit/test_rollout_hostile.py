@@ -368,6 +368,14 @@ def test_the_record_is_the_masters_alone(rollout):
     assert stat.S_IMODE(rollout.file.parent.stat().st_mode) == 0o700
 
 
+def test_a_lock_that_is_a_link_empties_no_file(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "rollout.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError), runner.records.alone(str(tmp_path)):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 def test_what_an_earlier_release_wrote_down_is_shown_well(rollout, capsys):
     rollout(Minions([]))
     old = {"state": "failed", "reason": FORGED * 10_000}
