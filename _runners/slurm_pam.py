@@ -393,9 +393,12 @@ def _made(
         found = _evidence.gathered(order.nodes, __opts__.get("nodegroups", {}), named, accepted, channel, order.at_once)
         _evidence_files.write(files[0], json.dumps(found, indent=1) + "\n")
         _evidence_files.write(files[1], _evidence_page.written(found, before))
-        files += [_evidence_files.sign(path, key) for path in files] if key else []
     except (SaltException, OSError, ValueError) as error:
         return _evident(False, f"There is no new evidence: {error}")
+    try:
+        files += [_evidence_files.sign(path, key) for path in files] if key else []
+    except (OSError, ValueError) as error:
+        return _evident(False, f"The evidence is new, but it is not signed: {error}", files)
     counts = Counter(_evidence.states(found).values())
     told = ", ".join(f"{counts[state]} {state}" for state in _evidence.STATES if counts[state])
     well = bool(counts) and not any(counts[state] for state in ("open", "unknown", "drifted"))

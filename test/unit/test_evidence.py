@@ -322,7 +322,7 @@ def asked(tmp_path):
         channel = minions(facts)
         order = runner.Order("cn*", None, 1, {}, 1, [])
         to = str(tmp_path / "evidence")
-        return runner._made(order, set(facts), set(facts), channel, to, how.get("earlier"), None), channel
+        return runner._made(order, set(facts), set(facts), channel, to, how.get("earlier"), how.get("key")), channel
 
     return ask
 
@@ -344,6 +344,17 @@ def test_where_an_earlier_file_is_none_nothing_is_written(asked, tmp_path):
     told, channel = asked({"cn1": CLOSED}, earlier=str(tmp_path / "other.json"))
     assert told["result"] is False and "other.json: it is no evidence of a cluster" in told["summary"]
     assert channel.asked == [] and [path.name for path in tmp_path.iterdir()] == ["other.json"]
+
+
+def test_evidence_that_could_not_be_signed_is_new_all_the_same(asked, tmp_path, monkeypatch):
+    def sign(path, key):
+        raise ValueError(f"ssh-keygen: no key {key}")
+
+    monkeypatch.setattr(runner._evidence_files, "sign", sign)
+    told, _ = asked({"cn1": CLOSED}, key="nowhere")
+    assert told["result"] is False
+    assert told["summary"] == "The evidence is new, but it is not signed: ssh-keygen: no key nowhere"
+    assert told["files"] == [str(tmp_path / "evidence.json"), str(tmp_path / "evidence.html")]
 
 
 def test_no_link_is_followed(asked, tmp_path):
