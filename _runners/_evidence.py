@@ -78,9 +78,16 @@ def document(target: str, made: float, answers: Mapping[str, said.Answer | None]
 
 def _facts(value: Any) -> dict[str, Any] | None:
     try:
-        return {name: shape(value[name]) for name, shape in _SHAPES.items()}
+        facts = {name: shape(value[name]) for name, shape in _SHAPES.items()}
     except (TypeError, KeyError, ValueError):
         return None
+    said_of = {name: len(value[name]) for name, kept in facts.items() if isinstance(kept, list)}
+    cut = [
+        f"{name}: the first {len(facts[name])} of {number:,} are here"
+        for name, number in said_of.items()
+        if number > len(facts[name])
+    ]
+    return {**facts, "warnings": [*cut, *facts["warnings"]][:_MOST]}
 
 
 def _text(value: Any, longest: int = _LONGEST) -> str:

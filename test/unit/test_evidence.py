@@ -116,6 +116,17 @@ def test_a_node_that_fails_says_why():
     assert made["unknown"] == {"cn1": "slurm_pam.evidence: ERROR: sshd refuses its configuration"}
 
 
+def test_what_was_left_out_is_told():
+    """A page that says who gets in must not end in the middle without a word."""
+    rules = [{"may": "yes", "who": f"admin{number}", "origins": "ALL"} for number in range(300)]
+    made = document({"cn1": says(access=rules, warnings=["w"] * 200)})
+    assert len(made["kinds"][0]["access"]) == len(made["kinds"][0]["warnings"]) == 200
+    assert made["kinds"][0]["warnings"][:2] == ["access: the first 200 of 300 are here", "w"]
+    assert "access: the first 200 of 300 are here" in pages.written(made)
+    assert evidence.checked(json.loads(json.dumps(made))) == made
+    assert document({"cn1": says(access=rules[:200])})["kinds"][0]["warnings"] == []
+
+
 # The page
 
 
