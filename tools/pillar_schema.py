@@ -54,7 +54,7 @@ def _schema(setting: Any, default: Any, explanation: Explained, pointer: str, se
         # The example has one entry, under a name that it has chosen. Its lists are examples, what it switches is not.
         of_one = next(iter(explanation.below.values()), NOTHING)
         switches = {name: each.default for name, each in of_one.below.items() if isinstance(each.default, bool)}
-        entry = _schema(setting.entry, switches, of_one, f"{pointer}/additionalProperties/anyOf/0", seen)
+        entry = _schema(setting.entry, switches or None, of_one, f"{pointer}/additionalProperties/anyOf/0", seen)
         names = {"description": f"Allowed: {setting.name.allowed}", **setting.name.schema}
         may_be = {"anyOf": [entry, {"type": "null"}]}
         return {**about, "type": "object", "propertyNames": names, "additionalProperties": may_be}

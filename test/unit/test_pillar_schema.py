@@ -95,6 +95,21 @@ def test_every_setting_is_said_as_json_schema():
     assert not [path for path, value in values() if not value.schema]
 
 
+def defaults(part):
+    """Each default below a part of the schema, beside what it is the default of."""
+    if isinstance(part, dict) and "default" in part and "description" in part:
+        yield part["default"], part
+    for below in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from defaults(below)
+
+
+def test_each_default_is_what_its_setting_may_be():
+    """An editor offers it."""
+    found = list(defaults(SCHEMA))
+    assert len(found) > 20
+    assert not [part for default, part in found if not Draft202012Validator(part).is_valid(default)]
+
+
 def test_a_pillar_file_may_have_other_pillars():
     assert VALIDATOR.is_valid({"chrony": {}, "slurm_pam": {}})
 
