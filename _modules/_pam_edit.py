@@ -79,7 +79,7 @@ def _selection(selector: Selector) -> Selection:
         raise PamUsageError(f"{selector!r} selects nothing; give one or more of {', '.join(_SELECTORS)}")
     for key, wanted in selector.items():
         if key not in _SELECTORS:
-            raise PamUsageError(f"{key!r} is no way to select a line; there are {', '.join(_SELECTORS)}")
+            raise PamUsageError(f"{key!r} is not a way to select a line; there are {', '.join(_SELECTORS)}")
         if key != "args" and not (isinstance(wanted, str) and wanted.strip(BLANKS)):
             raise PamUsageError(f"{key} must be a word, not {wanted!r}")
     return [(key, _SELECTORS[key](wanted)) for key, wanted in selector.items()]

@@ -110,7 +110,7 @@ def _slurp(path: str) -> str | None:
     except (OSError, ValueError):
         return None
     if len(data) > _LARGEST_FILE:
-        raise Refusal("large", path, None, f"{path} is larger than {_LARGEST_FILE} bytes; that is no PAM file")
+        raise Refusal("large", path, None, f"{path} is larger than {_LARGEST_FILE} bytes; that is not a PAM file")
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -24,7 +24,7 @@ Check = tuple[str, str, str]
 
 # What to do about a file that cannot be read as libpam would, and about one that a line includes in vain.
 _REMEDIES = {
-    "unreadable": "Look at it as root, as whom libpam reads it.",
+    "unreadable": "Look at it as root, as libpam does.",
     "special": "Put a file there, or a link to one.",
     "large": "Put the file there that is meant.",
     "nameless": "Name the module or the file, or remove the line.",

@@ -286,7 +286,7 @@ def _opposite(changes: list[dict]) -> list[dict]:
         try:
             back.append(_OPPOSITES[operation](change))
         except (KeyError, TypeError) as error:
-            raise PamUsageError(f"{change} is no edit that could be undone") from error
+            raise PamUsageError(f"{change} is not an edit that can be undone") from error
     return back
 
 

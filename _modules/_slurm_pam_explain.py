@@ -75,7 +75,7 @@ def _through(daemon: Daemon, account: pwd.struct_passwd, origin: str, settings: 
     if refusal := _slurm_pam_login.refusal(user, groups, sshd, origin):
         return {**found, "permitted": False, "why": refusal}
     if (asks := _slurm_pam_login.value(sshd, "usepam", "not known to it")) != "yes":
-        return {**found, "permitted": True, "why": f"{daemon.who} asks nothing of PAM: its UsePAM is {asks}"}
+        return {**found, "permitted": True, "why": f"{daemon.who} does not ask PAM: its UsePAM is {asks}"}
     service = _slurm_pam_login.value(sshd, "pamservicename", daemon.name)
     verdict = _asked(service, account, known, rhost, settings)
     notes = [verdict["why"], *known.silent, *_beside(service, settings["pam"]["service"], origin, sshd)]

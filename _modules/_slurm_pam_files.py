@@ -84,7 +84,7 @@ def _look(setting: str, path: str, kind: Kind) -> Iterator[Finding]:
         number, line = told
         shown = f" ({printable(line.strip())[:_SHOWN]})" if _file.everybody_reads(path) else ""
         yield Finding(
-            f"slurm_pam:{setting}: {path} is not {kind.name}: line {number}{shown} is no line of such a file",
+            f"slurm_pam:{setting}: {path} is not {kind.name}: line {number}{shown} does not belong in such a file",
             "Whatever the file is for would break if our lines were written into it",
             "Name another file, which need not exist yet; or, if it is the right file, fix the line",
         )

@@ -240,7 +240,7 @@ def _out_of_reach(origins: list[str], values: Values) -> str | None:
     if not listening or any(_reaches(origin, address) for origin in origins for address in here):
         return None
     alone = f"sshd listens on {', '.join(map(str, here or listening))} alone"
-    return alone if here else f"{alone}, which is no address of this node"
+    return alone if here else f"{alone}, which is not an address of this node"
 
 
 def _listening(place: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

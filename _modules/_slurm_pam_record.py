@@ -59,10 +59,10 @@ def recorded() -> dict[str, Any]:
     try:
         found = json.loads(text)
         if not isinstance(found, dict):
-            raise ValueError("it is no mapping")
+            raise ValueError("it is not a mapping")
     except (TypeError, ValueError) as error:
         raise CommandExecutionError(
-            f"{path}, where the formula keeps what it has put where, cannot be read: {error}. "
+            f"{path}, the formula's record of what it has put where, cannot be read: {error}. "
             "Remove it, and look through README's list of what is changed on a node"
         ) from error
     return found

@@ -441,8 +441,8 @@ def _never_from_elsewhere(access: Mapping) -> Iterator[str]:
     who = [entry for kind in ("groups", "users") for entry in access.get(kind, {}).values()]
     if who and not access.get("root_only") and all(entry.get("origins") == ["LOCAL"] for entry in who):
         yield (
-            "slurm_pam:access lets administrators in from LOCAL alone, which is no origin of a login over SSH, so that "
-            "nobody but root could get in when Slurm is broken; allowed is at least one other origin"
+            "slurm_pam:access lets administrators in from LOCAL alone, which is not an origin of a login over SSH, so "
+            "that nobody but root could get in when Slurm is broken; allowed is at least one other origin"
         )
 
 

@@ -51,7 +51,7 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
     for name in settings["doors"]:
         if name not in KNOWN and _pam_libpam.locate(name) is None:
             yield Finding(
-                f"slurm_pam:doors:{name}: there is no PAM service {name} on this node, and the formula knows none",
+                f"slurm_pam:doors:{name}: there is no PAM service {name} on this node, and none is known",
                 "Whatever is meant would stay as it is",
                 f"Correct the name{nearest(name, ' '.join(KNOWN))}; slurm_pam.show_doors has those of this node",
             )

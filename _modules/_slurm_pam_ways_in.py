@@ -87,7 +87,7 @@ def doors(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Fi
     for text in findings:
         yield Finding(
             printable(text),
-            "People without a job may come in by what is not known",
+            "People without a job may come in by a way that is not known here",
             "See to it that it can be asked",
             "warnings",
             (("doubtful", "what slurm_pam.doors could not ask"),),
@@ -287,7 +287,7 @@ def _unknown(process: Process, having: set[str], found: dict[str, _Seen], findin
     for service in services:
         found.setdefault(service, _Seen(_door(service))).on.append(f"{who} has libpam loaded")
     if not services:
-        findings.append(f"Which PAM service is asked by {who} is not known; it has libpam loaded")
+        findings.append(f"It is not known which PAM service {who} asks; it has libpam loaded")
 
 
 # What package managers and editors leave beside a file, and pam-config's files behind their links.
@@ -350,7 +350,7 @@ def _sshds(settings: Mapping[str, Any], findings: list[str]) -> Iterator[tuple[s
             findings.append(f"{who} could not be asked which PAM service it asks: {error}")
             continue
         if value(kinds[0]["values"], "usepam") != "yes":
-            findings.append(f"{who} asks nothing of PAM (UsePAM): whoever it lets in by itself, is in")
+            findings.append(f"{who} does not ask PAM (UsePAM): whoever it lets in by itself is in")
             continue
         for service in dict.fromkeys(value(kind["values"], "pamservicename", own) for kind in kinds):
             yield service.lower(), who

@@ -372,7 +372,7 @@ def _validated(wanted: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {key: value for key, value in wanted.items() if value is not None}
     for key, value in wanted.items():
         if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_.]+", key):
-            raise SaltInvocationError(f"settings: {key!r} is no slurm.conf key (letters, digits, _ and .)")
+            raise SaltInvocationError(f"settings: {key!r} is not a slurm.conf key (letters, digits, _ and .)")
         if isinstance(value, list):
             good = value and all(isinstance(item, str) and re.fullmatch(r'[^",\s]+', item) for item in value)
         else:

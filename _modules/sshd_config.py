@@ -698,7 +698,7 @@ def _validated(options: Mapping[str, Any]) -> dict[str, str]:
     seen: dict[str, str] = {}
     for name, value in options.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", name):
-            raise SaltInvocationError(f"options: {name!r} is no sshd_config keyword (letters and digits)")
+            raise SaltInvocationError(f"options: {name!r} is not an sshd_config keyword (letters and digits)")
         if _keyword(name) in ("match", "include"):
             raise SaltInvocationError(f"options: {name} is not allowed: it changes what other lines mean")
         if value is None:

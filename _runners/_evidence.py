@@ -251,7 +251,7 @@ def checked(value: Any) -> dict[str, Any]:
         _number(value["made"]), _text(value["target"])
         sound = all(isinstance(why, str) for why in value["unknown"].values())
         if not sound:
-            raise ValueError("it is no evidence of a cluster")
+            raise ValueError("it is not evidence of a cluster")
     except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ValueError("it is no evidence of a cluster") from error
+        raise ValueError("it is not evidence of a cluster") from error
     return {**value, "kinds": kinds}

@@ -65,7 +65,7 @@ def verify(path: str, public: str) -> str:
         with open(public, encoding="utf-8") as file:
             kind, text, *_ = file.readline().split()
     except (OSError, ValueError) as error:
-        raise ValueError(f"{public} is no public key: {error}") from error
+        raise ValueError(f"{public} is not a public key: {error}") from error
     with tempfile.NamedTemporaryFile("w", encoding="utf-8") as signers, open(path, "rb") as file:
         signers.write(f'{_WHO} namespaces="{_NAMESPACE}" {kind} {text}\n')
         signers.flush()

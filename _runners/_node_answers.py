@@ -46,9 +46,9 @@ def unusable(name: str) -> str:
     if re.fullmatch(NAME, name):
         return ""
     return (
-        "this is no name of a node. Allowed are up to 253 letters, digits, '.', '_' and '-', of which '.' and '-' not "
-        "as the first, and not and, or, not: a name becomes a word of commands, and these mean something else there. "
-        "Take it out of the target, or delete its key (salt-key --delete) and give the minion another id"
+        "this cannot be the name of a node. Allowed are up to 253 letters, digits, '.', '_' and '-', not beginning "
+        "with '.' or '-', and not the words and, or, not: a name becomes a word of commands, and these mean something "
+        "else there. Take it out of the target, or delete its key (salt-key --delete) and give the minion another id"
     )
 
 

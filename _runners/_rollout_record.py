@@ -237,5 +237,5 @@ def _of_json(path: str) -> dict[str, Node] | None:
 def _sound(node: Node) -> Node:
     texts = isinstance(node.reason, str) and isinstance(node.partition, str)
     if node.state not in STATES or not texts or not isinstance(node.open, dict):
-        raise ValueError("it is no record of a rollout")
+        raise ValueError("it is not a record of a rollout")
     return node

@@ -136,7 +136,7 @@ def _left(reply: Reply, until: float) -> float:
 def _problem(reply: Reply, function: str, meaning: Callable[[Answer], str], seconds: float) -> str:
     if reply.answer:
         return meaning(reply.answer)
-    why = f" within {seconds:.0f} s; it may still be at it" if reply.late else ", nor a sign that it is still at it"
+    why = f" within {seconds:.0f} s; it may still be running" if reply.late else ", and no sign that it still runs"
     return f"no answer to {function}{why}"
 
 
@@ -150,7 +150,7 @@ def _wound_up(case: Case, confirm: int) -> Generator[Question, Reply, Found]:
 
 def became(case: Case, confirm: int) -> tuple[str, str]:
     """The state of such a node, and the reason."""
-    itself = f"the node takes back by itself within {confirm} s what was changed"
+    itself = f"the node takes the change back by itself within {confirm} s"
     if case.now is None and case.verified:
         return (
             "failed",
@@ -171,5 +171,5 @@ def became(case: Case, confirm: int) -> tuple[str, str]:
     if case.verified:
         return "done", f"verified; it was confirmed already ({case.problem})"
     if not case.applied:
-        return "failed", f"{case.problem}. Nothing is there to be taken back yet; what it may still change, {itself}"
+        return "failed", f"{case.problem}. There is nothing to take back yet. If it still changes something, {itself}"
     return "failed", f"{case.problem}. There was nothing to take back"

@@ -95,7 +95,7 @@ def rollout(
     # Salt itself adds arguments whose names begin so.
     strange = [name for name in unknown if not name.startswith("__")]
     if strange:
-        return _ended({}, f"{strange[0]} is no argument; there are {', '.join(Order._fields)}")
+        return _ended({}, f"{strange[0]} is not an argument; there are {', '.join(Order._fields)}")
     if wrong := _rollout_order.misused(order) or __salt__["slurm_pam_logins.misused"](order.probes):
         return _ended({}, wrong)
     with records.alone(_directory()) as free:

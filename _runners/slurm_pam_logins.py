@@ -124,7 +124,7 @@ def _tried(node: str, probe: Mapping[str, str], until: float, ask: Ask | None) -
     """One login: how it did not end as it should, or nothing."""
     words = [word.replace("{node}", node) for word in shlex.split(probe["command"])]
     line, expect, says = shlex.join(words), probe.get("expect", _PERMIT), probe.get("says", "")
-    used_up = "the seconds for this are used up. A rollout needs smaller batches then, or more seconds to confirm"
+    used_up = "the time for this is used up. Give a rollout smaller batches, or more seconds to confirm"
     left = until - time.monotonic()
     if left <= 0:
         return f"{line} was not tried: {used_up}"

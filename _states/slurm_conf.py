@@ -114,7 +114,7 @@ def absent(name: str, path: str | None = None, tag: str = "salt") -> dict[str, A
     """
     ret = _failed(name)
     try:
-        return ret | _written({}, path, tag, f"Nothing of {tag} is in slurm.conf")
+        return ret | _written({}, path, tag, f"slurm.conf has no edits of {tag}")
     except (CommandExecutionError, SaltInvocationError) as error:
         return ret | {"comment": str(error)}
 

@@ -109,7 +109,7 @@ def recorded(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    comment = "Where the formula puts what is written down"
+    comment = "The places that the formula writes to are recorded"
     return _record_brought_about(name, settings, lambda: __salt__["slurm_pam.record"](settings), comment)
 
 
@@ -119,7 +119,7 @@ def forgotten(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     .. versionadded:: 1.1.0
     """
-    return _record_brought_about(name, settings, lambda: None, "Nothing of the formula is left to be found")
+    return _record_brought_about(name, settings, lambda: None, "No record of an apply is left")
 
 
 def _record_brought_about(
@@ -160,7 +160,7 @@ def packages_installed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]
     if coming["losses"]:
         return _refused(name, coming["losses"])
     if not coming["changes"]:
-        return _ret(name, True, "What is needed of Slurm is on this node already")
+        return _ret(name, True, "All that is needed of Slurm is on this node already")
     if __opts__["test"]:
         comment = f"Would install {', '.join(coming['missing'])}"
         return {**_ret(name, None, comment), "changes": coming["changes"]}
@@ -490,11 +490,11 @@ def _asked_anew(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, A
         return ret
     more = f" and {len(ended) - _SHOWN} more" if len(ended) > _SHOWN else ""
     shown = f"{', '.join(ended[:_SHOWN])}{more}"
-    told = f"Connections to sshd that would be let in by the PAM files of before {verb}: {shown}"
+    told = f"Connections to sshd {verb}, since the old PAM files would let them in: {shown}"
     return {
         **ret,
         "result": None if __opts__["test"] else ret["result"],
-        "changes": {**ret["changes"], "connections to sshd": {"old": f"{len(ended)} of before", "new": "ended"}},
+        "changes": {**ret["changes"], "connections to sshd": {"old": f"{len(ended)} from before", "new": "ended"}},
         "comment": f"{ret['comment']}\n{told}",
     }
 
@@ -563,7 +563,7 @@ def strays_ended(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if not found["users"]:
             return _ret(name, True, "No user has processes outside of jobs that may be ended")
         if found["waits"]:
-            told = "Users were told by an earlier apply; what they have outside of jobs is ended when the time is over"
+            told = "An earlier apply told the users; what they have outside of jobs is ended when the time is over"
             return _ret(name, True, f"{told}: systemctl status slurm_pam-strays")
         if not __opts__["test"]:
             __salt__["slurm_pam.end_strays"](settings, list(found["users"]))
@@ -618,7 +618,7 @@ def watch_suspended(name: str) -> dict[str, Any]:
             __salt__["slurm_pam.suspend_watch"]()
     except CommandExecutionError as error:
         return _ret(name, False, str(error))
-    return _ret(name, True, "What this apply changes is no drift")
+    return _ret(name, True, "What this apply changes does not count as drift")
 
 
 def watch_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -642,7 +642,7 @@ def watch_managed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             __salt__["slurm_pam.resume_watch"]()
     except CommandExecutionError as error:
         return _ret(name, False, str(error))
-    comment = "The watch holds this node against what it is now"
+    comment = "The watch compares this node with what it is now"
     return _ret(name, None if __opts__["test"] and changes else True, comment, changes)
 
 

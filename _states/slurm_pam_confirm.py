@@ -41,7 +41,7 @@ def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> d
 
     .. versionadded:: 1.0.0
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "This apply changes nothing that is to be confirmed"}
+    ret = {"name": name, "result": True, "changes": {}, "comment": "This apply changes nothing that needs confirmation"}
     before = {"state": "nothing"}
     try:
         before = __salt__["slurm_pam_confirm.status"]()
@@ -84,7 +84,7 @@ def awaited(name: str) -> dict[str, Any]:
     if now["state"] in ("waiting", "without a timer"):
         ret["comment"] = f"This apply {_waits(**now)}"
         return ret
-    ret.update(result=False, comment="This apply was taken back before it ended, or has to be: its time is over. ")
+    ret.update(result=False, comment="This apply did not end within the time to confirm it. ")
     try:
         ret["comment"] += f"{__salt__['slurm_pam_confirm.take_back']()}. Set slurm_pam:confirm to more seconds"
     except CommandExecutionError as error:

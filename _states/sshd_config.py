@@ -93,7 +93,7 @@ def absent(
         if files and __salt__["cmd.which"]("sshd"):
             __salt__["sshd_config.test_config"](config, files)
         if not files:
-            return ret | _unchanged(changes, config, drop_in, f"Nothing of {tag} is in sshd's configuration")
+            return ret | _unchanged(changes, config, drop_in, f"sshd's configuration has no edits of {tag}")
         return ret | _written(changes, files, list)
     except (CommandExecutionError, SaltInvocationError) as error:
         return ret | {"comment": str(error)}

@@ -73,7 +73,7 @@ def _brought_about(
 
 def _outcome(root: str | None, verbs: Collection[str], wanted: Mapping[str, str | None]) -> dict[str, Any]:
     if not __salt__["cmd.which"]("systemctl"):
-        return {"comment": "There is no systemctl here: systemd-logind cannot be masked or unmasked without"}
+        return {"comment": "There is no systemctl here: systemd-logind cannot be masked or unmasked without it"}
     before = {unit: found for unit in _UNITS if (found := _look(unit, root))}
     if not before:
         return {"result": True, "comment": "systemd-logind is not on this system"}

@@ -67,7 +67,7 @@ def test_ssh_is_never_run_with_a_name_that_is_none(ssh, tmp_path, command):
     names = [name.replace("MARKER", str(marker)) for name in UNUSABLE]
     found = logins.failing(names, [{"command": command}])
     assert len(found) == len(names)
-    assert all("this is no name of a node" in problem for problem in found.values())
+    assert all("this cannot be the name of a node" in problem for problem in found.values())
     assert not marker.exists()
 
 

@@ -184,11 +184,11 @@ LISTED, RETARGET = "changes are a list of mappings, not", "retarget takes from, 
 MISUNDERSTOOD = [
     ({"insert": "x"}, f"SSHD: {LISTED} {{'insert': 'x'}}", None),
     (["insert"], f"SSHD: {LISTED} ['insert']", None),
-    ([{"retarget": "x"}], f"SSHD: {RETARGET} 'x'", "{'retarget': 'x'} is no edit that could be undone"),
+    ([{"retarget": "x"}], f"SSHD: {RETARGET} 'x'", "{'retarget': 'x'} is not an edit that can be undone"),
     (
         [{"retarget": {"to": "x"}}],
         f"SSHD: {RETARGET} {{'to': 'x'}}",
-        "{'retarget': {'to': 'x'}} is no edit that could be undone",
+        "{'retarget': {'to': 'x'}} is not an edit that can be undone",
     ),
 ]
 

@@ -112,13 +112,13 @@ def test_absent(states, conf, slurmd, test_mode):
     assert (conf.read_text(), part.read_text()) == (BEFORE, PART)
     assert part.stat().st_mode & 0o777 == 0o604
     again = states.slurm_conf.absent("needs not", path=str(conf), tag="t")
-    assert (again.result, again.changes, again.comment) == (True, {}, "Nothing of t is in slurm.conf")
+    assert (again.result, again.changes, again.comment) == (True, {}, "slurm.conf has no edits of t")
 
 
 @pytest.mark.parametrize("file", ["slurm.conf", "none.conf"])
 def test_absent_where_nothing_is_ours(states, conf, no_slurm, file, test_mode):
     ret = states.slurm_conf.absent("needs not", path=str(conf.with_name(file)), test=test_mode)
-    assert (ret.result, ret.changes, ret.comment) == (True, {}, "Nothing of salt is in slurm.conf")
+    assert (ret.result, ret.changes, ret.comment) == (True, {}, "slurm.conf has no edits of salt")
     assert conf.read_text() == BEFORE
 
 

@@ -13,8 +13,8 @@ import _slurm_pam_wanted
 
 ROOT = pathlib.Path(__file__).parents[2]
 SETTINGS = {**yaml.safe_load((ROOT / "slurm_pam" / "defaults.yaml").read_text()), "logind": "mask"}
-RECORDED = "Where the formula puts what is written down"
-FORGOTTEN = "Nothing of the formula is left to be found"
+RECORDED = "The places that the formula writes to are recorded"
+FORGOTTEN = "No record of an apply is left"
 
 
 def having(**sections):
@@ -160,7 +160,7 @@ def test_a_record_that_cannot_be_read(path, text, test_mode):
     path.write_text(text)
     ret = states(test_mode).recorded("record", SETTINGS)
     assert (ret["result"], ret["changes"]) == (False, {})
-    assert ret["comment"].startswith(f"{path}, where the formula keeps what it has put where, cannot be read: ")
+    assert ret["comment"].startswith(f"{path}, the formula's record of what it has put where, cannot be read: ")
     assert path.read_text() == text
 
 

@@ -91,7 +91,7 @@ def test_a_drop_in_and_back(states, modules, etc, managed, test_mode):
     assert etc.files() == before
     again = states.sshd_config.absent("options", **etc.arguments)
     assert (again.result, again.changes) == (True, {})
-    assert again.comment == "Nothing of t is in sshd's configuration"
+    assert again.comment == "sshd's configuration has no edits of t"
 
 
 def test_keyed_edits_and_back(states, modules, etc, managed, test_mode):

@@ -131,7 +131,7 @@ SHUT = {
     "a command": ({"ForceCommand": "/usr/bin/false"}, "sshd has ForceCommand /usr/bin/false"),
     "no session": ({"MaxSessions": 0}, "sshd has MaxSessions 0"),
     "itself alone": ({"ListenAddress": "127.0.0.1"}, "sshd listens on 127.0.0.1 alone"),
-    "not here": ({"ListenAddress": "203.0.113.9"}, "which is no address of this node"),
+    "not here": ({"ListenAddress": "203.0.113.9"}, "which is not an address of this node"),
 }
 
 

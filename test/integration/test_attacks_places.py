@@ -71,7 +71,7 @@ PAM = {
         f"cp -p {ACCOUNT} {ACCOUNT}.away; cp -p /etc/shadow {ACCOUNT}",
         f"mv -f {ACCOUNT}.away {ACCOUNT}",
         {},
-        "is not a PAM file (pam.d(5)): line 1 is no line of such a file",
+        "is not a PAM file (pam.d(5)): line 1 does not belong in such a file",
     ),
     "a module of a known name elsewhere": (
         f"cp -p {ACCOUNT} {ACCOUNT}.away; sed -i '1i account sufficient /opt/site/pam_deny.so' {ACCOUNT}",

@@ -149,9 +149,9 @@ def test_a_login_that_had_begun_is_not_let_in_by_the_files_of_before(node, tmp_p
     settings(node, sshd={"options": {"PasswordAuthentication": True}})
     with asked_for_a_password(node, "bob", tmp_path) as (login, answer):
         foreseen = apply(node, test=True)["slurm_pam-pam-stacks-managed"]
-        assert foreseen["changes"]["connections to sshd"] == {"old": "1 of before", "new": "ended"}
+        assert foreseen["changes"]["connections to sshd"] == {"old": "1 from before", "new": "ended"}
         done = applied(node)["slurm_pam-pam-stacks-managed"]
-        assert done["changes"]["connections to sshd"] == {"old": "1 of before", "new": "ended"}
+        assert done["changes"]["connections to sshd"] == {"old": "1 from before", "new": "ended"}
         answer()
         assert login.wait(30) == 255 and login.stdout.read() == ""
     # Whoever comes now is asked by the new files, and stays.

@@ -73,7 +73,7 @@ def test_an_apply_that_hangs_does_not_hold_the_rollout(opened):
     state, _ = rollout(opened, batch=5, confirm=100)
     took = time.monotonic() - start
     assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "done", "gpu1": "done"}, state["changes"]
-    assert "no answer to state.apply within 60 s; it may still be at it" in reason(state, "cn2")
+    assert "no answer to state.apply within 60 s; it may still be running" in reason(state, "cn2")
     assert took < 240
     assert hanging.ssh("alice").ok
     hanging.run(["rm", "/root/hang"], check=True)
@@ -110,7 +110,7 @@ def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_bac
     assert state["result"] is False
     assert became(state) == {"cn1": "done", "cn2": "failed", "cn3": "waiting", "gpu1": "waiting"}, state["changes"]
     assert "no answer to state.apply" in reason(state, "cn2")
-    assert "takes back by itself within 60 s" in reason(state, "cn2")
+    assert "takes the change back by itself within 60 s" in reason(state, "cn2")
     dying.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 60)
     assert closed(opened) == ["cn1"]
     dying.run(["rm", "/usr/local/sbin/sshd"], check=True)

@@ -103,7 +103,7 @@ def test_slurm_of_another_maker_stays(fresh_node):
     package(node, "slurm-smd-libpam-slurm-adopt", files, ["libpam-slurm-adopt"])
     settings(node)
     state = applied(node)["slurm_pam-packages-installed"]
-    assert (state["changes"], state["comment"]) == ({}, "What is needed of Slurm is on this node already")
+    assert (state["changes"], state["comment"]) == ({}, "All that is needed of Slurm is on this node already")
     assert node.run(["dpkg-query", "--show", "slurm-smd-libpam-slurm-adopt"]).ok
     state = node.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}", "libpam-slurm-adopt"]).stdout
     assert state != "installed"

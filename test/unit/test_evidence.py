@@ -353,7 +353,7 @@ def test_files_are_written_and_compared_with_those_that_were(asked, tmp_path):
 def test_where_an_earlier_file_is_none_nothing_is_written(asked, tmp_path):
     (tmp_path / "other.json").write_text("[]")
     told, channel = asked({"cn1": CLOSED}, earlier=str(tmp_path / "other.json"))
-    assert told["result"] is False and "other.json: it is no evidence of a cluster" in told["summary"]
+    assert told["result"] is False and "other.json: it is not evidence of a cluster" in told["summary"]
     assert channel.asked == [] and [path.name for path in tmp_path.iterdir()] == ["other.json"]
 
 

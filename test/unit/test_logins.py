@@ -155,7 +155,7 @@ def test_nothing_is_run_for_a_name_that_is_none(tmp_path, name):
     name = name.format(marker=marker)
     commands = [{"command": command} for command in ("sh -c '{node}'", "sh {node}", f"touch {marker}")]
     ((shown, problem),) = logins.failing([name], commands).items()
-    assert "this is no name of a node" in problem
+    assert "this cannot be the name of a node" in problem
     assert shown.isprintable() and shown[0] in "'\""
     assert not marker.exists()
 

@@ -274,7 +274,7 @@ def test_errors_count_lines_as_changes_before_left_them():
         ({"insert": "", "at": "last"}, "not one line"),
         ({"insert": ["auth"], "at": "last"}, "is text"),
         ({"remove": {}}, "selects nothing"),
-        ({"remove": {"name": "x"}}, "'name' is no way to select a line; there are type, control"),
+        ({"remove": {"name": "x"}}, "'name' is not a way to select a line; there are type, control"),
         ({"remove": {"type": ["auth"]}}, "type must be a word"),
         ({"remove": NOLOGIN, "missing": "fine"}, "missing can only be ok"),
         ({"remove": NOLOGIN, "at": "first"}, "remove takes missing, jumps, not at"),

@@ -88,7 +88,7 @@ def test_a_canary_that_is_done_is_not_replaced_by_another():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"bach": 2}, "bach is no argument; there are nodes"),
+        ({"bach": 2}, "bach is not an argument; there are nodes"),
         ({"nodes": None}, "nodes is missing"),
         ({"nodes": ["cn1"]}, "nodes is missing"),
         ({"batch": 0}, "batch is 0"),
@@ -291,7 +291,7 @@ TROUBLE = {
             "slurm_pam_confirm.take_back": None,
         },
         "failed",
-        "no answer to slurm_pam_confirm.take_back: the node takes back by itself within 300 s",
+        "no answer to slurm_pam_confirm.take_back: the node takes the change back by itself within 300 s",
     ),
     "how it stands is not known": (
         {"slurm_pam_confirm.status": [NOTHING, NOTHING, Answer(False, "Traceback")], "state.apply": HALF},
@@ -301,12 +301,12 @@ TROUBLE = {
     "its minion died": (
         {"slurm_pam_confirm.status": [NOTHING, NOTHING, None], "state.apply": None},
         "failed",
-        "nor a sign that it is still at it. The minion is gone: the node takes back by itself within 300 s",
+        "and no sign that it still runs. The minion is gone: the node takes the change back by itself within 300 s",
     ),
     "its apply hangs ahead of everything": (
         {"state.apply": None},
         "failed",
-        "Nothing is there to be taken back yet; what it may still change, the node takes back by itself",
+        "There is nothing to take back yet. If it still changes something, the node takes the change back by itself",
     ),
     "only the answer to confirm was lost": (
         {"slurm_pam.confirm": None},
@@ -581,9 +581,9 @@ def sql(file, line):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("UPDATE node SET state = 'odd'", "it is no record of a rollout"),
-        ("UPDATE node SET reason = x'00'", "it is no record of a rollout"),
-        ("UPDATE node SET open = '[]'", "it is no record of a rollout"),
+        ("UPDATE node SET state = 'odd'", "it is not a record of a rollout"),
+        ("UPDATE node SET reason = x'00'", "it is not a record of a rollout"),
+        ("UPDATE node SET open = '[]'", "it is not a record of a rollout"),
         ("UPDATE node SET open = 'x'", "Expecting value"),
         ("DROP TABLE node", "no such table: node"),
         ("PRAGMA user_version = 99", "a later release wrote it"),
@@ -683,7 +683,7 @@ def test_slow_nodes_do_not_hold_the_others_up(rollout):
     report = rollout(minions, canary="cn00000", batch=1000, at_once=100, tolerate=5, confirm=300)
     lost = {name: state for name, state in became(report).items() if state != "done"}
     assert lost == dict.fromkeys(hanging, "failed"), lost
-    assert "no answer to state.apply within 180 s; it may still be at it" in report["nodes"][hanging[0]]["reason"]
+    assert "no answer to state.apply within 180 s; it may still be running" in report["nodes"][hanging[0]]["reason"]
     audited = [at for (name, state), at in ends.items() if state == "waiting" and name != "cn00100"]
     assert max(audited) < min(audited) + 120 < ends["cn00100", "waiting"]
     closed = [at for (name, state), at in ends.items() if state == "done" and name != "cn00000"]

@@ -124,7 +124,7 @@ def test_a_name_of_a_node(name):
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_a_name_that_is_none_is_refused_with_a_word_and_looks_like_no_other(name):
-    assert "this is no name of a node" in said.unusable(name)
+    assert "this cannot be the name of a node" in said.unusable(name)
     shown = said.shown(name)
     assert shown.isprintable() and len(shown) < 150 and said.unusable(shown)
 
@@ -139,7 +139,7 @@ def test_a_minion_with_such_a_name_is_refused_and_nobody_is_changed(rollout, nam
     for minions in (Minions([*NODES, name]), Minions(**{name: {}})):
         report = rollout(minions)
         assert became(report) == {**dict.fromkeys(NODES, "waiting"), said.shown(name): "refused"}
-        assert "no name of a node" in report["nodes"][said.shown(name)]["reason"]
+        assert "cannot be the name of a node" in report["nodes"][said.shown(name)]["reason"]
         assert "before this run changed anything" in report["summary"]
         for function, whom in minions.asked:
             assert whom == "cn*" if isinstance(whom, str) else name not in whom, (function, whom)

@@ -384,7 +384,7 @@ def test_an_sshd_that_asks_nothing_of_pam_lets_everybody_in(node, usepam):
     node.values = {name: value for name, value in {**SSHD, "usepam": usepam}.items() if value}
     told = node.explain("bob")
     assert (told["permitted"], told["decided_by"]) == (True, None)
-    assert told["why"].startswith("sshd asks nothing of PAM: its UsePAM is no")
+    assert told["why"].startswith("sshd does not ask PAM: its UsePAM is no")
 
 
 def test_a_login_that_goes_by_another_pam_service(node):
@@ -459,7 +459,7 @@ def test_whoever_gets_in_through_another_sshd_is_in(node):
     node.daemons = [other("UsePAM=no")]
     found = node.explain("bob")
     assert found["permitted"] is True
-    assert found["why"] == "sshd (process 812) asks nothing of PAM: its UsePAM is no"
+    assert found["why"] == "sshd (process 812) does not ask PAM: its UsePAM is no"
 
 
 def test_another_sshd_by_its_name(node):

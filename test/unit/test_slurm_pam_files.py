@@ -81,7 +81,7 @@ def test_a_file_is_read_as_a_whole(node, setting, text, takes):
     assert [finding.kind for finding in found] == ([] if setting in takes else ["problems"])
     for finding in found:
         assert finding.found.startswith(f"slurm_pam:{setting}: {path} is not ")
-        assert finding.found.endswith(" is no line of such a file")
+        assert finding.found.endswith(" does not belong in such a file")
         assert all(char.isprintable() for char in finding.text())
 
 
@@ -97,7 +97,7 @@ def test_nothing_of_a_secret_is_told(node, setting, mode):
     (node / "secret").chmod(mode)
     (node / "file").symlink_to("secret")
     (finding,) = look(node / "file", setting)
-    assert "line 2 is no line of such a file" in finding.found and "secret$" not in finding.text()
+    assert "line 2 does not belong in such a file" in finding.found and "secret$" not in finding.text()
     (node / "secret").chmod(0o644)
     (finding,) = look(node / "file", setting)
     assert "line 2 (root:$6$secret$" in finding.found

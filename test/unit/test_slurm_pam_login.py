@@ -318,7 +318,7 @@ EVERYWHERE4, EVERYWHERE6 = "0.0.0.0:22", "[::]:22"
         (["127.0.0.1:22"], ["127.0.0.0/8"], None),
         (["127.0.0.1:22", "192.0.2.10:22"], ["192.0.2.0/24"], None),
         (["192.0.2.10:2222 rdomain blue"], ["login.example.org"], None),
-        (["203.0.113.9:22"], ["ALL"], "sshd listens on 203.0.113.9 alone, which is no address of this node"),
+        (["203.0.113.9:22"], ["ALL"], "sshd listens on 203.0.113.9 alone, which is not an address of this node"),
         (["203.0.113.9:22", "192.0.2.10:22"], ["192.0.2.1"], None),
         (["203.0.113.9:22", "127.0.0.1:22"], ["192.0.2.1"], "sshd listens on 127.0.0.1 alone"),
     ],
@@ -332,7 +332,7 @@ def test_addresses_to_which_there_is_no_way(home, network, listening, origins, r
     ("listening", "reason"),
     [
         ([EVERYWHERE4, EVERYWHERE6], None),
-        ([EVERYWHERE6], "sshd listens on :: alone, which is no address of this node"),
+        ([EVERYWHERE6], "sshd listens on :: alone, which is not an address of this node"),
     ],
 )
 def test_a_kernel_without_ipv6(home, network, listening, reason):

@@ -105,8 +105,8 @@ def refusing(now):
 @pytest.mark.parametrize(
     ("coming", "test", "result", "changes", "comment"),
     [
-        (lambda now: NOTHING, False, True, {}, "What is needed of Slurm is on this node already"),
-        (lambda now: NOTHING, True, True, {}, "What is needed of Slurm is on this node already"),
+        (lambda now: NOTHING, False, True, {}, "All that is needed of Slurm is on this node already"),
+        (lambda now: NOTHING, True, True, {}, "All that is needed of Slurm is on this node already"),
         (lambda now: COMING, True, None, COMING["changes"], "Would install slurm-pam_slurm"),
         (
             lambda now: {**COMING, "losses": ["slurm-smd 24.11 would be removed"]},
@@ -402,10 +402,10 @@ def test_connections_of_before_are_ended(states, changes):
     states["pam_stack.managed"] = lambda name, **_: said
     ended = {"slurm_pam__end_waiting_logins": lambda now: ["process 812, since then", "process 813, since then"]}
     ret = state(states, **ended).stacks_managed("it", DEFAULTS)
-    assert ret["changes"] == {**changes, "connections to sshd": {"old": "2 of before", "new": "ended"}}
+    assert ret["changes"] == {**changes, "connections to sshd": {"old": "2 from before", "new": "ended"}}
     assert (ret["result"], ret["comment"]) == (
         True,
-        "said\nConnections to sshd that would be let in by the PAM files of before were ended: process 812, since then,"
+        "said\nConnections to sshd were ended, since the old PAM files would let them in: process 812, since then,"
         " process 813, since then",
     )
 
@@ -415,7 +415,7 @@ def test_a_crowd_of_them_is_counted(states):
     states["pam_stack.managed"] = lambda name, **_: said
     crowd = [f"process {number}, since then" for number in range(1000)]
     ret = state(states, slurm_pam__end_waiting_logins=lambda now: crowd).stacks_managed("it", DEFAULTS)
-    assert ret["changes"] == {"connections to sshd": {"old": "1000 of before", "new": "ended"}}
+    assert ret["changes"] == {"connections to sshd": {"old": "1000 from before", "new": "ended"}}
     assert ret["comment"].endswith("process 19, since then and 980 more")
 
 
@@ -428,8 +428,8 @@ def test_a_dry_run_tells_all_that_wait_if_files_would_be_written(states, changes
     ret = state(states, True, **waiting).stacks_managed("it", DEFAULTS)
     assert asked == [bool(changes)]
     assert ret["result"] is None
-    assert ret["changes"] == {**changes, "connections to sshd": {"old": "1 of before", "new": "ended"}}
-    assert ret["comment"].endswith("of before would be ended: process 812, since then")
+    assert ret["changes"] == {**changes, "connections to sshd": {"old": "1 from before", "new": "ended"}}
+    assert ret["comment"].endswith("would be ended, since the old PAM files would let them in: process 812, since then")
 
 
 @pytest.mark.parametrize(("mode", "result"), [("adopt", True), ("enforce", False)])
@@ -486,7 +486,7 @@ def test_strays_are_ended(test, result, verb):
 
 
 @pytest.mark.parametrize("test", [False, True])
-@pytest.mark.parametrize(("users", "waits", "told"), [({}, False, "No user has"), (FOUND, True, "an earlier apply")])
+@pytest.mark.parametrize(("users", "waits", "told"), [({}, False, "No user has"), (FOUND, True, "An earlier apply")])
 def test_strays_that_there_are_none_of_or_that_were_told(users, waits, told, test):
     asked = {"slurm_pam__strays_to_end": lambda now: {"users": users, "waits": waits}, "slurm_pam__end_strays": None}
     ret = state(None, test, **asked).strays_ended("it", END)

@@ -292,7 +292,7 @@ def test_a_process_with_libpam(node):
         node.process(f"/usr/lib/{program}", pid=5, libpam=True)
     found, findings = node.report()
     assert found["frontdoor"]["on"] == ["process 1 (/opt/sbin/frontdoor) has libpam loaded"]
-    told = "Which PAM service is asked by process 2 (/opt/sbin/backdoor\\x1b[2J) is not known; it has libpam loaded"
+    told = "It is not known which PAM service process 2 (/opt/sbin/backdoor\\x1b[2J) asks; it has libpam loaded"
     assert findings == [told]
 
 
@@ -323,7 +323,7 @@ def test_another_sshd(node, monkeypatch):
     assert [found[name]["reach"] for name in ("door", "gate")] == ["network"] * 2
     assert [found[name]["stranger"]["in"] for name in ("door", "gate", "sshd")] == [True, True, False]
     assert found["sshd"]["setting"] == "close" and found["door"]["setting"] == "report"
-    told = "sshd (process 8: sshd) asks nothing of PAM (UsePAM): whoever it lets in by itself, is in"
+    told = "sshd (process 8: sshd) does not ask PAM (UsePAM): whoever it lets in by itself is in"
     assert findings == [told]
 
 

@@ -148,7 +148,7 @@ def test_taking_back_what_somebody_changed_since(edited, restored):
 @pytest.mark.parametrize(
     "options, named",
     [
-        ({"Permit Root": "x"}, "'Permit Root' is no sshd_config keyword"),
+        ({"Permit Root": "x"}, "'Permit Root' is not an sshd_config keyword"),
         ({"Match": "all"}, "Match is not allowed"),
         ({"include": "x"}, "include is not allowed"),
         ({"UsePAM": True, "usepam": False}, "usepam and UsePAM are the same option, and no is not yes: give one"),
