@@ -241,7 +241,7 @@ def take_back() -> str:
     Raises CommandExecutionError where there is nothing to take back, or where not all of it could be.
     """
     if pending() is None and taken_back() is None:
-        raise CommandExecutionError("There is nothing to take back: the last apply was confirmed, or was to stay")
+        raise CommandExecutionError("Nothing to take back: the last apply was confirmed, or needed no confirmation")
     # The timer goes on meanwhile: should this process die here, the node still goes back.
     done = _child.ask("/bin/sh", os.path.join(DIRECTORY, "take-back"), timeout=300)
     if done.returncode != 0:

@@ -226,7 +226,7 @@ def _strays(document: Mapping[str, Any]) -> list[Element]:
     found = alike(document, lambda facts: [tuple(stray.values()) for stray in facts["strays"]])
     rows = [[user, came, spared, _which(names), f"{len(names):,}"] for (user, came, spared), names in _rows(found)]
     if not rows:
-        return [element("p", "On the nodes that answered, root, the system and administrators alone are outside jobs.")]
+        return [element("p", "On the nodes that answered, only root, the system and administrators are outside jobs.")]
     columns = ("user", "came by", "is spared, because", "nodes", "number")
     return [_table("Users with processes outside every job", columns, rows)]
 
@@ -236,7 +236,7 @@ def _loose(document: Mapping[str, Any]) -> list[Element]:
     rows = [[user, problem, _which(names), f"{len(names):,}"] for (user, problem), names in _rows(found)]
     if not rows:
         return [element("p", "On the nodes that answered, every session of a user with a job is held in it.")]
-    return [_table("Sessions over SSH beside their job", ("user", "problem", "nodes", "number"), rows)]
+    return [_table("Sessions over SSH that are not held in their job", ("user", "problem", "nodes", "number"), rows)]
 
 
 def _drift(document: Mapping[str, Any]) -> list[Element]:
@@ -251,7 +251,7 @@ def _drift(document: Mapping[str, Any]) -> list[Element]:
 def _warnings(document: Mapping[str, Any]) -> list[Element]:
     found = alike(document, lambda facts: [(warning,) for warning in facts["warnings"]])
     rows = [[warning, _which(names), f"{len(names):,}"] for (warning,), names in _rows(found)]
-    return [_table("What is no obstacle, but should be known", ("warning", "nodes", "number"), rows)] if rows else []
+    return [_table("Warnings, which do not stop an apply", ("warning", "nodes", "number"), rows)] if rows else []
 
 
 def _stacks(document: Mapping[str, Any]) -> list[Element]:

@@ -43,7 +43,7 @@ def _unmatched(known: Partitions, matched: set[str]) -> Iterator[str]:
         if name not in matched:
             yield (
                 f"slurm_pam:partitions:{name}:nodes is {partition.get('nodes')!r}, which matches none of the nodes "
-                "that were looked at, so that its settings are nobody's: see whether a name or a grain is misspelled"
+                "that were looked at, so its settings apply to no node: see whether a name or a grain is misspelled"
             )
 
 

@@ -64,7 +64,7 @@ class Unreadable(ValueError):
 
     def __init__(self, path: str, error: Exception) -> None:
         super().__init__(
-            f"{path}, where the last rollout stands, cannot be read: {error}. "
+            f"{path}, the record of the last rollout, cannot be read: {error}. "
             "salt-run slurm_pam.forget removes it; the next rollout then begins with its canary"
         )
 

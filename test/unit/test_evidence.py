@@ -244,7 +244,7 @@ def test_who_is_outside_of_jobs_is_named():
     assert ["alice", "cron", "", "cn[1-2]", "2"] in rows
     assert ["bob", "it is not held to the cores of job 4711", "cn1", "1"] in rows
     text = pages.written(document({"cn1": says()}))
-    assert "administrators alone are outside jobs" in text and "every session of a user with a job is held" in text
+    assert "administrators are outside jobs" in text and "every session of a user with a job is held" in text
 
 
 # What has changed
