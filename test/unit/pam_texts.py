@@ -53,6 +53,7 @@ PIECES = (
         "é",
         "\udcff",
     ]
-    + ["\u017f", "\u212a", "\x85", "\ud800", "x" * 500, "common-auth", "/etc/pam.d/x", ".so", "success=99999999999"]
+    + ["\u017f", "\u212a", "\x85", "\ud800", "x" * 500, "common-auth", "/nowhere/etc/pam.d/x", ".so"]
+    + ["success=99999999999"]
 )
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=40).map("".join) | st.text(st.characters(), max_size=80)

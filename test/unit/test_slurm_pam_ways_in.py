@@ -300,7 +300,7 @@ def test_a_process_with_libpam_that_has_the_names_of_one_without(node):
     for number, script in enumerate(("tuned", "backdoor", "backdoor"), 1):
         node.process("/usr/bin/python3", "/usr/bin/python3", "-Es", f"/sbin/{script}", pid=number, libpam=number > 1)
     (told,) = node.report()[1]
-    assert told.startswith("Which PAM service is asked by process 2 (/usr/bin/python3 -Es /sbin/backdoor) is not known")
+    assert told.startswith("It is not known which PAM service process 2 (/usr/bin/python3 -Es /sbin/backdoor) asks")
 
 
 def test_another_sshd(node, monkeypatch):
