@@ -256,11 +256,19 @@ def newer(paths: Iterable[str], than: str) -> list[str]:
 
     .. versionadded:: 1.0.0
     """
-    if not os.path.exists(than):
+    written = _found(than)
+    if written is None:
         return []
     # What is said to have changed in the future says nothing: the clock was wrong then or is wrong now.
-    since, now = os.stat(than).st_mtime, time.time()
-    return [path for path in paths if os.path.exists(path) and since < os.stat(path).st_ctime <= now]
+    since, now = written.st_mtime, time.time()
+    return [path for path in paths if (found := _found(path)) and since < found.st_ctime <= now]
+
+
+def _found(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None  # not there, or not any more
 
 
 # What would change

@@ -475,6 +475,22 @@ def test_newer(transaction, etc):
     assert transaction.newer([f"{etc}/changing"], str(pid_file)) == []
 
 
+@pytest.mark.parametrize("name", ["pid", "changing"])
+def test_newer_than_what_goes_meanwhile(transaction, etc, monkeypatch, name):
+    """sshd removes its PID file when it is restarted."""
+    (etc / "pid").write_text("1\n")
+    exists = os.path.exists
+
+    def goes(path):
+        found = exists(path)
+        if str(path) == f"{etc}/{name}":
+            os.unlink(path)
+        return found
+
+    monkeypatch.setattr(os.path, "exists", goes)
+    assert transaction.newer([f"{etc}/changing"], f"{etc}/pid") == []
+
+
 SECRET = "root:$6$hash\nalice:!\nend:without"
 
 
