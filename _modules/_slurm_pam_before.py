@@ -112,8 +112,9 @@ def _uid(user: str) -> int | None:
 # systemd's managers of users
 
 
-_MANAGER = re.compile(r"/user-(\d+)\.slice/user@\1\.service(?:/|$)", re.MULTILINE)
-_SESSION = re.compile(r"/user-(\d+)\.slice/session-[^/]+\.scope(?:/|$)", re.MULTILINE)
+# From the top: below their manager, users give cgroups what names they like.
+_MANAGER = re.compile(r"^\d+:[^:]*:/user\.slice/user-(\d+)\.slice/user@\1\.service(?:/|$)", re.MULTILINE)
+_SESSION = re.compile(r"^\d+:[^:]*:/user\.slice/user-(\d+)\.slice/session-[^/]+\.scope(?:/|$)", re.MULTILINE)
 
 
 def managers(access: Mapping[str, Any]) -> list[str]:

@@ -84,3 +84,11 @@ def test_managers_of_people_without_a_session(node):
         node(100 + number, user, cgroups=USER.format(UIDS[user]) + f"user@{UIDS[user]}.service/init.scope\n")
     node(200, "bob", cgroups=USER.format(1002) + "session-9.scope\n0::/\n")
     assert managers(ACCESS) == ["user@1001.service"]
+
+
+def test_a_cgroup_that_a_user_calls_like_a_session_is_none(node):
+    """Below their manager, users make cgroups with whatever names."""
+    manager = USER.format(1001) + "user@1001.service/"
+    node(100, "alice", cgroups=f"{manager}init.scope\n")
+    node(101, "alice", cgroups=f"{manager}user.slice/user-1001.slice/session-1.scope\n")
+    assert managers(ACCESS) == ["user@1001.service"]
