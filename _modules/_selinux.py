@@ -176,10 +176,18 @@ def _making(label: Callable[[], str]) -> Iterator[None]:
 
 
 def make_directory(path: str, mode: int) -> None:
-    """A directory that may be there, and what is missing of the way to it."""
-    if not os.path.isdir(path):
-        with labelling(path, stat.S_IFDIR):
-            os.makedirs(path, mode=mode, exist_ok=True)
+    """A directory that may be there, and what is missing of the way to it, whatever the umask is."""
+    if os.path.isdir(path):
+        return
+    make_directory(os.path.dirname(path), 0o755)
+    with labelling(path, stat.S_IFDIR):
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            return  # made meanwhile
+    os.chmod(path, mode)
 
 
 def _choose(context: str) -> None:

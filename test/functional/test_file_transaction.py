@@ -464,6 +464,16 @@ def test_a_missing_directory_is_made_only_for_a_file(transaction, etc):
     assert (etc / "a/b/file").read_text() == ""
 
 
+def test_a_directory_is_for_all_to_read_whatever_the_umask_is(transaction, etc):
+    """root's shell has 077 on hardened nodes, and salt-call with it."""
+    before = os.umask(0o077)
+    try:
+        transaction.commit([{"path": f"{etc}/a/b/file", "before": None, "after": ""}])
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((etc / name).stat().st_mode) for name in ("a", "a/b", "a/b/file")] == [0o755, 0o755, 0o644]
+
+
 def test_newer(transaction, etc):
     pid_file = etc / "pid"
     assert transaction.newer([f"{etc}/changing"], str(pid_file)) == []
