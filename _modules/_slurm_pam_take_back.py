@@ -247,6 +247,8 @@ def take_back() -> str:
     if done.returncode != 0:
         reason = done.stderr.strip() or f"exit status {done.returncode}"
         raise CommandExecutionError(f"Not all could be taken back: {reason}. {_FIX}")
+    if taken_back() is None:
+        raise CommandExecutionError("Nothing was taken back: the last apply was confirmed meanwhile")
     _stop(*UNITS)
     return "This node is as it was before the last apply"
 

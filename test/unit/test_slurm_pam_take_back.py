@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from looks import given
+from salt.exceptions import CommandExecutionError
 
 import _child
 import _slurm_pam_take_back
@@ -61,6 +62,23 @@ def test_an_apply_that_is_just_being_taken_back(waiting, monkeypatch):
     (waiting / "taken-back").write_text("")
     monkeypatch.setattr(_slurm_pam_take_back, "_states", lambda *units: ["active"] * len(units))
     assert _slurm_pam_take_back.status() == {"state": "being taken back", "at": 1767225600.0}
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_what_is_confirmed_just_before_is_not_taken_back(waiting, monkeypatch, state):
+    """The program waits until that is done, and then has nothing to do."""
+
+    def program(*words, timeout):
+        ENDS[state][0](waiting)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(_child, "ask", program)
+    monkeypatch.setattr(_slurm_pam_take_back, "_stop", lambda *units: None)
+    if state == "taken back":
+        assert _slurm_pam_take_back.take_back() == "This node is as it was before the last apply"
+    else:
+        with pytest.raises(CommandExecutionError, match="was confirmed meanwhile"):
+            _slurm_pam_take_back.take_back()
 
 
 @pytest.mark.parametrize(
