@@ -258,6 +258,8 @@ def unconfirmed(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Itera
     if pending() is None:
         return
     now = status()
+    if now["state"] in ("nothing", "taken back"):
+        return  # confirmed, or taken back, between the looks
     if now["state"] == "taking back failed":
         yield Finding(
             "The last apply was to be taken back, and not all could be",

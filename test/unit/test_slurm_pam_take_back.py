@@ -14,6 +14,8 @@ import _slurm_pam_take_back
     ("state", "confirm", "kind", "found"),
     [
         (None, 0, None, None),
+        ("nothing", 0, None, None),  # by now
+        ("taken back", 0, None, None),
         ("waiting", 0, "warnings", "The last apply waits to be confirmed (waiting, until 20"),
         ("without a timer", 0, "warnings", "The last apply waits to be confirmed (without a timer, until 20"),
         ("being taken back", 0, "warnings", "The last apply waits to be confirmed (being taken back, until 20"),
