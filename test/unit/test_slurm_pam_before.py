@@ -10,6 +10,7 @@ from _slurm_pam_before import managers, told, waiting
 ACCESS = {"users": {"ann": {}}, "groups": {"admins": {"members": ["new"]}}}
 UIDS = {"root": 0, "sshd": 74, "gdm": 450, "ann": 1000, "alice": 1001, "bob": 1002, "chief": 1003, "new": 1004}
 UIDS["lost"] = 4711
+IN_A_CONTAINER = {19}
 USER = "1:name=systemd:/user.slice/user-{0}.slice/"
 
 
@@ -34,6 +35,7 @@ def node(monkeypatch):
         monkeypatch.setattr(room, "pwd", Accounts())
     monkeypatch.setattr(_slurm_pam_before._processes, "running", lambda: list(found))
     monkeypatch.setattr(_slurm_pam_before._processes, "cgroups", lambda pid: groups.get(pid, ""))
+    monkeypatch.setattr(_slurm_pam_before._processes, "at_home", lambda pid: pid not in IN_A_CONTAINER)
     in_groups = {("chief", "admins")}
     monkeypatch.setattr(_slurm_pam_strays._slurm_pam_accounts, "is_in", lambda *asked: asked in in_groups)
 
@@ -61,6 +63,8 @@ def test_connections_that_are_not_logged_in(node, tmp_path, monitor, child):
     node(16, "sshd", 15, child)
     node(17, "root", 1, "/usr/bin/bash")
     node(18, "sshd", 17, "/usr/bin/bash")
+    node(19, "root", 1, monitor)
+    node(20, "sshd", 19, child)
     file = tmp_path / "sshd"
     file.touch()
     assert [one.pid for one in waiting([str(file), str(tmp_path / "none")])] == [11]
