@@ -407,8 +407,10 @@ def _modules(settings: Mapping[str, Any]) -> list[str]:
 
 def _is_started_by_socket(unit: str) -> bool:
     """Whether systemd listens for a service (systemd.socket(5))."""
-    triggers = _child.ask("systemctl", "show", "--property=TriggeredBy", unit, timeout=_PATIENCE).stdout
-    sockets = [word for word in triggers.strip().partition("=")[2].split() if word.endswith(".socket")]
+    said = _child.ask("systemctl", "show", "--property=TriggeredBy", unit, timeout=_PATIENCE)
+    if said.returncode != 0:
+        raise _failure(said)
+    sockets = [word for word in said.stdout.strip().partition("=")[2].split() if word.endswith(".socket")]
     return bool(sockets) and "active" in _states(*sockets)
 
 

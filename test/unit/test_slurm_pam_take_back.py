@@ -106,3 +106,10 @@ def test_an_sshd_that_a_socket_started_is_not_reloaded(monkeypatch, triggers, ac
     monkeypatch.setattr(_child, "ask", ask)
     _, wanted = given(logind="keep")
     assert list(_slurm_pam_take_back._unit_commands(wanted)) == [f"{verb} sshd"]
+
+
+def test_whether_a_socket_started_sshd_could_not_be_asked(monkeypatch):
+    """A reload would leave such a one without its socket."""
+    monkeypatch.setattr(_child, "ask", lambda *words, timeout: subprocess.CompletedProcess(words, 1, "", "no answer"))
+    with pytest.raises(CommandExecutionError, match="failed: no answer"):
+        list(_slurm_pam_take_back._unit_commands(given(logind="keep")[1]))
