@@ -551,6 +551,15 @@ def test_a_node_that_slurm_does_not_show_is_drained_by_the_name_of_its_host(plac
     assert asked[6:9] == ["update", f"nodename={HOST}", "state=drain"]
 
 
+def test_a_node_whose_watch_is_just_being_taken_away_is_not_drained(place, slurm):
+    """What was accepted goes first, and the rest while the program waits for its second look."""
+    gone = f"rm {place.home}/drain {place.home}/watch"
+    place.program.write_text(place.program.read_text().replace("sleep 0.01", f"{gone}; sleep 0.01"))
+    (place.home / "accepted").unlink()
+    done, asked = slurm(node_line("n7", "IDLE"), name="drain")
+    assert (done.returncode, done.stdout, done.stderr, asked) == (0, "", "", [])
+
+
 def test_a_node_of_which_nothing_can_be_told_is_drained_by_the_scontrol_on_the_path(place, slurm):
     """The path of another one was noted in what cannot be read."""
     place.program.write_text(place.program.read_text().replace("PATH=", f"PATH={place.bin}:", 1))
