@@ -12,6 +12,7 @@ import salt.modules.slsutil
 import salt.pillar
 import salt.utils.minions
 from _pillar_doubts import Rendered, doubts
+from salt.exceptions import SaltRenderError
 
 # What is wrong with a pillar and with what comes of it, one sentence each.
 Rules = Callable[[Any, Mapping[str, Any]], list[str]]
@@ -70,4 +71,11 @@ def _rendered(opts: Mapping[str, Any], name: str, matches: Callable, render: Cal
     }
     # What the state files of this node would see.
     context = {"salt": functions, "grains": grains, "pillar": pillar}
-    return Rendered(**json.load(render(io.StringIO(_MERGED), context=context)))
+    try:
+        told = json.load(render(io.StringIO(_MERGED), context=context))
+    except SaltRenderError as error:
+        first, *_ = str(error).splitlines()
+        return [f"No settings can be made of this pillar, and an apply would fail the same way: {first}"]
+    # As JSON has the names of a mapping, which those of partitions are elsewhere.
+    names = [name if isinstance(name, str) else json.dumps(name) for name in told["partitions"]]
+    return Rendered(**{**told, "partitions": names})

@@ -120,6 +120,31 @@ def test_what_could_not_be_looked_at_is_a_problem(master):
     assert "'nobody*' matches no minion" in next(iter(told["problems"]))
 
 
+def test_of_a_pillar_that_breaks_the_rendering_its_nodes_are_told(master):
+    """And all others are looked at."""
+    status, told = master.check(
+        top={"cn1": ["broken"], "cn2": ["mixed"], "gpu1": ["all"]},
+        broken={**EXAMPLE, "partitions": {"a": partition("E@cn(", mode="adopt")}},
+        mixed={**EXAMPLE, "access": {"groups": {5: {"origins": ["ALL"]}, "a": {"origins": ["ALL"]}}}},
+        all={**EXAMPLE, "mode": "odd"},
+    )
+    problems = {nodes[0]: text for text, nodes in told["problems"].items()}
+    assert status == 1 and sorted(problems) == ["cn1", "cn2", "gpu1"]
+    rendering = "No settings can be made of this pillar, and an apply would fail the same way: Jinja error: "
+    assert problems["cn1"].startswith(f"{rendering}missing ), unterminated") and "\n" not in problems["cn1"]
+    assert problems["cn2"].startswith(f"{rendering}'<' not supported")
+    assert problems["gpu1"].startswith("slurm_pam:mode is 'odd'")
+
+
+def test_partitions_whose_names_are_numbers(master):
+    partitions = {5: partition("cn1", mode="adopt"), 7: partition("cn*", mode="audit"), 9: partition("nowhere*")}
+    status, told = master.check(all={**EXAMPLE, "partitions": partitions})
+    assert status == 0 and told["problems"] == {}
+    (mode, of_one), (nobody, of_all) = sorted(told["warnings"].items())
+    assert "mode is 'adopt' in the partition 5 and 'audit' in 7" in mode and of_one == ["cn1"]
+    assert nobody.startswith("slurm_pam:partitions:9:nodes is 'nowhere*'") and len(of_all) == 3
+
+
 @pytest.mark.parametrize("words", [("report",), ("evidence_signed", "/etc/hosts", "/etc/hosts")])
 def test_what_is_not_well_ends_salt_run(master, words):
     """Other answers of the runner than a pillar's, by the program itself: no rollout, and a file that nobody signed."""
