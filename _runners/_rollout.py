@@ -102,7 +102,7 @@ class Rollout:
             return stopped
         if canary is not None and not STATES[state := self._record.nodes[canary].state] and state != "waiting":
             return f"{stopped}: the canary {'does not answer' if state == 'unreachable' else 'is refused'}"
-        return ""
+        return "" if self._sizes else f"{stopped}: no node answers"
 
     def _too_many(self, partition: str) -> bool:
         return self._lost[partition] > self._order.tolerated(partition, self._sizes[partition])

@@ -223,6 +223,12 @@ def test_a_canary_that_is_no_node_or_does_not_answer(rollout):
     assert "No accepted minion" in rollout(Minions([]))["summary"]
 
 
+def test_where_no_node_answers_none_is_called_closed(rollout):
+    for dead in ({"match.compound": None, "test.ping": None}, {"saltutil.sync_all": None}):
+        summary = rollout(Minions(**dict.fromkeys(NODES, dead)))["summary"]
+        assert summary == "Stopped before this run changed anything: no node answers: 3 unreachable"
+
+
 def test_partitions_are_asked_of_the_minions_as_well(rollout, capsys):
     minions = Minions(["cn1", "cn2", "gpu1"])
     rollout(minions, partitions={"all": "cn*"}, batch=5)
