@@ -83,7 +83,10 @@ class Minions:
             except Empty:
                 return
             self._logging_in -= 1
-            problem = "".join(login.result().values())
+            if error := login.exception():
+                problem = f"the login could not be made: {type(error).__name__}: {error}"
+            else:
+                problem = "".join(login.result().values())
             yield Heard(LOGIN, name, Answer(not problem, problem))
 
 

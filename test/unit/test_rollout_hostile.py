@@ -527,6 +527,25 @@ def test_no_event_is_taken_for_a_login(minions):
     assert replies == [Answer(False, "alice was let in")]
 
 
+def test_a_login_that_cannot_be_made_is_its_node_s_problem_alone(minions):
+    """As where the master may have no more threads."""
+
+    def failing(nodes, seconds):
+        if nodes == ["cn1"]:
+            raise RuntimeError("can't start new thread")
+        return {}
+
+    def turn():
+        return (yield waves.Login(10)).answer
+
+    replies = {}
+    with contextlib.closing(minions(Bus())) as channel:
+        channel._failing = failing
+        waves.Waves(channel, 500, lambda: None).take({name: turn() for name in ("cn1", "cn2")}, replies.__setitem__)
+    told = "the login could not be made: RuntimeError: can't start new thread"
+    assert replies == {"cn1": Answer(False, told), "cn2": Answer(True, "")}
+
+
 class Busy(Bus):
     """All that it brings is there already."""
 
