@@ -235,7 +235,8 @@ def _words(entry: Any) -> str:
         return entry
     if "holds" in entry:
         return f"{entry['name']}: {'holds' if entry['holds'] else entry['why'] or 'does not hold'}"
-    return " ".join(value for value in entry.values() if isinstance(value, str) and value)
+    programs = ["runs programs"] if entry.get("shell") else []
+    return " ".join([*(value for value in entry.values() if isinstance(value, str) and value), *programs])
 
 
 def checked(value: Any) -> dict[str, Any]:

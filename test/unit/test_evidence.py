@@ -216,6 +216,7 @@ def test_the_picture_has_a_box_a_rule_and_an_arrow_a_way():
 
 
 CRON = {**CLOSED["doors"][0], "name": "crond", "what": "jobs of cron", "reach": "later", "stranger": "gets in"}
+TOLD_OF_CRON = " ".join(word for word in CRON.values() if isinstance(word, str))
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,11 @@ def test_who_is_outside_of_jobs_is_named():
         ),
         (CLOSED, says(access=CLOSED["access"][1:]), {("access", "yes root ALL", "")}),
         (CLOSED, says(access=CLOSED["access"][::-1]), {("access", "another order", "")}),
+        (
+            says(doors=[CRON]),
+            says(doors=[{**CRON, "shell": False}]),
+            {("doors", f"{TOLD_OF_CRON} runs programs", ""), ("doors", "", TOLD_OF_CRON)},
+        ),
         (CLOSED, says(promises=KEEPS[:3]), {("promises", "every login over SSH asks PAM for sshd: holds", "")}),
     ],
 )
