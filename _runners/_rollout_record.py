@@ -238,6 +238,9 @@ def _of_json(path: str) -> dict[str, Node] | None:
 
 def _sound(node: Node) -> Node:
     texts = isinstance(node.reason, str) and isinstance(node.partition, str)
-    if node.state not in STATES or not texts or not isinstance(node.open, dict):
+    left = isinstance(node.open, dict) and all(isinstance(names, list) for names in node.open.values())
+    # What can be shown as a time, up to the year 9999.
+    then = isinstance(node.at, (int, float)) and 0 <= node.at < 253402300800
+    if node.state not in STATES or not (texts and left and then):
         raise ValueError("it is not a record of a rollout")
     return node
