@@ -32,6 +32,7 @@ import _slurm_pam_selinux
 import _slurm_pam_wanted
 import file_transaction
 from _slurm_pam_finding import Finding
+from _slurm_pam_watch import APPLYING
 
 DIRECTORY = "/var/lib/slurm_pam/confirm"
 # Two, so that an apply's timer can be started before that of an earlier apply is stopped.
@@ -70,6 +71,12 @@ flock 9
 [ -e until ] || exit 0 # confirmed in the meantime
 failed=0
 token="$(cat token)" && [ -n "$token" ] || exit 1
+
+# While this runs, what the watch sees change is not drift.
+read -r process < "/proc/$$/stat"
+set -- ${process##*) }
+read -r up rest < /proc/uptime
+echo "$$ ${20} ${up%.*}" >> @APPLYING@
 
 # Into a directory that is root's alone, as is all of the way to it: nobody else can put anything at a name there, nor
 # move it away. Whatever links led here, the way is looked at from here upward.
@@ -120,7 +127,7 @@ done < modules
 # Whole as soon as it is there, also after a power cut.
 date +%s > taken-back.new && sync || failed=1
 [ "$failed" = 0 ] && rm -f @BOOT@ && mv -f taken-back.new taken-back && sync
-""".replace("@BOOT@", f"{_BOOT_LINK} {_BOOT_UNIT}")
+""".replace("@BOOT@", f"{_BOOT_LINK} {_BOOT_UNIT}").replace("@APPLYING@", APPLYING)
 
 
 def arm(seconds: int, settings: Mapping[str, Any]) -> float:

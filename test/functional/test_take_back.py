@@ -11,6 +11,7 @@ import pytest
 from harness import source  # noqa: F401 (the library's place)
 
 import _slurm_pam_take_back
+import _slurm_pam_watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's program")
 USER = 1234
@@ -36,6 +37,7 @@ def node(tmp_path):
     # Nothing of this machine is reloaded.
     (tmp_path / "bin").mkdir()
     program = _slurm_pam_take_back._PROGRAM.replace("systemctl ", "true ")
+    program = program.replace(_slurm_pam_watch.APPLYING, f"{tmp_path}/applying")
     for path in (_slurm_pam_take_back._BOOT_UNIT, _slurm_pam_take_back._BOOT_LINK):
         program = program.replace(path, f"{tmp_path}/units/{os.path.basename(os.path.dirname(path))}")
     (tmp_path / "units").mkdir()
@@ -68,6 +70,17 @@ def test_everything_is_as_it_was_and_a_second_time_too(node):
         assert stands(node) == BACK
         assert (node / "etc/file").stat().st_uid == USER
     assert (node / "confirm/taken-back").exists()
+
+
+def test_the_watch_takes_nothing_of_it_for_drift(node):
+    watch = _slurm_pam_watch.program().replace(_slurm_pam_watch.APPLYING, f"{node}/applying")
+    asks = watch[watch.index("applying() {") : watch.index("metric() {")] + "applying"
+    (node / "asks").write_text(asks)
+    program = node / "confirm/take-back"
+    program.write_text(program.read_text().replace("true daemon-reload", f"sh {node}/asks && touch {node}/known"))
+    assert run(node).returncode == 0
+    assert (node / "known").exists()
+    assert subprocess.run(["/bin/sh", node / "asks"]).returncode == 1
 
 
 def test_the_next_boot_has_nothing_to_do_once_all_is_back(node):
