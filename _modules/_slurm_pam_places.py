@@ -53,8 +53,9 @@ def _passing(path: str) -> str | None:
 def _directories(path: str) -> Iterator[str]:
     """The directories on the way to a path, as far as they are there, and to where it leads."""
     for place in dict.fromkeys((path, os.path.realpath(path))):
-        while place != "/":
-            place = os.path.dirname(place)
+        # What begins with two slashes ends with two.
+        while (above := os.path.dirname(place)) != place:
+            place = above
             if os.path.isdir(place):
                 yield place
 

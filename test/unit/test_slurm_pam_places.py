@@ -32,6 +32,7 @@ SETTINGS = {
         ("/tmpfiles/access.conf", None),
         ("/etc/security/own.conf", None),
         ("/etc/run/own.conf", None),
+        ("//etc/security/own.conf", None),
     ],
 )
 def test_where_nothing_stays(setting, path, top):
