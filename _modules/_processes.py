@@ -24,6 +24,7 @@ class Process(NamedTuple):
     arguments: list[str]  # or its title, as one of them, if it set one
     real: int = 0  # the uid that it had before a setuid program gave it another
     terminal: int = 0  # the device number of its controlling terminal; 0 if it has none
+    ticks: int = 0  # since boot, when it was started: unlike the seconds, they stay when the clock is set
 
 
 def running() -> Iterator[Process]:
@@ -97,7 +98,7 @@ def is_there(process: Process) -> bool:
     """Whether it still is the same one, and not another that has its number."""
     now = look(process.pid)
     # Its parent may have ended, and a setuid program may have changed its uid.
-    return now is not None and now.started == process.started
+    return now is not None and now.ticks == process.ticks
 
 
 def tell(process: Process, *signals: signal.Signals) -> None:
@@ -183,12 +184,13 @@ def _look(pid: str, booted: float) -> Process | None:
         # The owner of /proc/PID is root if the process changed its user.
         uids = re.search(r"^Uid:\s+(\d+)\s+(\d+)", _read(pid, "status"), re.MULTILINE)
         real, uid = int(uids[1]), int(uids[2])
-        started = booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        ticks = int(fields[19])
+        started = booted + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, IndexError, TypeError):
         return None  # gone
     if not program and int(fields[17]) < 2:
         return None  # ended, or a thread of the kernel
-    return Process(int(pid), int(fields[1]), uid, started, program, arguments, real, int(fields[4]))
+    return Process(int(pid), int(fields[1]), uid, started, program, arguments, real, int(fields[4]), ticks)
 
 
 def _program(pid: str) -> str:

@@ -118,11 +118,11 @@ def main(order: Mapping[str, Any]) -> None:
         sys.exit(f"These did not end: {_listed(left)}")
 
 
-def _key(stray: Stray) -> tuple[int, float]:
-    return stray.process.pid, stray.process.started
+def _key(stray: Stray) -> tuple[int, int]:
+    return stray.process.pid, stray.process.ticks
 
 
-def _found(order: Mapping[str, Any], kept: Container[tuple[int, float]] = ()) -> list[Stray]:
+def _found(order: Mapping[str, Any], kept: Container[tuple[int, int]] = ()) -> list[Stray]:
     """What may be ended now, of those who were told. What was spared then is, also where the reason is gone by now."""
     found = [one for one in _slurm_pam_strays.strays(order) if one.user in order["users"]]
     return [one for one in found if not one.spared and _key(one) not in kept]

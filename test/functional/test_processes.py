@@ -100,3 +100,10 @@ def test_one_whose_first_thread_has_ended_is_still_there():
 def _state(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]
+
+
+def test_it_is_the_same_where_the_clock_is_set_meanwhile(monkeypatch):
+    one, booted = _processes.look(os.getpid()), _processes._booted()
+    monkeypatch.setattr(_processes, "_booted", lambda: booted + 3600)
+    assert _processes.is_there(one)
+    assert not _processes.is_there(one._replace(ticks=one.ticks - 1))

@@ -42,7 +42,7 @@ def test_it_is_told_to_end(sleeper, handles, monkeypatch):
 
 
 def test_another_one_with_its_number_is_left_alone(sleeper, handles, monkeypatch):
-    one = process(sleeper)._replace(started=1.0)
+    one = process(sleeper)._replace(ticks=1)
     monkeypatch.setattr(_slurm_pam_before, "waiting", lambda files=None: [one])
     monkeypatch.setattr(_slurm_pam_before, "_PATIENCE", 0.2)
     _slurm_pam_before.end([one])
@@ -57,7 +57,7 @@ def test_one_that_is_through_meanwhile_is_left_alone(sleeper, handles, monkeypat
 
 def test_a_crowd_of_connections_costs_no_look_for_each(sleeper, monkeypatch):
     looks, one = [], process(sleeper)
-    crowd = [one._replace(pid=one.pid + number, started=1.0) for number in range(500)]
+    crowd = [one._replace(pid=one.pid + number, ticks=1) for number in range(500)]
     monkeypatch.setattr(_slurm_pam_before, "waiting", lambda files=None: looks.append(1) or crowd)
     monkeypatch.setattr(_slurm_pam_before, "_PATIENCE", 0.2)
     assert _slurm_pam_before.end(crowd) == crowd

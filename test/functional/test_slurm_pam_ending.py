@@ -119,6 +119,21 @@ def test_what_was_spared_is_never_ended(started):
     assert child.poll() is None and other.wait(5) == -15
 
 
+def test_nor_where_the_clock_is_set_meanwhile(started, monkeypatch):
+    child, other = started("sleep", "60", spared="root started it"), started("sleep", "60")
+    was, booted = _slurm_pam_ending.time.sleep, _slurm_pam_ending._processes._booted()
+
+    def later(seconds):
+        started.sessions[child.pid] = ("alice", "")
+        monkeypatch.setattr(_slurm_pam_ending._processes, "_booted", lambda: booted + 3600)
+        was(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_slurm_pam_ending.time, "sleep", later)
+        _slurm_pam_ending.main(order("alice"))
+    assert child.poll() is None and other.wait(5) == -15
+
+
 # What systemd runs
 
 
