@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from _slurm_pam_doors import KNOWN
@@ -136,7 +136,8 @@ def _is_origin(found: Any) -> bool:
 
 
 def _is_path(found: Any) -> bool:
-    return isinstance(found, str) and re.fullmatch(r"/\S+", found) is not None and not Path(found).is_dir()
+    # os.path.isdir takes names of any length, and pathlib does not.
+    return isinstance(found, str) and re.fullmatch(r"/\S+", found) is not None and not os.path.isdir(found)
 
 
 _NULL = Value("null", lambda found: found is None, {"type": "null"})

@@ -362,3 +362,7 @@ def test_doors_that_can_be_closed_and_those_that_cannot(doors, told):
 def test_an_administrator_has_a_way_over_ssh(origins, only_root, count):
     given = {"access": {"users": {"a": {"origins": origins}}, "root_only": only_root}}
     assert len(checks.problems(given, merged(given))) == count
+
+
+def test_a_name_that_is_too_long_for_a_file_is_left_to_the_look_at_paths():
+    assert checks.misfits({"access": {"file": "/etc/" + 300 * "a"}}) == []
