@@ -119,7 +119,10 @@ def _in_force_since(conf: str | None, contained: Iterable[int]) -> float:
     slurmctld = _time(r"^BOOT_TIME\s*= (\d+)", shown, "scontrol show config")
     slurmd = _time(r"^Boot time\s*= (\d+)", _ask("scontrol", "show", "slurmd", **env), "scontrol show slurmd")
     # Up to 23.02 a reconfigure is enough, and no new start.
-    written = os.stat(path).st_mtime
+    try:
+        written = os.stat(path).st_mtime
+    except OSError as error:  # slurmd writes it anew where it comes from slurmctld
+        raise Unanswered(f"{path} went while it was looked at: {error.strerror}") from error
     return min([max(slurmctld, slurmd, written), *contained])
 
 

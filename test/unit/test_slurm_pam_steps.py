@@ -127,6 +127,13 @@ def test_what_is_asked(slurm):
     ]
 
 
+def test_a_slurm_conf_that_goes_meanwhile(slurm):
+    slurm.jobs = {7: 200, 8: 300, 9: 400}
+    slurm.scripts = {"show slurmd": f"rm {slurm.conf}; echo 'Boot time = 100'"}
+    (finding,) = slurm.found()
+    assert finding.kind == "problems" and "slurm.conf went while it was looked at: No such file" in finding.why
+
+
 FAILS = {
     "fails": ("echo 'error: Unable to contact slurm controller' >&2; exit 1", "Unable to contact slurm controller"),
     "fails with half an answer": (
