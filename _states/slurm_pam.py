@@ -93,7 +93,10 @@ def audited(name: str, given: Any) -> dict[str, Any]:
 
     .. versionadded:: 1.0.0
     """
-    audit = __salt__["slurm_pam.audit"](given, __env__)
+    try:
+        audit = __salt__["slurm_pam.audit"](given, __env__)
+    except CommandExecutionError as error:
+        return _ret(name, False, f"Whether this node is as it should be could not be told: {error}")
     ret = _ret(name, True, audit["summary"])
     if audit["findings"]:
         ret["warnings"] = [f"{finding['subject']}: {finding['found']}" for finding in audit["findings"]]

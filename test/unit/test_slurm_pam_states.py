@@ -393,6 +393,16 @@ def test_what_cannot_be_told_stops_the_run():
     assert (ret["result"], ret["comment"]) == (False, "Nothing was changed.\n- it cannot be read")
 
 
+def test_an_audit_that_cannot_be_made_fails_and_says_why():
+    def audit(given, env):
+        raise CommandExecutionError("The states cannot be rendered: no access.sls")
+
+    loaded = state(slurm_pam__audit=audit)
+    loaded.__env__ = "base"
+    ret = loaded.audited("audited", {})
+    assert (ret["result"], ret["changes"]) == (False, {}) and ret["comment"].endswith("rendered: no access.sls")
+
+
 # Who was on the node before
 
 
