@@ -50,6 +50,13 @@ def user(name: str) -> pwd.struct_passwd | None:
         return None
 
 
+def account(name: str) -> pwd.struct_passwd:
+    """Of a user whom this node has just known. A directory may have lost them since."""
+    if found := user(name):
+        return found
+    raise CommandExecutionError(f"This node does not know {name} any more")
+
+
 def name(uid: int) -> str | int:
     """A user's name, or the number if this node has no name for it."""
     try:
@@ -136,7 +143,8 @@ def lists_everybody() -> bool:
 def _services(database: str) -> set[str]:
     try:
         with open("/etc/nsswitch.conf", encoding="utf-8", errors="surrogateescape") as lines:
-            text = next((line.partition(":")[2] for line in lines if line.startswith(f"{database}:")), "files")
+            named = (line.partition(":")[2] for line in lines if line.lstrip().startswith(f"{database}:"))
+            text = next(named, "files")
     except FileNotFoundError:
         text = "files"
     # What is in brackets says what to do, as in [NOTFOUND=return].
@@ -178,7 +186,7 @@ def groups_of(user: str) -> list[str]:
 
 def gids_of(user: str) -> list[int]:
     """The ids of a user's groups, the primary one among them."""
-    return os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
+    return os.getgrouplist(user, account(user).pw_gid)
 
 
 def is_in(user: str, name: str) -> bool:

@@ -205,7 +205,8 @@ def no_way(user: str, origins: list[str], values: Values) -> str | None:
     usable = _methods_on(values)
     if user == "root":
         usable &= _LEFT_TO_ROOT.get(value(values, "permitrootlogin"), set(_METHODS))
-    keyless = _keyless(pwd.getpwnam(user), values) if "publickey" in usable and not _other_keys(values) else None
+    by_file = "publickey" in usable and not _other_keys(values)
+    keyless = _keyless(_slurm_pam_accounts.account(user), values) if by_file else None
     if keyless:
         reason, usable = keyless, usable - {"publickey"}
     else:

@@ -72,6 +72,30 @@ def test_the_groups_that_are_the_nodes_own(directory, monkeypatch):
     assert asked == ["/etc/group"]
 
 
+@pytest.mark.parametrize(
+    ("line", "others"),
+    [
+        ("passwd: files sss\n", ["sss"]),
+        ("  passwd:\tcompat [NOTFOUND=continue] winbind # and sss\n", ["winbind"]),
+        ("#passwd: files sss\n", []),
+        ("", []),
+    ],
+)
+def test_which_name_services_there_are(monkeypatch, line, others):
+    """A blank ahead of a line makes no difference to the C library."""
+    text = f"group: files\n{line}".encode()
+    monkeypatch.setattr(
+        _slurm_pam_accounts, "open", lambda path, **how: io.TextIOWrapper(io.BytesIO(text), **how), raising=False
+    )
+    assert _slurm_pam_accounts.directories() == others
+    assert _slurm_pam_accounts.lists_everybody() == (not others)
+
+
+def test_a_user_whom_the_directory_has_lost_meanwhile(directory):
+    with pytest.raises(CommandExecutionError, match="This node does not know gone any more"):
+        directory.groups_of("gone")
+
+
 @pytest.mark.parametrize(("ask", "database"), [("is_user", "passwd"), ("user", "passwd"), ("group", "group")])
 @pytest.mark.parametrize(
     ("services", "silent"),

@@ -181,7 +181,7 @@ def home(tmp_path, monkeypatch):
         name: SimpleNamespace(pw_name=name, pw_dir=str(tmp_path / name), pw_uid=uid, pw_gid=uid)
         for name, uid in {"root": 0, "ann": 1000, "ben": 1001}.items()
     }
-    monkeypatch.setattr(_slurm_pam_login, "pwd", SimpleNamespace(getpwnam=accounts.__getitem__))
+    monkeypatch.setattr(_slurm_pam_accounts, "user", accounts.get)
     monkeypatch.setattr(_slurm_pam_accounts, "groups_of", lambda user: [f"{user}s", "users"])
 
     # These users are nobody's here; test/functional/test_file.py reads as a user.
