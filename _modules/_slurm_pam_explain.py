@@ -6,7 +6,7 @@ import pwd
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _pam_ask
 import _pam_dispatch
@@ -45,14 +45,19 @@ def login(user: str, origin: str, settings: Mapping[str, Any], service: str | No
     service
         Another PAM service than sshd's.
 
-    Raises CommandExecutionError if this node's name services do not answer.
+    Raises CommandExecutionError if this node's name services do not answer, and SaltInvocationError if a name is no text.
     """
+    for what, given in (("user", user), ("origin", origin), ("service", "" if service is None else service)):
+        # On a command line, 4711 is a number, and no a boolean.
+        if not isinstance(given, str):
+            raise SaltInvocationError(f"{what}: {given!r} is no text. On a command line, quote it twice: \"'NAME'\"")
     other = service not in (None, settings["pam"]["service"])
     origin = LOCAL if other and _slurm_pam_wanted.door_of(service).reach != NETWORK else origin
     found = {"user": user, "origin": origin, "access": None, "jobs": [], "decided_by": None, "trace": []}
     if (account := _slurm_pam_accounts.user(user)) is None:
         return {**found, "permitted": False, "why": f"this node knows no user {user}"}
-    if origin != LOCAL and not _slurm_pam_accounts.addresses(origin):
+    # Nobody comes to sshd from there.
+    if (origin != LOCAL or not other) and not _slurm_pam_accounts.addresses(origin):
         return {**found, "permitted": False, "why": f"this node knows no host {origin}"}
     if other:
         return {**found, **_at_door(service, account, origin, settings)}

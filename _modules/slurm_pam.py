@@ -408,7 +408,8 @@ def explain(user: str, origin: str = "127.0.0.1", service: str | None = None) ->
     pam_unix and the like, where asking changes nothing. The rest is taken to succeed, and ``why`` names it and the
     reason. The login is taken to be one by key, from an origin that is not a node of one of the user's jobs.
 
-    Raises CommandExecutionError if this node's name services do not answer, or sshd refuses its configuration.
+    Raises CommandExecutionError if this node's name services do not answer, or sshd refuses its configuration, and
+    SaltInvocationError if a name is no text, as 4711 on a command line, which has to be quoted twice: ``"'4711'"``.
 
     Source: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), pam_acct_mgmt(3).
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from looks import settings
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import _pam_ask
 import _pam_grammar
@@ -108,6 +108,17 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(_slurm_pam_daemons, "listening", lambda settings: [usual, *node.daemons])
     node.stack(*CLOSED)
     return node
+
+
+@pytest.mark.parametrize("given", [(4711,), (False,), (None,), ("alice", 10), ("alice", 10.1), ("alice", "::1", 1)])
+def test_a_name_that_a_command_line_makes_something_else_of(node, given):
+    with pytest.raises(SaltInvocationError, match=r"is no text\. On a command line, quote it twice"):
+        _slurm_pam_explain.login(*given[:1], *(given[1:2] or ["192.0.2.1"]), node.settings, *given[2:])
+
+
+def test_nobody_comes_to_sshd_from_the_machine_itself(node):
+    told = node.explain("admin", "LOCAL")
+    assert (told["permitted"], told["why"]) == (False, "this node knows no host LOCAL")
 
 
 CLOSED = ("[success=2 default=ignore] OURS", "requisite ROOT", "required SLURM", "required pam_unix.so")
