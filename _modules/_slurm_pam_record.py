@@ -60,12 +60,25 @@ def recorded() -> dict[str, Any]:
         found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError("it is not a mapping")
+        for key, value in found.items():
+            if not _can_be(key, value):
+                raise ValueError(f"{key} cannot be {value!r}")
     except (TypeError, ValueError) as error:
         raise CommandExecutionError(
             f"{path}, the formula's record of what it has put where, cannot be read: {error}. "
             "Remove it, and look through README's list of what is changed on a node"
         ) from error
     return found
+
+
+def _can_be(key: str, value: Any) -> bool:
+    """Whether it was written by this formula, and not by somebody's hand or by a disk that fails."""
+    if key == _DOORS:
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if key == _SOURCES:
+        return isinstance(value, dict) and all(isinstance(name, str) for name in value.values())
+    orders = {_key(way): order for way, order in _DEEDS.items()}
+    return value in orders[key] if key in orders else value is None or isinstance(value, (str, bool))
 
 
 def record(settings: Mapping[str, Any]) -> str:

@@ -154,7 +154,12 @@ def test_a_place_that_moved_is_named_and_found(path, section, name, value):
     assert _slurm_pam_record.applied(settings) == SETTINGS
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
+WRONG = {"doors": [None, 5, "login", [1]], "pam:door_sources": [[], {"login": 1}], "logind": [None, "x", {}]}
+WRONG |= {"slurm:manage": [True], "sshd:manage": ["yes"], "access:file": [5, []]}
+DAMAGED = [json.dumps({f"slurm_pam:{key}": value}) for key, values in WRONG.items() for value in values]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", *DAMAGED])
 def test_a_record_that_cannot_be_read(path, text, test_mode):
     path.parent.mkdir()
     path.write_text(text)
