@@ -88,18 +88,19 @@ def _rendered() -> dict[str, Any]:
 def _layers(rendered: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What the settings are merged from, in that order, each with what it is called."""
     given, family = rendered["given"], __grains__["os_family"]
-    partitions = given.get("partitions", {})
-    return [
+    layers = [
         ("defaults.yaml", _data_file("defaults.yaml")),
         (f"platforms.yaml:{family}", _data_file("platforms.yaml").get(family, {})),
-        # map.jinja decides where nobody else has.
-        ("the release of systemd", {"logind": rendered["settings"]["logind"]}),
         ("pillar slurm_pam", given),
         *(
-            (f"pillar slurm_pam:partitions:{name}", partitions[name].get("settings", {}))
+            (f"pillar slurm_pam:partitions:{name}", given["partitions"][name].get("settings", {}))
             for name in rendered["partitions"]
         ),
     ]
+    # map.jinja decides where nobody else has, or the last one says null.
+    said = [layer["logind"] for _, layer in layers if isinstance(layer, Mapping) and "logind" in layer]
+    decides = not said or said[-1] is None
+    return layers + [("the release of systemd", {"logind": rendered["settings"]["logind"]})] * decides
 
 
 def _data_file(name: str) -> dict[str, Any]:
