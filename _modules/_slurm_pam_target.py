@@ -56,7 +56,7 @@ def _is_pair_of_pattern(pattern: str, delimiter: str) -> bool:
 def _is_expression(pattern: str, _delimiter: str) -> bool:
     try:
         re.compile(pattern)
-    except re.error:
+    except (re.error, OverflowError):  # the latter of a{99999999999}
         return False
     return True
 

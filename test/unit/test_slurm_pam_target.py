@@ -12,7 +12,7 @@ READABLE = [
 ]
 UNREADABLE = [
     *("G@(", "G@os", "G@:SLES", "G@os:", "( cn1", "cn1 )", "(cn1 or cn2)", "cn1 cn2", "and cn1", "cn1 and"),
-    *("cn1 or or cn2", "( and cn1 )", "()", "( )", "not", "cn1 ( cn2 )", "P@os:(SLES", "E@cn["),
+    *("cn1 or or cn2", "( and cn1 )", "()", "( )", "not", "cn1 ( cn2 )", "P@os:(SLES", "E@cn[", "E@cn{99999999999}"),
     *("J@role:*", "S@192.0.2.0/40", "S@node"),
     *("X@os:SLES", "Z@cn1", ""),
 ]
