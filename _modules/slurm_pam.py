@@ -132,9 +132,10 @@ def preflight(given: Any = None, settings: Mapping[str, Any] | None = None) -> d
 
     .. versionadded:: 1.0.0
     """
-    if settings is None:
+    if given is None or settings is None:
         rendered = _rendered()
-        given, settings = rendered["given"], rendered["settings"]
+        given = rendered["given"] if given is None else given
+        settings = rendered["settings"] if settings is None else settings
     return _slurm_pam_preflight.preflight(given, settings)
 
 

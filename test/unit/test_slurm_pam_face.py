@@ -3,6 +3,8 @@
 import pytest
 from harness.source import load
 
+import _slurm_pam_preflight
+
 
 def face(given, partitions=(), logind="mask"):
     """The module on a node whose pillar is this one."""
@@ -37,3 +39,13 @@ BY_SYSTEMD = "the release of systemd"
 )
 def test_who_has_decided_about_logind(given, partitions, source):
     assert face(given, partitions).settings(origins=True)["slurm_pam:logind"]["from"] == source
+
+
+@pytest.mark.parametrize("given", [None, {"mode": "enforced"}])
+@pytest.mark.parametrize("settings", [None, {"mode": "audit"}])
+def test_what_is_not_given_to_a_preflight_is_this_nodes(monkeypatch, given, settings):
+    monkeypatch.setattr(_slurm_pam_preflight, "preflight", lambda *asked: asked)
+    own = {"mode": "enforce"}
+    node = face(own)
+    asked = given or own, settings or {"mode": "enforce", "logind": "mask"}
+    assert node.preflight(given, settings) == asked
