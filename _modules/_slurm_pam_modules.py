@@ -82,8 +82,9 @@ def _unusable(paths: Iterable[str]) -> Iterator[Finding]:
     said = _child.ask(sys.executable, "-I", "-S", "-c", _LOAD, *paths)
     if said.returncode:
         yield Finding(f"Loading {' '.join(paths)} failed: {_child.reason(said)}", "Every login would fail", update)
-    for line in said.stdout.splitlines():
-        path, what, detail = line.split("\t", 2)
+    # A module's start-up code may print something as well.
+    told = (line.split("\t", 2) for line in said.stdout.splitlines())
+    for path, what, detail in (fields for fields in told if len(fields) == 3 and fields[0] in paths):
         if what == "does not load":
             yield Finding(f"{path} does not load: {detail}", "Every login would fail", update)
         else:

@@ -110,7 +110,7 @@ def test_modules_that_cannot_be_used(there, loaded):
     settings, wanted = given()
     paths = there("pam_access.so"), there("pam_slurm_adopt.so")
     lines = f"{paths[0]}\tdoes not load\tinvalid ELF header\n{paths[1]}\tlibslurm\t38\n"
-    loaded[0]["stdout"] = lines
+    loaded[0]["stdout"] = f"What a module's\tstart-up code\tsays\n\n{lines}debug: 1\n"
     first, second = modules(settings, wanted)
     assert first.found == f"{paths[0]} does not load: invalid ELF header"
     assert second.found == f"{paths[1]} uses libslurm 38, but slurmd is 24.11.5, whose libslurm is 42"
