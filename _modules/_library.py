@@ -15,6 +15,7 @@ ahead of its imports from the library.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -23,8 +24,12 @@ from types import ModuleType
 
 def _files(directory: str) -> dict[str, int]:
     """The Python files in a directory, each with the time at which it was last written."""
+    found = {}
     with os.scandir(directory) as entries:
-        return {entry.path: entry.stat().st_mtime_ns for entry in entries if _is_python(entry)}
+        for entry in filter(_is_python, entries):
+            with contextlib.suppress(FileNotFoundError):  # a sync may take it away just then
+                found[entry.path] = entry.stat().st_mtime_ns
+    return found
 
 
 def _is_python(entry: os.DirEntry[str]) -> bool:

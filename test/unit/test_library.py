@@ -151,3 +151,22 @@ def test_a_file_that_is_none_is_not_looked_at(directories):
     print(sys.modules["_room"] is room)
     """
     assert said(directories, script) == "one-old one-old True"
+
+
+def test_a_file_that_a_sync_takes_away_just_then(directories):
+    script = """
+    face(one)
+    replace(one, "_gone.py", "")
+    import _library
+    is_python = _library._is_python
+
+    def slow(entry):
+        found = is_python(entry)
+        if entry.name == "_gone.py":
+            os.unlink(entry.path)
+        return found
+
+    _library._is_python = slow
+    face(one)
+    """
+    assert said(directories, script) == "one-old one-old"
