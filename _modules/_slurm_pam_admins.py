@@ -230,7 +230,8 @@ def _beside_members(
 
 
 def _letter_case(users: Mapping[str, Any], named: set[str], everybody: list[pwd.struct_passwd]) -> Iterator[Finding]:
-    unnamed = [user.pw_name for user in everybody if user.pw_name not in named]
+    # A name that two services list is listed twice.
+    unnamed = dict.fromkeys(user.pw_name for user in everybody if user.pw_name not in named)
     for name in users:
         if alike := [other for other in unnamed if other.lower() == name.lower()]:
             yield Finding(

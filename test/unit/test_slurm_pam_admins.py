@@ -285,6 +285,7 @@ def test_an_id_of_which_a_directory_does_not_tell_whose_it_is(directory, gid, en
 )
 def test_a_name_that_differs_by_letter_case(directory, names, told):
     made(directory, 400, carl=(1003, 1003), CARL=(1004, 1004))
+    directory.users["carl of another service"] = directory.users["carl"]
     found = list(by_accident(*given(**access(users={name: {} for name in names}))))
     assert [finding.found for finding in found] == [f"slurm_pam:access:users:Carl means {who} as well" for who in told]
 
