@@ -49,9 +49,9 @@ def login(user: str, origin: str, settings: Mapping[str, Any], service: str | No
     text.
     """
     for what, given in (("user", user), ("origin", origin), ("service", "" if service is None else service)):
-        # On a command line, 4711 is a number, and no a boolean.
+        # Salt reads 4711 on a command line as a number, and "no" as a boolean.
         if not isinstance(given, str):
-            raise SaltInvocationError(f"{what}: {given!r} is no text. On a command line, quote it twice: \"'NAME'\"")
+            raise SaltInvocationError(f"{what}: {given!r} is not a text. On a command line, quote it twice: \"'NAME'\"")
     other = service not in (None, settings["pam"]["service"])
     origin = LOCAL if other and _slurm_pam_wanted.door_of(service).reach != NETWORK else origin
     found = {"user": user, "origin": origin, "access": None, "jobs": [], "decided_by": None, "trace": []}

@@ -482,7 +482,7 @@ def _items(value: Any) -> list[str]:
 
 
 def _merged(key: str, found: str, wanted: Any) -> list[str]:
-    """The items of a value with the wanted ones among them; a wanted value that is no list takes its place."""
+    """The items of a value with the wanted ones among them; a wanted value that is not a list takes its place."""
     if not isinstance(wanted, list):
         return _items(wanted)
     kept = [item for item in _items(found) if not _NOTHING.fullmatch(item)]

@@ -411,7 +411,7 @@ def explain(user: str, origin: str = "127.0.0.1", service: str | None = None) ->
     reason. The login is taken to be one by key, from an origin that is not a node of one of the user's jobs.
 
     Raises CommandExecutionError if this node's name services do not answer, or sshd refuses its configuration, and
-    SaltInvocationError if a name is no text, as 4711 on a command line, which has to be quoted twice: ``"'4711'"``.
+    SaltInvocationError if a name is not a text: 4711 on a command line has to be quoted twice: ``"'4711'"``.
 
     Source: access.conf(5), https://slurm.schedmd.com/pam_slurm_adopt.html, sshd_config(5), pam_acct_mgmt(3).
 

@@ -90,7 +90,7 @@ WAYS = [(name,) for name in CLOSED] + [
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_an_answer_that_makes_no_sense_is_unknown_or_text(way):
-    """It is never closed by nonsense: what is no text, number, truth or list at its place makes the node unknown."""
+    """It is never closed by nonsense: what is not a text, number, truth or list at its place makes the node unknown."""
     for value in VALUES:
         inside = said = copy.deepcopy(DRIFTED if way[0] == "drift" else CLOSED)
         for key in way[:-1]:

@@ -59,7 +59,7 @@ def test_groups_are_asked_for_one_by_one(directory, monkeypatch):
 
 
 def test_the_groups_that_are_the_nodes_own(directory, monkeypatch):
-    """A line that is no text must not hide the others."""
+    """A line that is not a text must not hide the others."""
     lines = b"root:x:0:\n\xff:x:9:\nhpc_admin_g:x:1000:ann,ben\n"
     asked = []
 

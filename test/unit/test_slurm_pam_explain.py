@@ -112,7 +112,7 @@ def node(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("given", [(4711,), (False,), (None,), ("alice", 10), ("alice", 10.1), ("alice", "::1", 1)])
 def test_a_name_that_a_command_line_makes_something_else_of(node, given):
-    with pytest.raises(SaltInvocationError, match=r"is no text\. On a command line, quote it twice"):
+    with pytest.raises(SaltInvocationError, match=r"is not a text\. On a command line, quote it twice"):
         _slurm_pam_explain.login(*given[:1], *(given[1:2] or ["192.0.2.1"]), node.settings, *given[2:])
 
 
