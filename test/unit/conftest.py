@@ -13,7 +13,8 @@ import pytest
 from harness.paths import REPO
 
 # A busy machine is no reason to fail.
-hypothesis.settings.register_profile("patient", deadline=None)
+too_slow = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=too_slow)
 hypothesis.settings.load_profile("patient")
 
 # Python itself and what is installed for it, this repository, and what a test makes.
