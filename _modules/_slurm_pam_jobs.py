@@ -101,7 +101,11 @@ def _user(path: str, timeout: float) -> str | int:
 def _exchange(daemon: socket.socket, number: int) -> bytes:
     """Say a number, and read one."""
     daemon.sendall(struct.pack("=i", number))
-    said = daemon.recv(4, socket.MSG_WAITALL)
-    if len(said) < 4:
-        raise ConnectionError("the daemon hung up")
+    said = b""
+    # A socket with a timeout does not wait for all of them at once.
+    while len(said) < 4:
+        piece = daemon.recv(4 - len(said))
+        if not piece:
+            raise ConnectionError("the daemon hung up")
+        said += piece
     return said

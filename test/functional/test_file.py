@@ -16,8 +16,9 @@ NOBODY = pwd.getpwnam("nobody")
 
 
 @pytest.fixture
-def home(tmp_path):
-    """A directory of nobody's, to which the way is open."""
+def home(tmp_path, monkeypatch):
+    """A directory of nobody's, to which the way is open. A process that reads there has time to be started."""
+    monkeypatch.setattr(_file, "_PATIENCE", 60)
     for place in [tmp_path, *tmp_path.parents][:-2]:
         place.chmod(place.stat().st_mode | 0o011)
     home = tmp_path / "home"

@@ -1,11 +1,14 @@
 """The jobs of this node: what their step daemons say, also where they say nothing."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import struct
 import sys
+import termios
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +29,7 @@ class Node:
 
     def __init__(self, top):
         self.top, self.lines, self.owners, self.open = top, [HEADING], {}, []
+        self.hanging = set()
 
     def list(self, path, flags="00010000", kind="0001", state="01"):
         self.lines.append(f"ffff8d0a: 00000002 00000000 {flags} {kind} {state} {len(self.lines):5} {path}\n")
@@ -39,6 +43,8 @@ class Node:
         listening.listen()
         self.owners[path] = owner
         self.open.append(listening)
+        if hang:
+            self.hanging.add(path)
         asked = []
 
         def serve():
@@ -70,7 +76,9 @@ def node(tmp_path, monkeypatch):
     (tmp_path / "unix").write_text(HEADING)
     pwd = SimpleNamespace(getpwuid=lambda uid: SimpleNamespace(pw_name=USERS[uid]))
     monkeypatch.setattr(_slurm_pam_jobs, "_SOCKETS", str(tmp_path / "unix"))
-    monkeypatch.setattr(_slurm_pam_jobs, "_PATIENCE", 0.3)
+    # Only what hangs is not waited for.
+    user = _slurm_pam_jobs._user
+    monkeypatch.setattr(_slurm_pam_jobs, "_user", lambda path, _: user(path, 0.3 if path in node.hanging else 60))
     monkeypatch.setattr(_slurm_pam_jobs, "os", SimpleNamespace(lstat=node.lstat))
     monkeypatch.setattr(_slurm_pam_accounts, "pwd", pwd)
     yield node
@@ -97,6 +105,23 @@ def test_jobs_and_whose_they_are(node):
     assert jobs() == [(7, "dora", False), (8, "alice", True), (9, "dora", True), (10, 4000, True)]
     # Every release of Slurm takes a later client's number, and 20 is REQUEST_STEP_UID to all of them.
     assert asked == [0xFFFF, 20]
+
+
+def test_an_answer_in_pieces_is_one(node):
+    """Each comes when the one before was taken."""
+    here, there = socket.socketpair()
+
+    def piecemeal():
+        there.recv(4)
+        for piece in (b"\xe9", b"\x03\0", b"\0"):
+            while fcntl.ioctl(there, termios.TIOCOUTQ, b"\0" * 4) != b"\0" * 4:
+                time.sleep(0.01)
+            there.sendall(piece)
+
+    here.settimeout(60)
+    with here, there:
+        threading.Thread(target=piecemeal, daemon=True).start()
+        assert _slurm_pam_jobs._exchange(here, 20) == struct.pack("=I", 1001)
 
 
 ALICE = struct.pack("=I", 1001)
@@ -145,6 +170,7 @@ def test_many_that_hang_are_waited_for_together(node, monkeypatch):
     for job in range(1, 50):
         node.step(job, EXTERN, 1001)
     monkeypatch.setattr(_slurm_pam_jobs, "_user", hangs)
+    monkeypatch.setattr(_slurm_pam_jobs, "_PATIENCE", 0.3)
     clock = iter(range(100))
     monkeypatch.setattr(_slurm_pam_jobs, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.1))
     assert len(jobs()) == 49
