@@ -60,9 +60,9 @@ def test_whatever_a_user_without_a_job_does_others_get_in(closed, tmp_path, orig
         assert login(node, "nobody_here", origin).rc == 255
     connecting(node, origin, "connection.recv(9); connection.close()").wait()
     # sshd greets each: none of them waits in its queue, where an administrator would wait behind it.
-    holder = connecting(node, origin, "connection.recv(9); kept.append(connection)", number=150, seconds=120)
+    holder = connecting(node, origin, "connection.recv(9); kept.append(connection)", number=150, seconds=600)
     command, environment = node.ssh_command("bob", "true", origin=network.ADMIN_ORIGIN)
-    loop = ["timeout", "120", "sh", "-c", f"while :; do {shlex.join(map(str, command))}; done"]
+    loop = ["timeout", "600", "sh", "-c", f"while :; do {shlex.join(map(str, command))}; done"]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     loops = [subprocess.Popen(loop, env=environment, start_new_session=True, **silent) for _ in range(12)]
     try:
