@@ -84,25 +84,27 @@ class Machine:
     def sshd(self, config: str, *options: str) -> Iterator[Path]:
         """sshd runs with this text as its configuration; yields the file that it logs to."""
         self.write("/etc/ssh/sshd_config", config)
-        log = self.scratch / "sshd.log"
+        log, running = self.scratch / "sshd.log", self.root / "run/sshd.pid"
+        running.unlink(missing_ok=True)
         log.write_text("")
         with log.open("w") as output:
             options = ("-o", "LogLevel=VERBOSE", "-o", "PidFile=/run/sshd.pid", *options)
             command = self.command(["/usr/sbin/sshd", "-D", "-e", *options])
             daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            self._await(lambda: "Server listening" in log.read_text() or daemon.poll() is not None, "sshd")
+            # It writes its number once it listens at all of its addresses.
+            self._await(lambda: running.exists() or daemon.poll() is not None, "sshd")
             if daemon.poll() is not None:
                 raise Failed(f"{self.suite}: sshd does not start\n{log.read_text()}")
             yield log
         finally:
             self.run(["bash", "-c", "kill $(cat /run/sshd.pid)"])
-            daemon.wait(timeout=20)
+            daemon.wait(timeout=120)
 
     def ssh(self, user: str, words: str = "id -un", origin: str = ORIGINS[0], options: Mapping = {}) -> Result:
         """Log in over the machine's network and run a command line there."""
         command, environment = self.ssh_command(user, words, origin, options)
-        return run(command, check=False, timeout=90, env=environment)
+        return run(command, check=False, timeout=180, env=environment)
 
     def ssh_command(
         self, user: str, words: str = "id -un", origin: str = ORIGINS[0], options: Mapping = {}
@@ -111,7 +113,7 @@ class Machine:
         settings = {
             "BindAddress": origin,
             "BatchMode": "yes",
-            "ConnectTimeout": "20",
+            "ConnectTimeout": "60",
             "IdentitiesOnly": "yes",
             "IdentityFile": self.scratch / "user",
             "KexAlgorithms": network.KEX,
@@ -126,7 +128,7 @@ class Machine:
         here = self.HERE6 if ":" in origin else self.HERE
         return [*command, f"{user}@{here}", words], {"PATH": os.environ["PATH"], "HOME": "/root"}
 
-    def _await(self, happens, what: str, patience: float = 20) -> None:
+    def _await(self, happens, what: str, patience: float = 120) -> None:
         deadline = time.monotonic() + patience
         while not happens():
             if time.monotonic() > deadline or self._init.poll() is not None:
