@@ -248,7 +248,7 @@ class Node:
             raise ValueError(f"method {method!r}: one of {', '.join(METHODS)}")
         options = {
             "BindAddress": origin,
-            "ConnectTimeout": str(20 * self.machine.PATIENCE),
+            "ConnectTimeout": str(60 * self.machine.PATIENCE),
             "IdentitiesOnly": "yes",
             "IdentityFile": f"{self.site.directory}/key",
             "KexAlgorithms": network.KEX,
@@ -269,7 +269,7 @@ class Node:
         """Log in from outside and run a command line there. ``how``: origin, method."""
         line = words if isinstance(words, str) else shlex.join(words)
         command, environment = self.ssh_command(user, line, **how)
-        return run(command, check=False, timeout=90 * self.machine.PATIENCE, env=environment)
+        return run(command, check=False, timeout=180 * self.machine.PATIENCE, env=environment)
 
     # -- Slurm -------------------------------------------------------------------------------------------------------
 
