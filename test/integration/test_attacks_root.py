@@ -13,11 +13,12 @@ SSHD = "/etc/ssh/sshd_config.d/00-slurm_pam.conf"
 ENFORCE = {"manage": "enforce"}
 UNITS = "slurm_pam-take-back*"
 
-# Plants at every name that comes to be, and at those that it knows, for as long as it runs.
+# Plants at every name that comes to be, and at those that it knows, until there is a file that says that it is enough.
+ENOUGH = "/run/enough"
 PLANTER = textwrap.dedent(
     """
-    import os, sys, time
-    directory, until = sys.argv[1], time.monotonic() + float(sys.argv[2])
+    import os, sys
+    directory, enough = sys.argv[1:]
     os.chdir(directory)
     kinds = [
         lambda name: os.symlink("/etc/shadow", name),
@@ -27,7 +28,8 @@ PLANTER = textwrap.dedent(
         lambda name: os.link("slurm.conf", name),
     ]
     turn = planted = 0
-    while time.monotonic() < until:
+    print("begins", flush=True)
+    while not os.path.exists(enough):
         names = {".slurm.conf.slurm_pam-back", ".slurm.conf.salt-new", ".slurm.conf.salt-old", *os.listdir(".")}
         for name in names - {"slurm.conf", "cgroup.conf"}:
             turn += 1
@@ -168,15 +170,16 @@ def test_the_take_back_against_a_user_who_plants(open_node):
         assert not failed(results), failed(results)
         closed = open_node.read("/etc/pam.d/sshd")
         with commands(open_node, *SLURMS):
-            plants = "su -s /bin/sh slurm -c 'python3 /usr/local/lib/planter.py /etc/slurm 20'"
+            plants = f"su -s /bin/sh slurm -c 'python3 /usr/local/lib/planter.py /etc/slurm {ENOUGH}'"
             open_node.run(["sh", "-c", f"{plants} >/root/planted 2>&1 </dev/null &"])
-            time.sleep(1)
+            open_node.wait("grep -q begins /root/planted", "somebody who plants")
             for _ in range(5):
                 done = open_node.run(["/bin/sh", "/var/lib/slurm_pam/confirm/take-back"])
                 assert done.rc in (0, 1)
                 assert f"{CONF} was left as it is" in done.stderr, done
-            time.sleep(20)
-            assert int(open_node.read("/root/planted")) > 100
+            open_node.run(["touch", ENOUGH], check=True)
+            open_node.wait("grep -q '^[0-9]' /root/planted", "the end of it")
+            assert int(open_node.read("/root/planted").split()[-1]) > 100
             assert open_node.snapshot("/etc")["/etc/shadow"] == shadow
             assert open_node.read("/etc/pam.d/sshd") != closed
             assert not (open_node.root / SSHD[1:]).exists()
