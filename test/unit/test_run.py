@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.paths import REPO
@@ -62,3 +63,15 @@ def test_every_file_of_a_test_is_in_one_part(runner):
 def test_what_quick_runs(runner):
     quick = [(part.name, part.salt) for part in runner.PARTS if part.quick]
     assert quick == [("lint", "3008")] * 3 + [("walk", "3008"), ("unit", "3008"), ("functional", "3008")]
+
+
+def test_what_took_how_long_is_whole_at_any_time(runner, monkeypatch, tmp_path):
+    """Lanes write it at once, and another run reads it."""
+    monkeypatch.setattr(runner, "TIMES", tmp_path / "minutes.json")
+    every = [runner.Part(f"part {number}", ("x",), "", runner.NOTHING, 20.0) for number in range(64)]
+    with ThreadPoolExecutor(8) as lanes:
+        written = [lanes.submit(runner.took, part, time.monotonic()) for part in every]
+        while not all(each.done() for each in written):
+            runner.times()
+    assert [each.exception() for each in written] == [None] * 64
+    assert runner.times().keys() == {part.key for part in every}
