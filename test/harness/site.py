@@ -50,7 +50,7 @@ class Site:
             "partitions": {key: list(value) for key, value in (partitions or {"all": hosts}).items()},
             "owner": [os.getpid(), _started(os.getpid())] if owned else None,
         }
-        (directory / "site.json").write_text(json.dumps(plan))
+        _write(directory, plan)
         site = cls(directory)
         try:
             site._make_credentials()
@@ -83,7 +83,7 @@ class Site:
     def disown(self) -> None:
         """Let the site outlive this process."""
         plan = {"hosts": self.hosts, "partitions": self.partitions, "owner": None}
-        (self.directory / "site.json").write_text(json.dumps(plan))
+        _write(self.directory, plan)
 
     def remove(self) -> None:
         """Stop every node and remove all that the site left on this machine, however far it got."""
@@ -96,6 +96,13 @@ class Site:
             shutil.rmtree(f"/run/systemd/nspawn/propagate/{machine(self.name, directory.name)}", ignore_errors=True)
         network.lower(self.name, "outside")
         shutil.rmtree(self.directory)
+
+
+def _write(directory: Path, plan: dict) -> None:
+    """Whole or not at all: another run may be looking for what was left."""
+    making = directory / "site.json.making"
+    making.write_text(json.dumps(plan))
+    making.rename(directory / "site.json")
 
 
 def machine(site: str, host: str) -> str:
