@@ -2,7 +2,7 @@
 
 import time
 
-from harness.formula import EXAMPLE, applied, apply, changed, etc, failed, settings
+from harness.formula import EXAMPLE, applied, apply, changed, etc, failed, hurry, settings
 
 STATE = "/var/lib/slurm_pam/confirm"
 TAKEN_BACK = f"test -e {STATE}/taken-back"
@@ -40,17 +40,20 @@ def test_without_the_setting_nothing_is_armed(fresh_node):
 def test_a_first_apply_is_taken_back_whole(fresh_node):
     """The minion has never synced, and the file that was odd before is as odd afterwards."""
     node = fresh_node
-    settings(node, confirm=40)
+    settings(node, confirm=600)
     node.run(["chmod", "640", "/etc/pam.d/sshd"], check=True)
     before = etc(node)
     results = applied(node)
     assert "slurm_pam.confirm" in results["slurm_pam-confirm-awaited"]["comment"]
     # Last of all, or what comes after it could come when the time is over.
     assert list(results)[-1] == "slurm_pam-confirm-awaited"
-    assert armed(node) and logind(node) == "inactive"
+    (timer,) = timers(node)
+    assert "OnActiveUSec=10min " in node.run(["systemctl", "show", "--property=TimersMonotonic", timer]).stdout
+    assert logind(node) == "inactive"
     assert not node.ssh("alice").ok
     assert etc(node) != before
-    node.wait(TAKEN_BACK, "take-back", 60)
+    hurry(node)
+    node.wait(TAKEN_BACK, "take-back", 180)
     assert etc(node) == before
     assert node.ssh("alice").ok
     assert logind(node) == "active"
@@ -172,14 +175,14 @@ def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
     assert node.salt("slurm_pam_confirm.status")["state"] == "being taken back"
     assert "is being taken back just now" in failed(apply(node))["slurm_pam-confirm-armed"]
     node.run(["rm", "/root/slow"], check=True)
-    node.wait(TAKEN_BACK, "take-back", 60)
+    node.wait(TAKEN_BACK, "take-back", 180)
     assert etc(node) == before
     settings(node, confirm=300)
 
 
 def test_a_take_back_that_fails_says_what_to_do(node):
     """A directory is where a file was. The timer does not do better, and by then it is too late to confirm."""
-    settings(node, confirm=30, sshd={"options": {"X11Forwarding": False}})
+    settings(node, confirm=300, sshd={"options": {"X11Forwarding": False}})
     before = etc(node)
     applied(node)
     (path,) = (path for path in node.read(f"{STATE}/paths").splitlines() if path.endswith("/00-slurm_pam.conf"))
@@ -187,7 +190,8 @@ def test_a_take_back_that_fails_says_what_to_do(node):
     told = node.run(["salt-call", "--local", "slurm_pam_confirm.take_back"])
     assert not told.ok and "Not all could be taken back" in told.stdout + told.stderr
     assert f"run {STATE}/take-back again" in " ".join((told.stdout + told.stderr).split())
-    node.wait(f"[ -z \"$({LOOK})\" ]", "timer", 60)
+    hurry(node)
+    node.wait(f"[ -z \"$({LOOK})\" ]", "timer", 180)
     assert node.salt("slurm_pam_confirm.status")["state"] == "taking back failed"
     told = node.run(["salt-call", "--local", "slurm_pam.confirm"])
     assert not told.ok and "Too late" in told.stdout + told.stderr
@@ -215,12 +219,13 @@ def test_a_timer_that_is_gone_is_told(node):
 
 
 def test_clean_ends_the_waiting(node):
-    settings(node, confirm=10, sshd={"options": {"X11Forwarding": False}})
+    settings(node, confirm=60, sshd={"options": {"X11Forwarding": False}})
     applied(node)
     assert armed(node)
+    until = float(node.read(f"{STATE}/until"))
     applied(node, "slurm_pam.clean")
     opened = etc(node)
     assert not armed(node)
-    time.sleep(12)
+    time.sleep(max(0, until + 2 - time.time()))
     assert etc(node) == opened
     assert node.ssh("alice").ok

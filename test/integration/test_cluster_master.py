@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 from harness.cluster import Cluster, cut_off
-from harness.formula import EXAMPLE
+from harness.formula import EXAMPLE, hurry
 
 HOSTS = ["head", "cn1", "gpu1", "big1"]
 # big1 is in both.
@@ -160,14 +160,15 @@ def test_taken_back_with_the_master_cut_off_and_the_minion_dead(cluster):
     node = cluster.nodes["cn1"]
     apply(cluster, "cn1", sls="slurm_pam.clean")
     before = {path: what for path, what in node.snapshot("/etc").items() if not path.startswith("/etc/zypp")}
-    apply(cluster, "cn1", f"pillar={json.dumps({'slurm_pam': {'confirm': 20}})}")
+    apply(cluster, "cn1", f"pillar={json.dumps({'slurm_pam': {'confirm': 900}})}")
     assert not node.ssh("alice").ok
     cluster.master.stop()
     node.run(["systemctl", "kill", "--signal=KILL", "salt-minion"], check=True)
     node.run(["rm", "-rf", "/var/cache/salt"], check=True)
     with cut_off(cluster.site, node):
         assert not node.run(["systemctl", "is-active", "--quiet", "salt-minion"]).ok
-        node.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 60)
+        hurry(node)
+        node.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 180)
     after = {path: what for path, what in node.snapshot("/etc").items() if not path.startswith("/etc/zypp")}
     assert after == before
     assert node.ssh("alice").ok

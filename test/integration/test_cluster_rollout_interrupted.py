@@ -4,10 +4,9 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
-from harness.formula import etc
+from harness.formula import etc, hurry
 from harness.rollouts import TARGETS, became, boot, closed, command, reason, reopen, rollout
 
 
@@ -69,12 +68,11 @@ def test_an_apply_that_hangs_does_not_hold_the_rollout(opened):
         f'case "$*" in *mask*systemd-logind*) {hang};; esac\nexec /usr/bin/systemctl "$@"',
     )
     hanging.write("/root/hang", "")
-    start = time.monotonic()
-    state, _ = rollout(opened, batch=5, confirm=100)
-    took = time.monotonic() - start
+    state, _ = rollout(opened, batch=5, confirm=200)
+    # It has not been waited for.
+    assert opened.master.salt("cn2", "state.running")["cn2"]
     assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "done", "gpu1": "done"}, state["changes"]
-    assert "no answer to state.apply within 60 s; it may still be running" in reason(state, "cn2")
-    assert took < 240
+    assert "no answer to state.apply within 120 s; it may still be running" in reason(state, "cn2")
     assert hanging.ssh("alice").ok
     hanging.run(["rm", "/root/hang"], check=True)
     hanging.until(lambda: not opened.master.salt("cn2", "state.running")["cn2"], "apply ended", 90)
@@ -106,12 +104,13 @@ def test_a_minion_that_dies_in_the_middle_stops_it_and_the_node_takes_itself_bac
         'exec /usr/sbin/sshd "$@"\n',
     )
     dying.run(["chmod", "755", "/usr/local/sbin/sshd"], check=True)
-    state, _ = rollout(opened, confirm=60)
+    state, _ = rollout(opened, confirm=600)
     assert state["result"] is False
     assert became(state) == {"cn1": "done", "cn2": "failed", "cn3": "waiting", "gpu1": "waiting"}, state["changes"]
     assert "no answer to state.apply" in reason(state, "cn2")
-    assert "takes the change back by itself within 60 s" in reason(state, "cn2")
-    dying.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 60)
+    assert "takes the change back by itself within 600 s" in reason(state, "cn2")
+    hurry(dying)
+    dying.wait("test -e /var/lib/slurm_pam/confirm/taken-back", "take-back", 180)
     assert closed(opened) == ["cn1"]
     dying.run(["rm", "/usr/local/sbin/sshd"], check=True)
     dying.run(["systemctl", "start", "salt-minion"], check=True)
@@ -151,11 +150,12 @@ def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
     for line in first.stderr:
         if "cn3" in line and "applying" in line:
             break
+    # However long the second one takes to begin, the first is not over.
+    os.killpg(first.pid, signal.SIGSTOP)
     state, _ = rollout(opened)
     assert "Another rollout is running" in state["changes"]["return"]["summary"]
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    time.sleep(1)
     state, _ = rollout(opened, batch=5)
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert closed(opened) == TARGETS
