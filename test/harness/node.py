@@ -232,6 +232,12 @@ class Node:
         words = _words(function, arguments, keywords)
         return _parsed(function, self.run(["salt-call", *words]))
 
+    def journal(self, since: float) -> str:
+        """What has been said since then, whoever of its units did, also what journald has not taken in yet."""
+        # Of one that has ended by then it does not know the unit.
+        read = f"journalctl --sync; journalctl --since=@{int(since)} --output=cat"
+        return self.run(["sh", "-c", read], check=True).stdout
+
     def snapshot(self, path: str = "/etc") -> dict[str, tuple]:
         """Every file below a directory: (type, mode, owner, group, sha256 of the content or target of the link)."""
         look = [f"{SALT_HOME}/bin/python3", "-c", Path(snapshot.__file__).read_text(), path]

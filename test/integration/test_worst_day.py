@@ -6,6 +6,7 @@ The tests of this file follow one another on one node.
 import json
 import re
 import subprocess
+import time
 
 import pytest
 from harness.formula import applied, apply, changed, etc, failed, pillar, sync
@@ -118,10 +119,12 @@ def test_no_job(closed):
     said(closed, "Access denied by pam_slurm_adopt: you have no active jobs on this node")
 
 
-def log(node):
-    """By the command that the page gives."""
+def log(node, since):
+    """What has been said since then, by the command that the page gives; journald has taken in all that was said."""
     (command,) = re.findall(r"^\| `(journalctl .*?)` \|", PAGE, re.MULTILINE)
-    return node.run(["sh", "-c", command.replace("-10min", "-5s")], check=True).stdout
+    assert "--since=-10min" in command
+    line = f"journalctl --sync; {command.replace('-10min', f'@{int(since)}')}"
+    return node.run(["sh", "-c", line], check=True).stdout
 
 
 MODULE, SLURM_CONF = "/lib64/security/pam_slurm_adopt.so", "/etc/slurm/slurm.conf"
@@ -137,8 +140,9 @@ def test_connections_closed_without_a_reason(closed, job):
     seen = {}
     for words, (breaks, mends) in FAULTS.items():
         closed.run(["sh", "-ec", breaks], check=True)
+        begun = time.time()
         login = closed.ssh("alice")
-        there = words in (told := log(closed)) or told
+        there = words in (told := log(closed, begun)) or told
         seen[words] = (login.ok, "Connection closed by" in login.stderr, there, closed.ssh("admin").ok)
         closed.run(["sh", "-ec", mends], check=True)
     assert seen == dict.fromkeys(FAULTS, (False, True, True, True))
