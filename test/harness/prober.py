@@ -110,7 +110,7 @@ def asked(node: Node, user: str, origin: str) -> Iterator[Asked]:
     try:
         asker.stdout.readline()
         yield answers
-        told, _ = asker.communicate("\n", timeout=30)
+        told, _ = asker.communicate("\n", timeout=300)
         answers.codes = {int(code): count for code, count in json.loads(told).items()}
     finally:
         asker.kill()

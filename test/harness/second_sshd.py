@@ -43,4 +43,4 @@ def ssh(node: Node, user: str, line: str) -> Result:
     words, environment = node.ssh_command(user, line)
     at = words.index("ssh") + 1
     place = ["-o", f"Port={PORT}", "-o", f"HostKeyAlias={node.address}"]
-    return run([*words[:at], *place, *words[at:]], check=False, env=environment, timeout=90)
+    return run([*words[:at], *place, *words[at:]], check=False, env=environment, timeout=180)

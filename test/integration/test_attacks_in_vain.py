@@ -30,7 +30,7 @@ def test_no_forwarding_without_a_job(closed, options):
     command, environment = closed.ssh_command("bob")
     at = command.index("ssh") + 1
     words = [*command[:at], "-o", "ExitOnForwardFailure=yes", *options, *command[at:]]
-    refused = run(words, check=False, timeout=60, env=environment)
+    refused = run(words, check=False, timeout=180, env=environment)
     assert (refused.rc, refused.stdout) == (255, "")
     assert DENIED in refused.stderr
 
@@ -65,15 +65,13 @@ def a_fifo(node, user):
 @pytest.mark.parametrize("hold", [leased, a_fifo])
 def test_nothing_in_a_home_keeps_an_apply_waiting(closed, hold):
     node = closed
-    begun = time.monotonic()
-    node.salt("slurm_pam.preflight")
-    usual = time.monotonic() - begun
+    broken_after = float(node.run(["cat", "/proc/sys/fs/lease-break-time"], check=True).stdout)
     with hold(node, "admin") as path:
         begun = time.monotonic()
         found = node.salt("slurm_pam.preflight")
         took = time.monotonic() - begun
-    # A lease is broken by the kernel after 45 seconds, and a FIFO is opened never.
-    assert took < usual + 15
+    # Whoever waits for a lease waits until the kernel breaks it, and for a FIFO for ever.
+    assert took < broken_after
     assert found["problems"] == []
     assert any(path in text for text in found["warnings"]), found["warnings"]
 

@@ -91,7 +91,7 @@ def gets_in(node, user, port):
     command, environment = node.ssh_command(user, "id -un")
     at = command.index("ssh") + 1
     words = [*command[:at], "-p", str(port), "-o", f"HostKeyAlias={node.address}", *command[at:]]
-    return run(words, check=False, timeout=60, env=environment).stdout == f"{user}\n"
+    return run(words, check=False, timeout=180, env=environment).stdout == f"{user}\n"
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -153,7 +153,7 @@ def test_a_login_that_had_begun_is_not_let_in_by_the_files_of_before(node, tmp_p
         done = applied(node)["slurm_pam-pam-stacks-managed"]
         assert done["changes"]["connections to sshd"] == {"old": "1 from before", "new": "ended"}
         answer()
-        assert login.wait(30) == 255 and login.stdout.read() == ""
+        assert login.wait(120) == 255 and login.stdout.read() == ""
     # Whoever comes now is asked by the new files, and stays.
     (tmp_path / "later").mkdir()
     with asked_for_a_password(node, "bob", tmp_path / "later"):
