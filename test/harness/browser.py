@@ -15,7 +15,7 @@ from typing import Any
 from tornado.ioloop import IOLoop
 from tornado.websocket import websocket_connect
 
-PATIENCE = 60  # seconds
+PATIENCE = 300  # seconds
 
 
 class Browser:

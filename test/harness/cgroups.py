@@ -68,7 +68,7 @@ def processes(groups: Iterable[Path]) -> set[int]:
     return found
 
 
-def end(groups: Sequence[Path], patience: float = 30) -> None:
+def end(groups: Sequence[Path], patience: float = 120) -> None:
     """Kill every process in these cgroups and remove them."""
     deadline = time.monotonic() + patience
     while alive := processes(groups):

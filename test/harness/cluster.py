@@ -114,7 +114,7 @@ class Master:
         self.bin = host.venv("3008").parent
         self._compiled = compiled()
         self.warm = warm.Warm(self.command, f"{self.bin}/python")
-        self._until(lambda: self.run(["test", "-d", f"{disk}/{OWN[-1]}.work/work"]).ok, "file systems", 20)
+        self._until(lambda: self.run(["test", "-d", f"{disk}/{OWN[-1]}.work/work"]).ok, "file systems", 120)
         (self.directory / "run").mkdir()
         self.write("/etc/salt/master", MASTER_CONFIG.format(sockets=self.directory / "run"))
         self.run(["mkdir", "-p", "/etc/salt/master.d", "/srv/salt", "/srv/pillar"], check=True)

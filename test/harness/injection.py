@@ -81,10 +81,10 @@ class Run:
         held = Held()
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as traced:
             try:
-                self.node.until(lambda: self._past(point), f"standstill after {point}")
+                self.node.until(lambda: self._past(point), f"standstill after {point}", 300)
                 yield held
                 self.node.run(["kill", "-CONT", self._past(point)], check=True)
-                held.answer, _ = traced.communicate(timeout=120)
+                held.answer, _ = traced.communicate(timeout=600)
             finally:
                 traced.kill()
 

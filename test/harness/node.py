@@ -31,6 +31,10 @@ PATH = f"{SALT_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 # What Slurm says, for a shell of the node.
 IDLE = "sinfo --noheader --nodes={} --format=%T | grep -qx idle"
 JOB_STATE = "squeue --noheader --format=%T --jobs={}"
+# Where slurmctld does not answer in time, it has not said so.
+ENDED = "jobs=$(squeue --noheader --format='%A %T') && ! echo \"$jobs\" | grep -qx '{} \\(RUNNING\\|COMPLETING\\)'"
+# The socket of a job's batch step, by the node and the job. The extern step is there by then.
+BATCH_STEP = "/var/lib/slurm/slurmd/{}_{}.4294967291"
 # What a node and its Slurm say of themselves when something does not come about.
 COMPLAINTS = (
     "journalctl --no-pager --lines=40 --priority=warning",
@@ -111,9 +115,9 @@ class Node:
 
     def _wait_for(self, started: subprocess.Popen) -> None:
         """Until it takes logins and jobs; what is known of it by then is kept for other processes."""
-        self._await(lambda: self.machine.is_up(started), started, "init", 180)
+        self._await(lambda: self.machine.is_up(started), started, "init", 300)
         (self.directory / "node.json").write_text(json.dumps(self._state))
-        self._await(self._answers, started, "sshd and Slurm", 180)
+        self._await(self._answers, started, "sshd and Slurm", 300)
 
     @property
     def reboots(self) -> bool:
@@ -279,17 +283,19 @@ class Node:
 
     # -- Slurm -------------------------------------------------------------------------------------------------------
 
-    def job(self, user: str, patience: float = 30) -> int:
-        """A job that sleeps on this node until it is cancelled; returns its number once it runs."""
+    def job(self, user: str, patience: float = 120) -> int:
+        """A job that sleeps on this node until it is cancelled; returns its number once it runs here."""
         submit = ["sbatch", "--parsable", f"--nodelist={self.name}", "--output=/dev/null", "--wrap", "sleep infinity"]
         number = int(self.run(submit, user=user, check=True, cwd="/").stdout.split(";")[0])
-        self.wait(f"{JOB_STATE.format(number)} | grep -qx RUNNING", f"job {number} running", patience)
+        # slurmctld calls it running before the node has made its steps.
+        steps = f"test -S {BATCH_STEP.format(self.name, number)}"
+        self.wait(f"{JOB_STATE.format(number)} | grep -qx RUNNING && {steps}", f"job {number} running", patience)
         return number
 
-    def cancel(self, number: int, patience: float = 30) -> None:
+    def cancel(self, number: int, patience: float = 120) -> None:
         """End a job and wait until nothing of it is left."""
         self.run(["scancel", str(number)], check=True)
-        self.wait(f"! {JOB_STATE.format(number)} | grep -qx 'RUNNING\\|COMPLETING'", f"job {number} ended", patience)
+        self.wait(ENDED.format(number), f"job {number} ended", patience)
 
     def reload_sshd(self) -> None:
         """Have sshd read its configuration: it closes its sockets and opens them anew, and systemctl does not wait."""
@@ -315,12 +321,12 @@ class Node:
         takes five programs each time."""
         return self.run(["timeout", f"{patience:.0f}", "sh", "-c", f"until {line}; do sleep 0.1; done"]).ok
 
-    def wait(self, line: str, what: str, patience: float = 30) -> None:
+    def wait(self, line: str, what: str, patience: float = 120) -> None:
         """Wait until a command line of the node succeeds."""
         if not self._comes_true(line, patience * self.machine.PATIENCE):
             raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
 
-    def until(self, holds: Callable[[], bool], what: str, patience: float = 30) -> None:
+    def until(self, holds: Callable[[], bool], what: str, patience: float = 120) -> None:
         """Wait for something to become true that the node alone cannot tell."""
         deadline = time.monotonic() + patience * self.machine.PATIENCE
         while not holds():

@@ -30,7 +30,7 @@ class Session:
             seen.append(answer)
         raise Failed(f"the session ended before {line!r} was done: {''.join(seen)}")
 
-    def ended(self, patience: float = 20) -> bool:
+    def ended(self, patience: float = 120) -> bool:
         """Whether the session ends within so many seconds without being asked to."""
         try:
             self._ssh.wait(patience * self._patience)

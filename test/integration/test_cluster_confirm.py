@@ -169,7 +169,7 @@ def test_while_it_is_taken_back_it_is_too_late_to_confirm(node):
     applied(node)
     node.write(f"{STATE}/units", node.read(f"{STATE}/units") + "start slow.service\n")
     node.run(["systemctl", "start", "--no-block", timers(node)[0].replace(".timer", ".service")], check=True)
-    node.until(lambda: node.run(["systemctl", "is-active", "slow"]).stdout.strip() == "activating", "take-back", 30)
+    node.until(lambda: node.run(["systemctl", "is-active", "slow"]).stdout.strip() == "activating", "take-back")
     told = node.run(["salt-call", "--local", "slurm_pam.confirm"])
     assert not told.ok and "is being taken back just now" in told.stdout + told.stderr
     assert node.salt("slurm_pam_confirm.status")["state"] == "being taken back"

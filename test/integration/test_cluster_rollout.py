@@ -135,7 +135,7 @@ def test_stops_where_a_session_is_not_held_to_its_job_as_the_settings_ask(opened
     for name in names:
         opened.nodes[name].write(conf, f"{before[name]}ConstrainCores=yes\n")
     opened.nodes["cn1"].run(["systemctl", "restart", "slurmd"], check=True)
-    jobs = {name: opened.nodes[name].job("alice", 60) for name in names}
+    jobs = {name: opened.nodes[name].job("alice") for name in names}
     probe = {"command": "ssh -o BatchMode=yes alice@{node} cat", "expect": "confined", "user": "alice"}
     state, _ = rollout(opened, nodes="cn1 or cn2", probes=[probe])
     for name in names:

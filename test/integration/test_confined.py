@@ -57,12 +57,12 @@ def constrained(node, kinds):
     kept = "".join(line for line in before.splitlines(True) if not line.startswith("Constrain"))
     node.write(CONF, kept + "".join(f"{KEYS[kind]}=yes\n" for kind in kinds))
     node.run(["systemctl", "restart", "slurmctld", "slurmd"], check=True)
-    node.wait(IDLE.format(node.name), "an idle node", 60)
-    job = node.job("alice", 60)
+    node.wait(IDLE.format(node.name), "an idle node")
+    job = node.job("alice")
     try:
         yield job
     finally:
-        node.cancel(job, 60)
+        node.cancel(job)
         node.write(CONF, before)
 
 

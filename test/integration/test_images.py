@@ -111,6 +111,6 @@ def test_closed_from_the_first_second(cluster, name, prepare):
     results = applied(node)
     assert changed(results) == []
     assert not any("No systemd" in told for told in results["slurm_pam-ready"].get("warnings", []))
-    job = node.job("alice", 60)
+    job = node.job("alice")
     assert f"/job_{job}" in node.ssh("alice", "cat /proc/self/cgroup").stdout
     node.cancel(job)

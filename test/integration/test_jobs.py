@@ -54,7 +54,7 @@ def allocation(open_node):
 def batch(open_node):
     """A job of alice's with a script that sleeps."""
     _idle(open_node)
-    number = open_node.job("alice", 60)
+    number = open_node.job("alice")
     with _cancelled(open_node, number, EXTERN):
         yield number
 
@@ -64,10 +64,10 @@ def _cancelled(node, number, step):
     """A job, from where its step is there until nothing is left of it."""
     try:
         # slurmctld calls a job running before its node has made the step.
-        node.wait(THERE.format(job=number, step=step), "the step", 60)
+        node.wait(THERE.format(job=number, step=step), "the step")
         yield
     finally:
-        node.cancel(number, 60)
+        node.cancel(number)
 
 
 def _is_there(node, number, step):
@@ -76,7 +76,7 @@ def _is_there(node, number, step):
 
 def _idle(node):
     # Its state is not asked: slurmctld 22.05 may call it mixed for minutes, if it was asked in the second of the end.
-    node.wait('left=$(squeue --noheader) && test -z "$left"', "a node without jobs", 60)
+    node.wait('left=$(squeue --noheader) && test -z "$left"', "a node without jobs")
 
 
 def _daemon(node, number):
@@ -168,12 +168,12 @@ def test_a_job_that_never_had_a_step_stops_an_apply(open_node):
     open_node.write(conf, before.replace("PrologFlags", "#"))
     open_node.run(["systemctl", "restart", *daemons], check=True)
     _idle(open_node)
-    job = open_node.job("alice", 60)
+    job = open_node.job("alice")
     with _cancelled(open_node, job, BATCH):
         open_node.write(conf, before)
         open_node.run(["systemctl", "restart", *daemons], check=True)
-        open_node.wait("scontrol ping", "slurmctld", 60)
-        open_node.wait("scontrol show slurmd", "slurmd", 60)
+        open_node.wait("scontrol ping", "slurmctld")
+        open_node.wait("scontrol show slurmd", "slurmd")
         problems, warnings = preflight(open_node)
         assert len(problems) == 1 and f"without an extern step: {job} of alice. They began before" in problems[0]
         assert "could not be asked" not in problems[0]
@@ -187,7 +187,7 @@ def test_a_user_stops_no_apply_by_ending_his_extern_step(open_node, batch):
     said = open_node.run([f"{HOME}/bin/python3", "-c", KILL, place], user="alice", check=True)
     assert said.stdout == "(0, 0)\n"
     # Its daemon, which is the user's by then, may leave the socket behind.
-    open_node.wait(f"! grep -q ' {place}$' /proc/net/unix", "the extern step ended", 60)
+    open_node.wait(f"! grep -q ' {place}$' /proc/net/unix", "the extern step ended")
     assert jobs(open_node) == [(batch, "alice", False)]
     told = f"Jobs run on this node whose extern step has ended: {batch} of alice. "
     problems, (warning,) = preflight(open_node)

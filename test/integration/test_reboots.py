@@ -46,7 +46,7 @@ WAITS = "The last apply waits to be confirmed (waiting, until "
 
 def goes_back_at_boot(node, before):
     # The clock of the copies: nobody waits for the hour that there is left.
-    node.wait(f"test -e {CONFIRM}/taken-back", "take-back", 60)
+    node.wait(f"test -e {CONFIRM}/taken-back", "take-back")
     # A power cut may bring back what the run had removed beside a file; the next run takes it away.
     assert {path: what for path, what in etc(node).items() if not path.endswith(LEFT)} == before
     assert node.ssh("bob").ok

@@ -35,9 +35,9 @@ def node(machine, request):
 @pytest.fixture
 def job(node):
     """A job of alice's."""
-    number = node.job("alice", patience=120)
+    number = node.job("alice")
     yield number
-    node.cancel(number, patience=120)
+    node.cancel(number)
 
 
 def denied_by_policy(node):

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 from harness.formula import DENIED, applied, apply, failed, settings, sync
+from harness.node import BATCH_STEP
 
 CONF = "/etc/slurm/slurm.conf"
 ENFORCE = {"manage": "enforce"}
@@ -104,7 +105,7 @@ def test_a_node_that_slurm_knows_by_another_name(node):
         submit = ["sbatch", "--parsable", "--output=/dev/null", "--wrap", "sleep infinity"]
         job = node.run(submit, user="alice", check=True, cwd="/").stdout.strip()
         running = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
-        node.until(lambda: node.run(running).stdout.strip() == "RUNNING", "the job")
+        node.wait(f"test -S {BATCH_STEP.format('cn1', job)}", "the job")
         assert f"job_{job}/" in node.ssh("alice", "cat /proc/self/cgroup").stdout
         node.run(["scancel", job], check=True)
         node.until(lambda: not node.run(running).stdout.strip(), "the end of the job")

@@ -69,9 +69,9 @@ def test_who_is_ended_and_who_stays(node):
         with session(node, "bob") as gone:
             gone.ask(sleeps(FORKED))
         node.run(["loginctl", "enable-linger", "bob"], check=True)
-        node.until(lambda: node.run(["sh", "-c", managed], user="bob").ok, "a unit of bob's manager", 60)
+        node.until(lambda: node.run(["sh", "-c", managed], user="bob").ok, "a unit of bob's manager")
         ended = {*ENDED, *leave_for_later(node)}
-        job = node.job("bob", 60)
+        job = node.job("bob")
         told = node.salt("slurm_pam.strays")
         ways = {(each["user"], each["came"], bool(each["spared"])) for each in told}
         assert ways == {
@@ -106,4 +106,4 @@ def test_who_is_ended_and_who_stays(node):
         assert "processes outside of any job" in node.run(["cat", "/home/alice/seen"]).stdout
         left = node.salt("slurm_pam.strays")
         assert all(each["spared"] for each in left), left
-        node.cancel(job, 60)
+        node.cancel(job)

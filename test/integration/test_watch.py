@@ -131,7 +131,7 @@ def test_it_looks_at_what_slurms_module_brings(node):
 def test_slurm_drains_it_and_nobody_but_an_administrator_takes_it_back(node):
     with commands(node, *swapped("/etc/pam.d/sshd", "sed -i s/slurm-common-/common-/")):
         reason = "slurm_pam: '/etc/pam.d/sshd' has other content"
-        node.until(lambda: state(node) == f"drained {reason}", "a drained node", 60)
+        node.until(lambda: state(node) == f"drained {reason}", "a drained node")
     assert watch(node) == (0, WELL)
     log = node.run(["grep", "-c", "health_check", "/var/log/slurm/slurmd.log"]).stdout
     node.run(["sleep", "5"])
@@ -149,7 +149,7 @@ def test_slurm_drains_it_and_nobody_but_an_administrator_takes_it_back(node):
 
 def test_an_apply_that_makes_it_good_and_is_confirmed_takes_it_back(node):
     node.run(["sed", "-i", "s/slurm-common-/common-/", "/etc/pam.d/sshd"], check=True)
-    node.until(lambda: state(node).startswith("drained slurm_pam: "), "a drained node", 60)
+    node.until(lambda: state(node).startswith("drained slurm_pam: "), "a drained node")
     settings(node, watch=True, confirm=300)
     applied(node)
     assert state(node).startswith("drained slurm_pam: ")
