@@ -307,11 +307,11 @@ ip link set v0 up
 ip link set v1 up
 slurmctld -D -c -f "$1" >/dev/null 2>&1 & daemon=$!
 trap 'kill $daemon; wait $daemon || true' EXIT
-for try in $(seq 50); do
-    SLURM_CONF="$1" scontrol ping 2>/dev/null | grep -q 'is UP' && break
+until SLURM_CONF="$1" scontrol ping 2>/dev/null | grep -q 'is UP'; do
+    kill -0 $daemon
     sleep 0.1
 done
-"$(dirname "$2")/salt-call" -c "$3" --local --out=json slurm_conf.config path="$1" timeout=20
+"$(dirname "$2")/salt-call" -c "$3" --local --out=json slurm_conf.config path="$1" timeout=120
 """
 
 
@@ -329,8 +329,8 @@ def test_we_read_it_as_slurm_does(modules, opts, tmp_path):
     minion = {key: opts[key] for key in ("module_dirs", "states_dirs")}
     minion |= {"id": "functional", "root_dir": str(salt), "file_client": "local"}
     (salt / "minion").write_text(json.dumps(minion))
-    script = ["unshare", "--net", "sh", "-c", IN_A_NETWORK_OF_ITS_OWN, "sh", str(conf), sys.executable, str(salt)]
-    run = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    script = ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", IN_A_NETWORK_OF_ITS_OWN, "sh", str(conf), sys.executable, str(salt)]
+    run = subprocess.run(script, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     slurms = json.loads(run.stdout)["local"]
     assert slurms["prologflags"]["source"] == "scontrol show config"
