@@ -11,7 +11,7 @@ import _slurm_pam_before
 
 @pytest.fixture
 def sleeper():
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "600"])
     yield child
     child.kill()
     child.wait()
@@ -38,7 +38,7 @@ def test_it_is_told_to_end(sleeper, handles, monkeypatch):
     monkeypatch.setattr(_slurm_pam_before, "waiting", lambda files=None: [one])
     monkeypatch.setattr(_slurm_pam_before, "_PATIENCE", 0.2)
     assert _slurm_pam_before.end([one]) == [one]
-    assert sleeper.wait(5) == -15
+    assert sleeper.wait(60) == -15
 
 
 def test_another_one_with_its_number_is_left_alone(sleeper, handles, monkeypatch):

@@ -51,7 +51,7 @@ def node(tmp_path):
 
 
 def run(node):
-    return subprocess.run(["/bin/sh", str(node / "confirm/take-back")], capture_output=True, text=True, timeout=20)
+    return subprocess.run(["/bin/sh", str(node / "confirm/take-back")], capture_output=True, text=True, timeout=300)
 
 
 def stands(node):

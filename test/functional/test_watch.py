@@ -63,7 +63,7 @@ class Place:
 
     def run(self, *words, name="watch", **more):
         return subprocess.run(
-            [self.shell, str(self.home / name), *words], capture_output=True, text=True, timeout=20, **more
+            [self.shell, str(self.home / name), *words], capture_output=True, text=True, timeout=300, **more
         )
 
     def says(self):
