@@ -11,6 +11,7 @@ stream's number and a length, then so many bytes; a message of no bytes ends a s
 import contextlib
 import json
 import os
+import select
 import socket
 import socketserver
 import struct
@@ -37,10 +38,20 @@ def messages(line):
             yield stream, file.read(length)
 
 
-def pump(descriptor, line, lock, stream):
-    """Everything that comes out of a descriptor, as messages."""
-    while data := os.read(descriptor, PIECE):
-        send(line, lock, stream, data)
+def pump(descriptor, line, lock, stream, over=None):
+    """
+    Everything that comes out of a descriptor, as messages.
+
+    Once it is ``over``, until nothing comes for a second: what a command left in the background may hold it open."""
+    while True:
+        last = over and over.is_set()
+        if select.select([descriptor], [], [], 1)[0]:
+            data = os.read(descriptor, PIECE)
+            if not data:
+                break
+            send(line, lock, stream, data)
+        elif last:
+            break
     send(line, lock, stream, b"")
 
 
@@ -57,16 +68,17 @@ class Command(socketserver.BaseRequestHandler):
             send(self.request, lock, STDERR, f"{words[0]}: {error.strerror}\n".encode())
             send(self.request, lock, EXIT, b"127")
             return
+        over = threading.Event()
         outputs = [
-            threading.Thread(target=pump, args=(file.fileno(), self.request, lock, stream))
+            threading.Thread(target=pump, args=(file.fileno(), self.request, lock, stream, over))
             for file, stream in ((command.stdout, STDOUT), (command.stderr, STDERR))
         ]
         for thread in (*outputs, threading.Thread(target=self.feed, args=(command, asked), daemon=True)):
             thread.start()
         status = command.wait()
+        over.set()
         for thread in outputs:
-            # What it left in the background may hold its output open.
-            thread.join(1)
+            thread.join()
         send(self.request, lock, EXIT, str(status).encode())
 
     @staticmethod
@@ -87,7 +99,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 def ask(address, words):
     """Run a command there; its exit status."""
-    line = socket.create_connection((address, PORT), 10)
+    line = socket.create_connection((address, PORT), 60)
     line.settimeout(None)
     lock = threading.Lock()
     send(line, lock, STDIN, json.dumps(words).encode())
