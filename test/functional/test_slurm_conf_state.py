@@ -329,8 +329,9 @@ def test_we_read_it_as_slurm_does(modules, opts, tmp_path):
     minion = {key: opts[key] for key in ("module_dirs", "states_dirs")}
     minion |= {"id": "functional", "root_dir": str(salt), "file_client": "local"}
     (salt / "minion").write_text(json.dumps(minion))
-    script = ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", IN_A_NETWORK_OF_ITS_OWN, "sh", str(conf), sys.executable, str(salt)]
-    run = subprocess.run(script, capture_output=True, text=True, timeout=600)
+    apart = ["unshare", "--net", "--pid", "--fork", "--kill-child"]
+    script = ["sh", "-c", IN_A_NETWORK_OF_ITS_OWN, "sh", str(conf), sys.executable, str(salt)]
+    run = subprocess.run([*apart, *script], capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     slurms = json.loads(run.stdout)["local"]
     assert slurms["prologflags"]["source"] == "scontrol show config"
