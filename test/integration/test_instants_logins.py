@@ -48,10 +48,12 @@ class Watch:
         self.until_now()
         results = self.node.salt("state.apply", sls)
         assert all(result["result"] for result in results.values()), results
-        self.spans.append((time.monotonic(), None, closed))
+        began = time.monotonic()
+        self.spans.append((began, None, closed))
         for user, kept in self.sessions.items():
             assert kept.ask("echo here") == "here\n", user
-        time.sleep(1)
+        # Each has logged in at least once in between.
+        self.node.until(lambda: {login.user for login in self.seen if login.began > began} == {*USERS}, "logins")
 
     def until_now(self):
         if self.spans:
