@@ -137,6 +137,7 @@ def test_what_a_session_leaves_behind_ends_with_the_job(closed, batch):
     """As VS Code's server is left."""
     number = batch()
     assert closed.ssh("alice", "setsid nohup sleep 1234 >/dev/null 2>&1 </dev/null &").ok
+    closed.wait("pgrep -fx 'sleep 1234' >/dev/null", "what is left behind")
     assert f"/job_{number}/" in cgroup_of_the_sleep(closed)
     closed.cancel(number)
     assert not cgroup_of_the_sleep(closed)
@@ -152,6 +153,7 @@ def test_podman_and_lingering(closed, batch):
     told = closed.ssh("alice", f"bash -lc '{PODMAN} id'")
     assert told.stdout.startswith("uid=0") and "Falling back to --cgroup-manager=cgroupfs" in told.stderr
     assert closed.ssh("alice", f"bash -lc '{PODMAN.replace('--rm', '--detach')} sleep 1234'").ok
+    closed.wait("pgrep -f '[ /]sleep 1234$' >/dev/null", "what the container runs")
     assert f"/job_{number}/" in cgroup_of_the_sleep(closed)
     closed.cancel(number)
     assert not cgroup_of_the_sleep(closed)
@@ -161,6 +163,7 @@ def test_podman_and_lingering(closed, batch):
     number, runtime = batch(), f"/run/user/{closed.uid('alice')}"
     closed.until(lambda: closed.run(["test", "-S", f"{runtime}/bus"]).ok, "a bus of the user's")
     assert closed.ssh("alice", f"XDG_RUNTIME_DIR={runtime} systemd-run --user sleep 1234").ok
+    closed.wait("pgrep -f '(^|/)sleep 1234$' >/dev/null", "what the manager runs")
     assert "/job_" not in cgroup_of_the_sleep(closed)
     closed.cancel(number)
     assert cgroup_of_the_sleep(closed)
