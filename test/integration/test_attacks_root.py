@@ -193,13 +193,11 @@ def test_the_take_back_against_a_user_who_plants(open_node):
         open_node.write(CONF, original)
 
 
-def within_seconds(node, sections, seconds=20):
-    """What the preflight says, which must not wait; Salt's own start is most of it."""
-    settings(node, **sections)
+def preflight(node):
+    """What it says, and how many seconds it takes."""
     begun = time.monotonic()
     found = node.salt("slurm_pam.preflight")
-    assert time.monotonic() - begun < seconds
-    return [*found["problems"], *found["warnings"]]
+    return [*found["problems"], *found["warnings"]], time.monotonic() - begun
 
 
 READ = {
@@ -244,6 +242,10 @@ READ = {
 @pytest.mark.parametrize("case", READ)
 def test_what_cannot_be_read_is_a_finding(open_node, case):
     do, undo, told = READ[case]
+    settings(open_node, slurm=ENFORCE, access={"users": {"admin": {"origins": ["ALL"]}}})
+    _, usual = preflight(open_node)
     with commands(open_node, do, undo):
-        found = within_seconds(open_node, {"slurm": ENFORCE, "access": {"users": {"admin": {"origins": ["ALL"]}}}})
+        found, took = preflight(open_node)
+    # It must not wait; how long Salt itself takes depends on what else this machine does.
+    assert took < 15 + 3 * usual
     assert [text for text in found if told in text], found
