@@ -61,9 +61,10 @@ tell() {
 
 look() {
     count=0 told='' status=0
-    accepted=$(exec cat accepted 2> /dev/null)
+    # It stays open, for look_again.
+    { command exec 3< accepted; } 2> /dev/null
     IFS=$group
-    set -- $accepted
+    set -- $(exec cat 2> /dev/null <&3)
     if [ $# != 11 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
@@ -86,7 +87,7 @@ see() {
 look_again() {
     seen=$found
     see
-    [ "$found" = "$seen" ] && [ "$(exec cat accepted 2> /dev/null)" = "$accepted" ] || look
+    [ "$found" = "$seen" ] && [ accepted -ef /proc/self/fd/3 ] || look
 }
 
 # What differs in more than its times. Both lists have one order; what is not there any more is in one of them alone.
