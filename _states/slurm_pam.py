@@ -539,15 +539,14 @@ def _managers_stopped(ret: dict[str, Any], settings: Mapping[str, Any]) -> dict[
     if not units:
         return ret
     left = [] if __opts__["test"] else [unit for unit in units if not __salt__["service.stop"](unit)]
-    changes = {unit: {"old": "running", "new": "stopped"} for unit in units if unit not in left}
-    ret["changes"] = {**ret["changes"], **changes}
     if left:
         told = f"{', '.join(left)} could not be stopped. Look at systemctl status {left[0]}"
-        return {**ret, "result": False, "comment": f"{ret['comment']}\n{told}"}
+        return {**ret, "result": False, "changes": {}, "comment": f"{ret['comment']}\n{told}"}
     verb = "would be stopped" if __opts__["test"] else "were stopped"
     return {
         **ret,
         "result": None if __opts__["test"] else ret["result"],
+        "changes": {**ret["changes"], **{unit: {"old": "running", "new": "stopped"} for unit in units}},
         "comment": f"{ret['comment']}\nsystemd managers of people without a session {verb}: {', '.join(units)}",
     }
 
