@@ -21,6 +21,7 @@ from salt.exceptions import CommandExecutionError
 import _child
 import _file
 import _pam_plan
+import _processes
 import _slurm_pam_record
 import _slurm_pam_settings
 import _slurm_pam_wanted
@@ -61,7 +62,7 @@ tell() {
 
 look() {
     count=0 told='' status=0
-    # It stays open, for look_again.
+    # It stays open, for look_again. By "command", a shell does not end where it is not there.
     { command exec 3< accepted; } 2> /dev/null
     IFS=$group
     set -- $(exec cat 2> /dev/null <&3)
@@ -512,7 +513,7 @@ def suspend() -> None:
         with open("/proc/uptime", encoding="utf-8") as file:
             now = file.read().partition(".")[0]
         resume()
-        _note(f"{os.getpid()} {_started('self')} {now}\n", os.O_CREAT)
+        _note(f"{os.getpid()} {_processes.look(os.getpid()).ticks} {now}\n", os.O_CREAT)
     except OSError as error:
         raise CommandExecutionError(
             f"{APPLYING} could not be written: {error.strerror}. The watch takes what this apply changes for drift "
@@ -541,12 +542,9 @@ def _note(text: str, flags: int) -> None:
 
 def _is_anothers(line: str) -> bool:
     """Whether another process noted itself, and still runs."""
-    pid, _, noted = line.partition(" ")
-    with contextlib.suppress(OSError):
-        return pid != str(os.getpid()) and noted.partition(" ")[0] == _started(pid)
-    return False
-
-
-def _started(pid: str) -> str:
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()[19]
+    try:
+        pid, ticks, _ = map(int, line.split())
+    except ValueError:
+        return False  # not a line of ours
+    process = _processes.look(pid)
+    return pid != os.getpid() and process is not None and process.ticks == ticks
