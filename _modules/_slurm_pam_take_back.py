@@ -76,7 +76,7 @@ token="$(cat token)" && [ -n "$token" ] || exit 1
 read -r process < "/proc/$$/stat"
 set -- ${process##*) }
 read -r up rest < /proc/uptime
-echo "$$ ${20} ${up%.*}" >> @APPLYING@
+(umask 077 && echo "$$ ${20} ${up%.*}" >> @APPLYING@)
 
 # Into a directory that is root's alone, as is all of the way to it: nobody else can put anything at a name there, nor
 # move it away. Whatever links led here, the way is looked at from here upward.
