@@ -45,8 +45,8 @@ def login(user: str, origin: str, settings: Mapping[str, Any], service: str | No
     service
         Another PAM service than sshd's.
 
-    Raises CommandExecutionError if this node's name services do not answer, and SaltInvocationError if a name is no
-    text.
+    Raises CommandExecutionError if this node's name services do not answer, and SaltInvocationError if a name is
+    not a text.
     """
     for what, given in (("user", user), ("origin", origin), ("service", "" if service is None else service)):
         # Salt reads 4711 on a command line as a number, and "no" as a boolean.

@@ -74,7 +74,7 @@ def _rendered(opts: Mapping[str, Any], name: str, matches: Callable, render: Cal
     try:
         told = json.load(render(io.StringIO(_MERGED), context=context))
     except SaltRenderError as error:
-        first, *_ = str(error).splitlines()
+        first = str(error).partition("\n")[0]
         return [f"No settings can be made of this pillar, and an apply would fail the same way: {first}"]
     # As JSON has the names of a mapping, which those of partitions are elsewhere.
     names = [name if isinstance(name, str) else json.dumps(name) for name in told["partitions"]]

@@ -96,7 +96,7 @@ def audited(name: str, given: Any) -> dict[str, Any]:
     try:
         audit = __salt__["slurm_pam.audit"](given, __env__)
     except CommandExecutionError as error:
-        return _ret(name, False, f"Whether this node is as it should be could not be told: {error}")
+        return _ret(name, False, f"The audit could not be made: {error}")
     ret = _ret(name, True, audit["summary"])
     if audit["findings"]:
         ret["warnings"] = [f"{finding['subject']}: {finding['found']}" for finding in audit["findings"]]

@@ -14,7 +14,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-_UNTOLD = "How it stands with the last apply could not be told"
+_UNTOLD = "It could not be told whether the last apply waits to be confirmed"
 
 
 def armed(name: str, seconds: int, given: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
