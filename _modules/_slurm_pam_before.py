@@ -42,10 +42,10 @@ def waiting(files: Iterable[str] | None = None) -> list[Process]:
     since = max(map(_changed, files), default=0.0) if files is not None else time.time()
     found = _sshd()
     beginning = {process.parent for process in found if process.uid == _uid(_PRIVSEP)}
-    # A process that began in the second of the change may have begun before it.
-    waiting = [one for one in found if one.pid in beginning and one.uid == 0 and one.started <= since + 1]
     # One in a container reads PAM files of its own.
-    return [one for one in waiting if _processes.at_home(one.pid)]
+    theirs = (one for one in found if one.pid in beginning and one.uid == 0 and _processes.at_home(one.pid))
+    # A process that began in the second of the change may have begun before it.
+    return [one for one in theirs if one.started <= since + 1]
 
 
 def told(connections: Iterable[Process]) -> list[str]:

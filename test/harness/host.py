@@ -117,6 +117,8 @@ def venv(salt: str = "3008") -> Path:
                 whole.touch()
         os.utime(place)
         if not link.is_symlink() or link.readlink() != place:
-            shutil.rmtree(link) if link.is_dir() and not link.is_symlink() else link.unlink(missing_ok=True)
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)
+            link.unlink(missing_ok=True)
             link.symlink_to(place)
     return place / "bin" / "python"
