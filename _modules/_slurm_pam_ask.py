@@ -130,6 +130,8 @@ def _is_to_come(unit: Mapping[str, list[str]]) -> bool:
 
 # Where an enabled unit has a link, or beside the units: find_symlinks in systemd's src/shared/install.c.
 _LINKS = (".wants", ".requires", ".upholds")
+# What vendors link enables nothing: find_symlinks_in_scope there. To ask of these units would have systemd load them.
+_OF_VENDORS = ("/lib/", "/usr/")
 # unit_name_is_valid in systemd's src/basic/unit-name.c. A template is no unit.
 _UNIT = re.compile(r"(?!@|.*@\.)[\w:.\\@-]+\.(service|socket)", re.ASCII)
 
@@ -141,7 +143,7 @@ def _linked() -> set[str]:
     """
     paths = [path for manager in units("UnitPath") for path in manager["UnitPath"][0].split()]
     found = set()
-    for directory in set(map(os.path.realpath, paths)):
+    for directory in {path for path in map(os.path.realpath, paths) if not path.startswith(_OF_VENDORS)}:
         beside = _entries(directory)
         below = (entry for place in beside if place.name.endswith(_LINKS) for entry in _entries(place.path))
         for entry in (*beside, *below):

@@ -31,6 +31,8 @@ NODE_PACKAGES = (
 )
 # For the virtual environments. Salt needs timelib, which comes as source only.
 VENV_PACKAGES = ("gcc", "libc6-dev", "python3-dev", "python3-venv")
+# A distribution's Python is built with a profile; one that was built by hand often is not, and costs a third more.
+DEBIAN_PYTHON = "/usr/bin/python3"
 # Programs that functional tests call; as services they are of no use here and stay off.
 PROGRAMS = (
     *("apt-utils", "checkpolicy", "chromium", "createrepo-c", "dnf", "graphviz", "openssh-server", "rpm", "secilc"),
@@ -101,17 +103,19 @@ def _missing(names: tuple[str, ...]) -> tuple[str, ...]:
 def venv(salt: str = "3008") -> Path:
     """The python of the virtual environment with this Salt and the test tools, made if need be for all checkouts."""
     link, requirements = VENVS[salt]
+    debian = why_no_node() is None
+    if debian:
+        install_packages(VENV_PACKAGES)
+    python = os.path.realpath(DEBIAN_PYTHON if debian else sys.executable)
     name = f"venv-{salt}"
-    place = CACHE / f"{name}-{fingerprint(requirements, '.'.join(map(str, sys.version_info[:2])))}"
+    place = CACHE / f"{name}-{fingerprint(requirements, python)}"
     with locked(CACHE / f"{name}.lock"):
         # It cannot be made elsewhere and renamed: its programs name the place where they were made.
         if not (whole := place / ".whole").exists():
             forget_old(name)
-            if why_no_node() is None:
-                install_packages(VENV_PACKAGES)
             with progress.step(f"making {link.name} with Salt {salt}"):
                 shutil.rmtree(place, ignore_errors=True)
-                run([sys.executable, "-m", "venv", place])
+                run([python, "-m", "venv", place])
                 pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet"]
                 run([*pip, "--requirement", requirements], timeout=1200)
                 whole.touch()

@@ -18,13 +18,14 @@ import importlib.metadata
 import json
 import marshal
 import os
+import re
 import select
 import subprocess
 import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 # Salt's own entry points.
@@ -39,6 +40,8 @@ PROGRAMS = {
 }
 LEAVES = {bool, bytes, float, int, str, type(None)}
 PATIENCE = 600  # seconds for one call
+# What the files of modules come to, each by its path, time and size.
+CODE: dict[tuple, types.CodeType] = {}
 # Where Salt keeps the modules that it brought.
 BROUGHT = "/extmods/"
 # Where this file keeps what Salt compiled; on a node, what other nodes of this machine compiled is there as well.
@@ -114,9 +117,9 @@ def program(words: Sequence[str]) -> object:
     return getattr(sys.modules["salt.scripts"], PROGRAMS[sys.argv[0]])()
 
 
-def call(words: Sequence[str]) -> None:
+def call(words: Sequence[str], learnt: int) -> None:
     """Be this program, and end as a minion's jobs do: without taking apart all that was imported."""
-    code = 0
+    code, known = 0, _known()
     try:
         program(words)
     except SystemExit as ended:
@@ -127,6 +130,7 @@ def call(words: Sequence[str]) -> None:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    os.write(learnt, marshal.dumps([new - old for new, old in zip(_known(), known)]))
     os._exit(code)
 
 
@@ -139,14 +143,16 @@ def serve() -> None:
     for name in IMPORTS:
         __import__(name)
     for line in asked:
-        streams = [os.memfd_create(name) for name in ("stdout", "stderr")]
+        *streams, learnt = [os.memfd_create(name) for name in ("stdout", "stderr", "learnt")]
         forked = os.fork()
         if forked == 0:
             for number, stream in enumerate(streams, 1):
                 os.dup2(stream, number)
-            call(json.loads(line))
+            call(json.loads(line), learnt)
         _, status = os.waitpid(forked, 0)
-        print(json.dumps([os.waitstatus_to_exitcode(status), *map(_content, streams)]), file=told, flush=True)
+        said = [_content(stream).decode(errors="surrogateescape") for stream in streams]
+        print(json.dumps([os.waitstatus_to_exitcode(status), *said]), file=told, flush=True)
+        learn(_content(learnt))
 
 
 def look_once() -> None:
@@ -155,23 +161,63 @@ def look_once() -> None:
     Each of the thirty loaders of a call, and a hundred of an audit, looks at the entry points of its Python, and into
     the directories of its modules: those of Salt itself stay as they are, and others are listed again. 3008 parses its
     own key for each question to the master, which are a hundred in a sync. Its options have no word of their own on
-    whether there are any, so that each `if opts` counts them all, through every layer. And it looks for circles in all
-    that it decodes, in each text and number as well."""
+    whether there are any, so that each `if opts` counts them all, through every layer. It looks for circles in all that
+    it decodes, and once more at each level of it. At each start it looks for the files of all that it has cached."""
     importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
     importlib.metadata.entry_points()
     loader = salt.loader.lazy.LazyLoader
     loader._refresh_file_mapping = _mapped_once(loader._refresh_file_mapping)
+    loader._iter_files = _those_that_may_have_it(loader._iter_files)
     key = salt.crypt.PrivateKey
     if hasattr(key, "from_str"):
         key.from_str = staticmethod(functools.cache(key.from_str))
     if options := sys.modules.get("salt.utils.optsdict"):
         options.OptsDict.__bool__ = lambda self: any(key in self for key in self._get_all_keys())
-    data = salt.utils.data
-    data._remove_circular_refs = _but_of_leaves(data._remove_circular_refs)
+    _look_for_circles_once(salt.utils.data)
+    salt.fileserver.reap_fileserver_cache_dir = lambda *_: None
 
 
-def _but_of_leaves(remove: Callable[..., object]) -> Callable[..., object]:
-    return lambda what, seen=None: what if type(what) in LEAVES else remove(what, seen)
+def _look_for_circles_once(data: types.ModuleType) -> None:
+    """What has no circles has none inside."""
+    remove, decode, inside = data._remove_circular_refs, data.decode, threading.local()
+
+    def removed(what, seen=None):
+        known = type(what) in LEAVES or (seen is None and getattr(inside, "clean", False))
+        return what if known else remove(what, seen)
+
+    @functools.wraps(decode)
+    def decoded(what, *how, **more):
+        if type(what) in LEAVES or getattr(inside, "clean", False):
+            return decode(what, *how, **more)
+        what, inside.clean = remove(what), True
+        try:
+            return decode(what, *how, **more)
+        finally:
+            inside.clean = False
+
+    data._remove_circular_refs, data.decode = removed, decoded
+
+
+def _those_that_may_have_it(look: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
+    """The files where a loader looks for a function. For one that is nowhere, it would load all that there are.
+
+    A module is called as its file is, or says its name in its text."""
+
+    def those(loader, module: str) -> Iterator[str]:
+        for name in look(loader, module):
+            if module in name or _says(loader.file_mapping[name][0], module):
+                yield name
+
+    return those
+
+
+def _says(path: str, name: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError:
+        return True  # Salt finds out what it is
+    return any(f"{quote}{name}{quote}".encode() in text for quote in "'\"")
 
 
 def _mapped_once(look: Callable[[object], None]) -> Callable[[object], None]:
@@ -208,6 +254,7 @@ def keep_compiled() -> None:
     each process that renders it. The code is kept by all that it is made from."""
     loader = importlib.machinery.SourceFileLoader
     loader.source_to_code = _module_compiled_once(loader.source_to_code)
+    loader.get_code = _loaded_once(loader.get_code)
     environment = jinja2.Environment
     environment.compile = _template_compiled_once(environment.compile)
 
@@ -217,6 +264,17 @@ def _module_compiled_once(compiled: Callable[..., types.CodeType]) -> Callable[.
         if BROUGHT not in path:
             return compiled(self, data, path, **more)
         return _kept((data, path, more), lambda: compiled(self, data, path, **more))
+
+    return once
+
+
+def _loaded_once(load: Callable[..., types.CodeType]) -> Callable[..., types.CodeType]:
+    def once(self, name):
+        seen = os.stat(self.path)
+        file = (self.path, seen.st_mtime_ns, seen.st_size)
+        if file not in CODE:
+            CODE[file] = load(self, name)
+        return CODE[file]
 
     return once
 
@@ -254,10 +312,25 @@ def _kept(made_from: tuple, compiled: Callable[[], types.CodeType]) -> types.Cod
     return code
 
 
-def _content(stream: int) -> str:
+def _known() -> tuple[set, set]:
+    """The files of modules whose code is here, and the patterns."""
+    return set(CODE), {(pattern, flags) for _, pattern, flags in re._cache}
+
+
+def learn(said: bytes) -> None:
+    """Have here what a call had to read or to compile, so that the next one has it from the start."""
+    files, patterns = marshal.loads(said) if said else ((), ())
+    for path, *_ in files:
+        with contextlib.suppress(OSError):
+            importlib.machinery.SourceFileLoader("", path).get_code("")
+    for pattern, flags in patterns:
+        re.compile(pattern, flags)
+
+
+def _content(stream: int) -> bytes:
     os.lseek(stream, 0, os.SEEK_SET)
     with os.fdopen(stream, "rb") as file:
-        return file.read().decode(errors="surrogateescape")
+        return file.read()
 
 
 if __name__ == "__main__":
@@ -265,6 +338,7 @@ if __name__ == "__main__":
     sys.path[0], words = sys.argv[1], sys.argv[2:]
     import jinja2
     import salt.crypt
+    import salt.fileserver
     import salt.loader
     import salt.scripts
     import salt.utils.data

@@ -97,7 +97,10 @@ def _told(text):
 def synced(node):
     settings(node)
     sync(node)
-    return node
+    minion = node.read("/etc/salt/minion")
+    node.write("/etc/salt/minion", minion.replace("grains_cache: True", "grains_cache: False"))
+    yield node
+    node.write("/etc/salt/minion", minion)
 
 
 @pytest.mark.parametrize("salt", SALTS, indirect=True, scope="module")
