@@ -12,12 +12,14 @@ import atexit
 import contextlib
 import functools
 import gc
+import glob
 import hashlib
 import importlib.machinery
 import importlib.metadata
 import json
 import marshal
 import os
+import pickle
 import re
 import select
 import subprocess
@@ -25,8 +27,9 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 # Salt's own entry points.
 PROGRAMS = {
@@ -38,10 +41,13 @@ PROGRAMS = {
     "salt-run": "salt_run",
     "spm": "salt_spm",
 }
+_QUOTED = re.compile("[\"'](\\w+)[\"']")
 LEAVES = {bool, bytes, float, int, str, type(None)}
 PATIENCE = 600  # seconds for one call
 # What the files of modules come to, each by its path, time and size.
 CODE: dict[tuple, types.CodeType] = {}
+# What loaders find in directories of modules, by all that decides on it.
+MAPPED: dict[str, bytes] = {}
 # Where Salt keeps the modules that it brought.
 BROUGHT = "/extmods/"
 # Where this file keeps what Salt compiled; on a node, what other nodes of this machine compiled is there as well.
@@ -130,7 +136,8 @@ def call(words: Sequence[str], learnt: int) -> None:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os.write(learnt, marshal.dumps([new - old for new, old in zip(_known(), known)]))
+    with os.fdopen(learnt, "wb") as stream:
+        pickle.dump([new - old for new, old in zip(_known(), known)], stream)
     os._exit(code)
 
 
@@ -168,6 +175,9 @@ def look_once() -> None:
     loader = salt.loader.lazy.LazyLoader
     loader._refresh_file_mapping = _mapped_once(loader._refresh_file_mapping)
     loader._iter_files = _those_that_may_have_it(loader._iter_files)
+    loader._LazyLoader__clean_sys_path = _without_directories
+    if events := getattr(salt.transport.tcp, "_TCPPubServerPublisher", None):
+        events._connect = _once_where_nobody_listens(events._connect)
     key = salt.crypt.PrivateKey
     if hasattr(key, "from_str"):
         key.from_str = staticmethod(functools.cache(key.from_str))
@@ -175,6 +185,24 @@ def look_once() -> None:
         options.OptsDict.__bool__ = lambda self: any(key in self for key in self._get_all_keys())
     _look_for_circles_once(salt.utils.data)
     salt.fileserver.reap_fileserver_cache_dir = lambda *_: None
+
+
+def _without_directories(loader) -> None:
+    """What a loader added to where Python looks is taken away. It does not look anew into all the others."""
+    for directory in loader._clean_module_dirs:
+        if directory in sys.path:
+            sys.path.remove(directory)
+    loader._clean_module_dirs = []
+
+
+def _once_where_nobody_listens(connect: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Without a minion there is no event bus. 3008 tries to connect to it without a pause until a second is over."""
+
+    async def connected(self, timeout: float | None = None) -> None:
+        there = not self.path or os.path.exists(self.path)
+        await connect(self, timeout if there or timeout is None else 0)
+
+    return connected
 
 
 def _look_for_circles_once(data: types.ModuleType) -> None:
@@ -205,35 +233,45 @@ def _those_that_may_have_it(look: Callable[..., Iterator[str]]) -> Callable[...,
 
     def those(loader, module: str) -> Iterator[str]:
         for name in look(loader, module):
-            if module in name or _says(loader.file_mapping[name][0], module):
+            path = loader.file_mapping[name][0]
+            if module in name or not path.endswith(".py") or module in _names(path):
                 yield name
 
     return those
 
 
-def _says(path: str, name: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            text = file.read()
-    except OSError:
-        return True  # Salt finds out what it is
-    return any(f"{quote}{name}{quote}".encode() in text for quote in "'\"")
+def _names(path: str) -> Iterable[str]:
+    """What a file has in quotes."""
+    directory, name = os.path.split(path)
+    return _all_names(directory)[name] if path.startswith(_OWN) else _names_in(path)
+
+
+@functools.cache
+def _all_names(directory: str) -> dict[str, set[str]]:
+    """The same of each of Salt's own modules there, which stay as they are."""
+    files = sorted(glob.glob(f"{directory}/*.py"))
+    made_from = (sys.modules["salt.version"].__version__, files)
+    return _kept(made_from, lambda: {os.path.basename(path): _names_in(path) for path in files})
+
+
+def _names_in(path: str) -> set[str]:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return set(_QUOTED.findall(file.read()))
 
 
 def _mapped_once(look: Callable[[object], None]) -> Callable[[object], None]:
     """A loader's look for the files of its modules, once for each list of directories with the same names in them."""
-    own, known = os.path.dirname(sys.modules["salt"].__file__) + os.sep, {}
     found = ("file_mapping", "suffix_map", "suffix_order")
 
     def mapped(loader) -> None:
-        directories = [(path, path.startswith(own) or _listing(path)) for path in loader.module_dirs]
+        directories = [(path, path.startswith(_OWN) or _listing(path)) for path in loader.module_dirs]
         words = [loader.opts.get(word) for word in ("cython_enable", "enable_zip_modules", "optimization_order")]
         seen = repr((directories, words, loader.suffix_order, loader.static_modules, sorted(loader.disabled)))
-        if seen not in known:
+        if seen not in MAPPED:
             look(loader)
-            known[seen] = [getattr(loader, name) for name in found]
-        for name, what in zip(found, known[seen]):
-            setattr(loader, name, what.copy())
+            MAPPED[seen] = pickle.dumps([getattr(loader, name) for name in found])
+        for name, what in zip(found, pickle.loads(MAPPED[seen])):
+            setattr(loader, name, what)
 
     return mapped
 
@@ -296,35 +334,36 @@ def _template_compiled_once(compiled: Callable[..., types.CodeType]) -> Callable
     return once
 
 
-def _kept(made_from: tuple, compiled: Callable[[], types.CodeType]) -> types.CodeType:
-    """The code made from this, by this Python, made now if it is not there."""
+def _kept(made_from: tuple, make: Callable[[], Any]) -> Any:
+    """What is made from this, by this Python, made now if it is not there."""
     key = hashlib.sha256(repr((sys.version, jinja2.__version__, made_from)).encode(errors="surrogateescape"))
     path = os.path.join(COMPILED, key.hexdigest())
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return marshal.load(file)
-    code = compiled()
+    made = make()
     os.makedirs(COMPILED, exist_ok=True)
     # Another node may make the same at the same time.
     making, name = tempfile.mkstemp(dir=COMPILED)
     with open(making, "wb") as file:
-        marshal.dump(code, file)
+        marshal.dump(made, file)
     os.rename(name, path)
-    return code
+    return made
 
 
-def _known() -> tuple[set, set]:
-    """The files of modules whose code is here, and the patterns."""
-    return set(CODE), {(pattern, flags) for _, pattern, flags in re._cache}
+def _known() -> tuple[set, set, set]:
+    """The files of modules whose code is here, the patterns, and what loaders found in directories."""
+    return set(CODE), {(pattern, flags) for _, pattern, flags in re._cache}, set(MAPPED.items())
 
 
 def learn(said: bytes) -> None:
     """Have here what a call had to read or to compile, so that the next one has it from the start."""
-    files, patterns = marshal.loads(said) if said else ((), ())
+    files, patterns, mapped = pickle.loads(said) if said else ((), (), ())
     for path, *_ in files:
         with contextlib.suppress(OSError):
             importlib.machinery.SourceFileLoader("", path).get_code("")
     for pattern, flags in patterns:
         re.compile(pattern, flags)
+    MAPPED.update(mapped)
 
 
 def _content(stream: int) -> bytes:
@@ -341,8 +380,10 @@ if __name__ == "__main__":
     import salt.fileserver
     import salt.loader
     import salt.scripts
+    import salt.transport.tcp
     import salt.utils.data
 
+    _OWN = os.path.dirname(salt.__file__) + os.sep
     look_once()
     keep_compiled()
     # What a fork has from its parent is no garbage; to look through all of it would be to copy it.
