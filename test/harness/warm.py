@@ -41,7 +41,12 @@ PROGRAMS = {
     "salt-run": "salt_run",
     "spm": "salt_spm",
 }
-_QUOTED = re.compile("[\"'](\\w+)[\"']")
+# How a module of Salt calls itself, if not as its file: by a name, or by what it returns.
+_CALLED = (
+    re.compile("^__virtualname__ *= *[\"']([^\"']+)[\"']", re.M),
+    re.compile(r"^def __virtual__\(.*\n(?:(?:[ \t].*)?\n)*", re.M),
+    re.compile("return[ (]+[\"']([^\"']+)[\"']"),
+)
 LEAVES = {bool, bytes, float, int, str, type(None)}
 PATIENCE = 600  # seconds for one call
 # What the files of modules come to, each by its path, time and size.
@@ -229,19 +234,20 @@ def _look_for_circles_once(data: types.ModuleType) -> None:
 def _those_that_may_have_it(look: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
     """The files where a loader looks for a function. For one that is nowhere, it would load all that there are.
 
-    A module is called as its file is, or says its name in its text."""
+    A module goes by the name of its file, or by what it calls itself. No other may be loaded on the way: of one that is
+    of no use here, Salt takes all of its name for missing."""
 
     def those(loader, module: str) -> Iterator[str]:
         for name in look(loader, module):
             path = loader.file_mapping[name][0]
-            if module in name or not path.endswith(".py") or module in _names(path):
+            if module == name or not path.endswith(".py") or module in _names(path):
                 yield name
 
     return those
 
 
 def _names(path: str) -> Iterable[str]:
-    """What a file has in quotes."""
+    """What a module calls itself."""
     directory, name = os.path.split(path)
     return _all_names(directory)[name] if path.startswith(_OWN) else _names_in(path)
 
@@ -250,13 +256,15 @@ def _names(path: str) -> Iterable[str]:
 def _all_names(directory: str) -> dict[str, set[str]]:
     """The same of each of Salt's own modules there, which stay as they are."""
     files = sorted(glob.glob(f"{directory}/*.py"))
-    made_from = (sys.modules["salt.version"].__version__, files)
+    made_from = (sys.modules["salt.version"].__version__, files, *_CALLED)
     return _kept(made_from, lambda: {os.path.basename(path): _names_in(path) for path in files})
 
 
 def _names_in(path: str) -> set[str]:
     with open(path, encoding="utf-8", errors="replace") as file:
-        return set(_QUOTED.findall(file.read()))
+        text = file.read()
+    name, virtual, returned = _CALLED
+    return {*name.findall(text), *returned.findall("".join(virtual.findall(text)))}
 
 
 def _mapped_once(look: Callable[[object], None]) -> Callable[[object], None]:
