@@ -15,7 +15,6 @@ import _slurm_pam_access
 import _slurm_pam_accounts
 import _slurm_pam_wanted
 from _slurm_pam_access import LOCAL, from_elsewhere
-from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_doors import NETWORK
 from _slurm_pam_finding import Finding
 from _text import some
@@ -199,15 +198,16 @@ def _beside_members(
     name: str, known: grp.struct_group, local: bool, named: set[str], everybody: list[pwd.struct_passwd]
 ) -> Iterator[Finding]:
     path, why = f"slurm_pam:access:groups:{name}", "pam_access goes by the group's id, so they get in without a job"
+    first = _slurm_pam_accounts.people()
     unnamed = [user for user in everybody if user.pw_name not in named]
     primary = {user.pw_name: user.pw_uid for user in unnamed if user.pw_gid == known.gr_gid}
-    if people := sorted(user for user, uid in primary.items() if uid >= PEOPLE):
+    if people := sorted(user for user, uid in primary.items() if uid >= first):
         yield Finding(
             f"{path}: the group's id {known.gr_gid} is the primary group of {some(people)}",
             why,
             f"Name another group, or list those who are to be administrators in {path}:members",
         )
-    others = {user: "by its primary group" for user, uid in primary.items() if uid < PEOPLE}
+    others = {user: "by its primary group" for user, uid in primary.items() if uid < first}
     # Whom a directory lists is the directory's business.
     others |= {user: "listed in the group" for user in known.gr_mem if local and user not in named}
     for group in _slurm_pam_accounts.by_the_same_id(known):
@@ -219,12 +219,12 @@ def _beside_members(
             f"Take them out (gpasswd --delete), or list them in {path}:members",
             "warnings",
         )
-    if local and known.gr_gid >= PEOPLE and not _slurm_pam_accounts.lists_everybody():
+    if local and known.gr_gid >= first and not _slurm_pam_accounts.lists_everybody():
         yield Finding(
             f"{path}: the group's id {known.gr_gid} is in the range of users' own groups, and the name services "
             "do not list whose primary group it is",
             why,
-            "Ask the directory for that id (getent group), and give the group one below 1000 (groupmod --gid)",
+            f"Ask the directory for that id (getent group), and give the group one below {first} (groupmod --gid)",
             "warnings",
         )
 

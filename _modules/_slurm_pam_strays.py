@@ -23,7 +23,6 @@ import _slurm_pam_accounts
 import _slurm_pam_cgroups
 import _slurm_pam_jobs
 from _processes import Process
-from _slurm_pam_accounts import PEOPLE
 from _slurm_pam_ask import Unanswered
 from _slurm_pam_doors import KNOWN
 from _slurm_pam_finding import Finding
@@ -58,7 +57,7 @@ def is_ordinary(uid: int, access: Mapping[str, Any]) -> bool | None:
     access
         The setting slurm_pam:access, without nulls.
     """
-    if uid < PEOPLE or uid in _NOBODY or uid in _DYNAMIC:
+    if uid < _slurm_pam_accounts.people() or uid in _NOBODY or uid in _DYNAMIC:
         return False
     try:
         name = pwd.getpwuid(uid).pw_name

@@ -396,6 +396,8 @@ if __name__ == "__main__":
     keep_compiled()
     # What a fork has from its parent is no garbage; to look through all of it would be to copy it.
     os.register_at_fork(after_in_child=gc.freeze)
+    # A call is short: it need not look for garbage at each thousandth thing that it makes.
+    gc.set_threshold(50_000)
     if words:
         program(words)
     else:

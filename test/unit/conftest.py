@@ -12,6 +12,8 @@ import psutil  # noqa: F401 (Salt's, which asks the machine when it is imported 
 import pytest
 from harness.paths import REPO
 
+import _slurm_pam_accounts
+
 # A busy machine is no reason to fail.
 too_slow = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=too_slow)
@@ -43,6 +45,12 @@ def _watch(event: str, arguments: tuple) -> None:
 
 # Python has no way to take a hook off again, so it is switched.
 sys.addaudithook(_watch)
+
+
+@pytest.fixture(autouse=True)
+def people(monkeypatch):
+    """They begin where they usually do."""
+    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
 
 
 @pytest.fixture(autouse=True)

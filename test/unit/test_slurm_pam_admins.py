@@ -280,6 +280,20 @@ def test_an_id_of_which_a_directory_does_not_tell_whose_it_is(directory, gid, en
     assert all("1005" in finding.found and "groupmod --gid" in finding.do for finding in found)
 
 
+def test_people_begin_where_the_node_says_so(directory, monkeypatch, tmp_path):
+    defs = tmp_path / "login.defs"
+    defs.write_text("UID_MIN 5000\n")
+    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", (str(defs),))
+    made(directory, 4000, carl=(4003, 4000), dora=(5003, 4000))
+    directory.listing = False
+    groups = access(groups={"admins": {}})
+    person, service = by_accident(*given(**groups))
+    assert "primary group of dora" in person.found and "carl (by its primary group)" in service.found
+    made(directory, 5000)
+    (alone,) = by_accident(*given(**groups))
+    assert "give the group one below 5000" in alone.do
+
+
 @pytest.mark.parametrize(
     ("names", "told"), [(["Carl"], ["carl, CARL"]), (["Carl", "carl", "CARL"], []), (["ann"], []), (["carla"], [])]
 )
@@ -303,8 +317,7 @@ def test_a_name_that_differs_by_letter_case(directory, names, told):
         ({"login": "close"}, ["192.0.2.0/24"], {"mode": "adopt"}, None),
     ],
 )
-def test_administrators_who_come_from_networks_alone(monkeypatch, doors, origins, sections, told):
-    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
+def test_administrators_who_come_from_networks_alone(doors, origins, sections, told):
     found = list(at_the_machine(*given(doors=doors, **access(users={"ann": {"origins": origins}}), **sections)))
     assert [finding.kind for finding in found] == (["warnings"] if told else [])
     assert all(finding.found.startswith(told) for finding in found)

@@ -138,6 +138,14 @@ def test_a_link_that_goes_meanwhile(asked, tmp_path, monkeypatch):
     assert {unit["Id"][0] for unit in every_unit()} == {"cron.service", "one.service"}
 
 
+def test_what_a_vendor_links_is_not_enabled_by_that(asked, tmp_path, monkeypatch):
+    """systemd would load each of them to answer."""
+    monkeypatch.setattr(_slurm_pam_ask, "_OF_VENDORS", (f"{tmp_path}/none",))
+    link(tmp_path / "none/sysinit.target.wants/two.service", "../two.service")
+    assert {unit["Id"][0] for unit in every_unit()} == {"cron.service", "one.service"}
+    assert not any("two.service" in words for words in asked)
+
+
 def test_every_unit_that_is_generated(asked, tmp_path):
     for directory in ("system", "generator.late"):
         (tmp_path / directory).mkdir(exist_ok=True)

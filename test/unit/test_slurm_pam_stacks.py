@@ -7,7 +7,6 @@ from looks import given
 import _pam_libpam
 import _pam_plan
 import _pam_prove
-import _slurm_pam_accounts
 import _slurm_pam_record
 import _slurm_pam_wanted
 import file_transaction
@@ -27,7 +26,6 @@ def node(tmp_path, monkeypatch):
     confdirs = [tmp_path / "etc", tmp_path / "vendor"]
     libpam = {"version": "1.5.2", "debian": False, "confdirs": list(map(str, confdirs)), "module_dirs": []}
     monkeypatch.setattr(_pam_libpam, "node_libpam", lambda: libpam)
-    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
     monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(confdirs[0]))
     monkeypatch.setattr(file_transaction, "_LOCKS", f"{confdirs[0]}.locks")
     monkeypatch.setattr(file_transaction, "_GRACE", 0)  # nobody logs in meanwhile

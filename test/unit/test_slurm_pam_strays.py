@@ -107,6 +107,15 @@ def test_what_is_in_none(node, case, form):
     assert (user, spared) == ("bob", "")
 
 
+@pytest.mark.parametrize(("first", "who"), [(1003, []), (1002, ["bob"]), (500, ["bob"])])
+def test_the_systems_accounts_are_those_below_the_first_of_people(node, monkeypatch, tmp_path, first, who):
+    defs = tmp_path / "login.defs"
+    defs.write_text(f"UID_MIN {first}\n")
+    monkeypatch.setattr(_slurm_pam_strays._slurm_pam_accounts, "LOGIN_DEFS", (str(defs),))
+    node.add("bob")
+    assert [user for user, _, _ in found()] == who
+
+
 @pytest.mark.parametrize("case", DOUBTFUL)
 def test_what_may_be_in_one_is_spared(node, case):
     node.add("bob", groups=DOUBTFUL[case])

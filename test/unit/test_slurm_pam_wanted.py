@@ -198,11 +198,6 @@ def gate(service, doors="close", **sections):
     return lines, [list(change["retarget"].values()) for change in changes]
 
 
-@pytest.fixture(autouse=True)
-def uid_min(monkeypatch):
-    monkeypatch.setattr(_slurm_pam_accounts, "LOGIN_DEFS", ())
-
-
 @pytest.mark.parametrize(
     ("service", "sections", "before", "slurm"),
     [
