@@ -113,14 +113,30 @@ def every_unit() -> list[dict[str, list[str]]]:
 
 
 def _every_unit() -> list[dict[str, list[str]]]:
-    running = units(_OF_EVERY_UNIT, "*.service", "*.socket")
-    known = {name for unit in running for name in unit["Names"][0].split()}
-    # An instance is made when somebody connects.
-    triggered = {name for unit in running for name in unit.get("Triggers", [""])[0].split() if "@" not in name}
-    others = units(_OF_EVERY_UNIT, *unknown) if (unknown := sorted((_linked() | triggered) - known)) else []
-    found = running + [unit for unit in others if _is_to_come(unit)]
+    found = units(_OF_EVERY_UNIT, "*.service", "*.socket")
+    known, linked, sockets = _names(found), _linked(), _sockets(found)
+    while unknown := sorted((linked | sockets.keys()) - known):
+        others = units(_OF_EVERY_UNIT, *unknown)
+        for unit in others:
+            # systemd has let go of a socket that does not run, and does not know then what it triggers.
+            if unit.get("TriggeredBy", [""]) == [""] and (of := _names([unit]) & sockets.keys()):
+                unit["TriggeredBy"] = [sockets[of.pop()]]
+        coming = [unit for unit in others if _is_to_come(unit)]
+        known |= {*unknown, *_names(others)}
+        sockets |= _sockets(coming)
+        found += coming
     # One that only another names is not there.
     return [unit for unit in {unit["Id"][0]: unit for unit in found}.values() if unit.get("LoadState") != ["not-found"]]
+
+
+def _names(found: list[dict[str, list[str]]]) -> set[str]:
+    return {name for unit in found for name in unit["Names"][0].split()}
+
+
+def _sockets(found: list[dict[str, list[str]]]) -> dict[str, str]:
+    """What sockets trigger, and the socket of each. An instance is made when somebody connects."""
+    triggers = ((unit["Id"][0], unit.get("Triggers", [""])[0].split()) for unit in found)
+    return {name: socket for socket, names in triggers for name in names if "@" not in name}
 
 
 def _is_to_come(unit: Mapping[str, list[str]]) -> bool:

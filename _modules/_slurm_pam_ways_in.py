@@ -134,7 +134,7 @@ def _services(findings: list[str]) -> dict[str, _Seen]:
     for service in files & KNOWN.keys() - found.keys():
         found[service] = _Seen(KNOWN[service])
     for unit in units:
-        if (service := _of_unit(unit)) and (state := _is_on(unit)):
+        if (service := _of_unit(unit)) and (state := _is_on(unit) or _is_for_a_socket(unit)):
             who = f"{unit['Id'][0]} asks it and is {state}"
             if who not in found.setdefault(service, _Seen(_door(service))).on:
                 found[service].on.append(who)
@@ -200,6 +200,12 @@ def _is_on(unit: Unit) -> str | None:
     if unit.get("ActiveState", [""])[0] in ("active", "activating", "reloading"):
         return "active"
     return "enabled" if unit.get("UnitFileState", [""])[0] in ("enabled", "enabled-runtime") else None
+
+
+def _is_for_a_socket(unit: Unit) -> str | None:
+    """Whether somebody who connects to a socket starts it."""
+    sockets = [name for name in unit.get("TriggeredBy", [""])[0].split() if name.endswith(".socket")]
+    return f"started by {sockets[0]}" if sockets else None
 
 
 def _paths(programs: Iterable[str]) -> dict[str, str | None]:

@@ -18,6 +18,8 @@ UNITS = {
     "/etc/systemd/system/later.service": UNIT,
     "/etc/systemd/system/by-socket.service": "[Service]\nExecStart=/bin/sleep 3600\n",
     "/etc/systemd/system/by-socket.socket": "[Socket]\nListenStream=/run/x\n[Install]\nWantedBy=sockets.target\n",
+    "/etc/systemd/system/at-boot.service": "[Service]\nExecStart=/bin/sleep 3600\n",
+    "/etc/systemd/system/at-boot.socket": "[Socket]\nListenStream=/run/y\n[Install]\nWantedBy=sockets.target\n",
     "/srv/elsewhere.service": f"{UNIT}WantedBy=multi-user.target\n",
     "/etc/systemd/system/not.service": f"{UNIT}WantedBy=multi-user.target\n",
 }
@@ -28,7 +30,7 @@ chmod 755 {GENERATOR}
 systemctl enable --quiet wanted required renamed 'es\\x2dcaped.service' of-vendor of-site
 systemctl enable --quiet /srv/elsewhere.service
 systemctl enable --quiet --runtime until-boot
-systemctl enable --quiet by-socket.socket
+systemctl enable --quiet by-socket.socket at-boot.socket
 systemctl daemon-reload
 systemctl start by-socket.socket
 """
@@ -37,7 +39,7 @@ mkdir -p /etc/systemd/system/rescue.target.wants
 ln -s ../later.service /etc/systemd/system/rescue.target.wants/
 """
 FOUND = {"later", "wanted", "required", "renamed", "until-boot", "es\\x2dcaped", "of-vendor", "of-site", "elsewhere"}
-FOUND |= {"by-socket", "generated"}
+FOUND |= {"at-boot", "by-socket", "generated"}
 # What systemd itself says of all files, which costs it much.
 LIST = "systemctl list-unit-files --no-legend --plain '*.service' '*.socket'"
 ASK = """\

@@ -156,11 +156,26 @@ def test_every_unit_that_is_generated(asked, tmp_path):
 def test_every_unit_that_a_socket_starts(monkeypatch):
     shown = {
         ("--property=UnitPath", "--"): "UnitPath=/none\n",
-        ("--", "*.service", "*.socket"): "Id=by.socket\nNames=by.socket\nTriggers=by.service many@1.service\n",
+        ("--", "*.service", "*.socket"): "Id=by.socket\nNames=by.socket\nTriggers=by.service a@1.service\n",
         ("--", "by.service"): "Id=by.service\nNames=by.service\nUnitFileState=static\nTriggeredBy=by.socket\n",
     }
     monkeypatch.setattr(_slurm_pam_ask, "answer", lambda *words: shown.get(words[2:]) or shown[words[3:]])
     assert [unit["Id"] for unit in every_unit()] == [["by.socket"], ["by.service"]]
+
+
+def test_every_unit_that_a_socket_of_the_next_boot_starts(monkeypatch, tmp_path):
+    link(tmp_path / "sockets.target.wants/by.socket", "../by.socket")
+    shown = {
+        ("--property=UnitPath", "--"): f"UnitPath={tmp_path}\n",
+        ("--", "*.service", "*.socket"): SHOWN,
+        ("--", "by.socket"): "Id=by.socket\nNames=by.socket\nUnitFileState=enabled\nTriggers=by.service a@1.service\n",
+        # The socket is not loaded any more.
+        ("--", "by.service"): "Id=by.service\nNames=by.service\nUnitFileState=static\nTriggeredBy=\n",
+    }
+    monkeypatch.setattr(_slurm_pam_ask, "answer", lambda *words: shown.get(words[2:]) or shown[words[3:]])
+    found = {unit["Id"][0]: unit for unit in every_unit()}
+    assert found.keys() == {"cron.service", "by.socket", "by.service"}
+    assert found["by.service"]["TriggeredBy"] == ["by.socket"]
 
 
 def test_one_question_less_where_all_are_loaded(asked, tmp_path):

@@ -276,10 +276,13 @@ def test_a_unit_with_a_service_of_its_own(node):
     node.unit("kiosk.service", PAMName="kiosk")
     node.unit("off.service", "inactive", "disabled", PAMName="off")
     node.unit("user@1000.service", state="static", PAMName="systemd-user")
+    node.unit("asked.service", "inactive", "static", PAMName="asked", TriggeredBy="asked.path asked.socket")
+    node.unit("timed.service", "inactive", "static", PAMName="timed", TriggeredBy="timed.timer")
     found, findings = node.report()
     assert (found["kiosk"]["what"], found["kiosk"]["on"]) == ("not known", ["kiosk.service asks it and is active"])
     assert found["systemd-user"]["on"] == ["user@1000.service is active", "user@1000.service asks it and is active"]
-    assert "off" not in found and not findings
+    assert found["asked"]["on"] == ["asked.service asks it and is started by asked.socket"]
+    assert not {"off", "timed"} & found.keys() and not findings
 
 
 def test_a_process_with_libpam(node):
