@@ -365,7 +365,10 @@ def _known() -> tuple[set, set, set]:
 
 def learn(said: bytes) -> None:
     """Have here what a call had to read or to compile, so that the next one has it from the start."""
-    files, patterns, mapped = pickle.loads(said) if said else ((), (), ())
+    try:
+        files, patterns, mapped = pickle.loads(said)
+    except (EOFError, pickle.UnpicklingError):
+        return  # it was killed
     for path, *_ in files:
         with contextlib.suppress(OSError):
             importlib.machinery.SourceFileLoader("", path).get_code("")

@@ -111,6 +111,10 @@ def synced(node):
         ["grains.items"],
         ["sys.list_functions"],
         ["test.fib"],
+        # By what a module calls itself, and in none.
+        ["pkg.version", "bash"],
+        ["test.nowhere"],
+        ["nowhere.at_all"],
         ["state.apply", "slurm_pam", "test=True", "--retcode-passthrough"],
         ["slurm_pam.audit", "--retcode-passthrough"],
         ["test.ping", "--no-such-option"],
