@@ -159,7 +159,8 @@ def _linked() -> set[str]:
     """
     paths = [path for manager in units("UnitPath") for path in manager["UnitPath"][0].split()]
     found = set()
-    for directory in {path for path in map(os.path.realpath, paths) if not path.startswith(_OF_VENDORS)}:
+    # As systemd, by the names of the directories: one of an administrator's may be a link.
+    for directory in {os.path.realpath(path) for path in paths if not path.startswith(_OF_VENDORS)}:
         beside = _entries(directory)
         below = (entry for place in beside if place.name.endswith(_LINKS) for entry in _entries(place.path))
         for entry in (*beside, *below):

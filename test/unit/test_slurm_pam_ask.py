@@ -146,6 +146,13 @@ def test_what_a_vendor_links_is_not_enabled_by_that(asked, tmp_path, monkeypatch
     assert not any("two.service" in words for words in asked)
 
 
+def test_an_administrators_directory_that_leads_to_where_vendors_have_theirs(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(_slurm_pam_ask, "_OF_VENDORS", (f"{tmp_path}/vendor",))
+    link(tmp_path / "vendor/a.target.wants/two.service", "../two.service")
+    (tmp_path / "none").symlink_to("vendor")
+    assert {unit["Id"][0] for unit in every_unit()} == {"cron.service", "one.service", "two.service"}
+
+
 def test_every_unit_that_is_generated(asked, tmp_path):
     for directory in ("system", "generator.late"):
         (tmp_path / directory).mkdir(exist_ok=True)
@@ -156,7 +163,7 @@ def test_every_unit_that_is_generated(asked, tmp_path):
 def test_every_unit_that_a_socket_starts(monkeypatch):
     shown = {
         ("--property=UnitPath", "--"): "UnitPath=/none\n",
-        ("--", "*.service", "*.socket"): "Id=by.socket\nNames=by.socket\nTriggers=by.service a@1.service\n",
+        ("--", "*.service", "*.socket"): "Id=by.socket\nNames=by.socket\nTriggers=by.service many@1.service\n",
         ("--", "by.service"): "Id=by.service\nNames=by.service\nUnitFileState=static\nTriggeredBy=by.socket\n",
     }
     monkeypatch.setattr(_slurm_pam_ask, "answer", lambda *words: shown.get(words[2:]) or shown[words[3:]])
