@@ -100,13 +100,19 @@ def _missing(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if f"{name} installed" not in lines)
 
 
+@functools.cache
+def _python() -> str:
+    """The Python of which environments are made."""
+    if why_no_node():
+        return os.path.realpath(sys.executable)
+    install_packages(VENV_PACKAGES)
+    return os.path.realpath(DEBIAN_PYTHON)
+
+
 def venv(salt: str = "3008") -> Path:
     """The python of the virtual environment with this Salt and the test tools, made if need be for all checkouts."""
     link, requirements = VENVS[salt]
-    debian = why_no_node() is None
-    if debian:
-        install_packages(VENV_PACKAGES)
-    python = os.path.realpath(DEBIAN_PYTHON if debian else sys.executable)
+    python = _python()
     name = f"venv-{salt}"
     place = CACHE / f"{name}-{fingerprint(requirements, python)}"
     with locked(CACHE / f"{name}.lock"):
