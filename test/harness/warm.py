@@ -1,9 +1,10 @@
 """Salt's programs without the time that Python and Salt's imports take: a process that has them forks for each call.
 
 In the node, or on the master, this file is that process; here it is the end that asks it. A call is Salt's own entry
-point in a process of its own, as a minion forks for each job, and begins with nothing of the call before: no loader, no
-grains, no pillar. So it stands for the program wherever a test is not about how that one starts. test_node.py holds the
-one to the other. With the words of a daemon, which forks for each job by itself, it is that daemon.
+point in a process of its own, as a minion forks for each job, and begins with nothing of what the last one found out:
+no loader, no grains, no pillar. It has what the same files and patterns come to. So it stands for the program wherever a
+test is not about how that one starts. test_node.py holds the one to the other. With the words of a daemon, which forks
+for each job by itself, it is that daemon.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ def _those_that_may_have_it(look: Callable[..., Iterator[str]]) -> Callable[...,
     return those
 
 
-def _names(path: str) -> Iterable[str]:
+def _names(path: str) -> set[str]:
     """What a module calls itself."""
     directory, name = os.path.split(path)
     return _all_names(directory)[name] if path.startswith(_OWN) else _names_in(path)
