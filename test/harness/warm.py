@@ -2,9 +2,9 @@
 
 In the node, or on the master, this file is that process; here it is the end that asks it. A call is Salt's own entry
 point in a process of its own, as a minion forks for each job, and begins with nothing of what the last one found out:
-no loader, no grains, no pillar. It has what the same files and patterns come to. So it stands for the program wherever a
-test is not about how that one starts. test_node.py holds the one to the other. With the words of a daemon, which forks
-for each job by itself, it is that daemon.
+no loader, no grains, no pillar. It has what the same files and patterns come to. So it stands for the program wherever
+a test is not about how that one starts. test_node.py holds the one to the other. With the words of a daemon, which
+forks for each job by itself, it is that daemon.
 """
 
 from __future__ import annotations
