@@ -135,14 +135,19 @@ def _is_origin(found: Any) -> bool:
     return not network.is_link_local or network.version == 4
 
 
+# Written out, as Python and ECMAScript do not agree on which of them \s has.
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_PATH_PATTERN = rf"/[^\s{_CONTROL}]+"
+
+
 def _is_path(found: Any) -> bool:
     # os.path.isdir takes names of any length, and pathlib does not.
-    return isinstance(found, str) and re.fullmatch(r"/\S+", found) is not None and not os.path.isdir(found)
+    return isinstance(found, str) and re.fullmatch(_PATH_PATTERN, found) is not None and not os.path.isdir(found)
 
 
 _NULL = Value("null", lambda found: found is None, {"type": "null"})
 _FLAG = Value("true or false", lambda found: isinstance(found, bool), {"type": "boolean"})
-_PATH = Value("the absolute path of a file", _is_path, _text_of(r"/\S+"))
+_PATH = Value("the absolute path of a file", _is_path, _text_of(_PATH_PATTERN))
 _ORIGIN = Value(
     "a network (192.0.2.0/24), an address (a link-local one with its zone, fe80::1%eth0), a host, a .domain, ALL or "
     "LOCAL (so written)",
@@ -173,8 +178,8 @@ DOOR_WORDS = ("close", "report", "leave")
 _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.so")
 _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
-_WORD = _matching("one word", r"[^\s#\[\]]+")
-_TEXT = _matching("a text", r"[\s\S]*\S[\s\S]*")
+_WORD = _matching("one word", rf"[^\s{_CONTROL}#\[\]]+")
+_TEXT = _matching("a text of one line", rf"(?=.*\S)(?:[^{_CONTROL}]|\t)+")
 _LONGEST = 2000
 _MESSAGE = Value(
     f"a text of up to {_LONGEST} characters, with line breaks and no other control characters",
@@ -192,7 +197,8 @@ _NUMBER = Value(
 )
 _SLURM_VALUE = _any_of("one word, or a list of words", _WORD, _list_of(_WORD, at_least=1))
 _SSHD_VALUE = _any_of(
-    "a text, a number, true or false, or a list of texts", _TEXT, _INTEGER, _FLAG, _list_of(_TEXT, at_least=1)
+    "a text of one line, a number, true or false, or a list of such texts",
+    *(_TEXT, _INTEGER, _FLAG, _list_of(_TEXT, at_least=1)),
 )
 _SCENARIO = Value("a scenario (a mapping)", lambda found: isinstance(found, Mapping), {"type": "object"})
 _KEYWORD = _matching("an option's name", r"[A-Za-z][A-Za-z0-9]*")
@@ -276,7 +282,7 @@ _NODES = Value(
 )
 _PARTITION = {"nodes": Required(_NODES), "settings": _NODE_SETTINGS}
 # The whole pillar slurm_pam.
-SETTINGS = {**_NODE_SETTINGS, "partitions": Named(_matching("a partition's name", r"\S+"), _PARTITION)}
+SETTINGS = {**_NODE_SETTINGS, "partitions": Named(_matching("a partition's name", rf"[^\s{_CONTROL}]+"), _PARTITION)}
 
 
 def without_nulls(settings: Mapping[str, Any], schema: Any = SETTINGS) -> dict[str, Any]:
