@@ -105,6 +105,8 @@ def find(text: str | list[Entry], **selector: Any) -> list[Entry]:
 
 # Editing
 
+# As ``match``: the line counts as there where it stands at its very place, and there alone.
+HERE = "here"
 _TAB = 8
 _NEIGHBOURS = 3
 _COMMENT_SIGN = re.compile(r"(?m)^[ \t]*#+(?:[ \t](?=[^ \t]))?")
@@ -349,24 +351,29 @@ class _Editor:
         before: Selector | None = None,
         after: Selector | None = None,
         at: str | None = None,
-        match: Selector | None = None,
+        match: Selector | str | None = None,
         jumps: str | None = None,
         missing: str | None = None,
     ) -> None:
         if [before, after, at].count(None) != 2 or at not in (None, "first", "last"):
             raise PamUsageError("insert needs one of before: SELECTOR, after: SELECTOR, at: first and at: last")
+        if match == HERE and at:
+            raise PamUsageError(f"match: {HERE} needs before: SELECTOR or after: SELECTOR")
         entry, layout = self._given(line)
         if missing == "ok" and not at and not self._all(before or after):
             return
-        here = self._present(entry, layout, match)
         types = {entry["type"]} if entry["type"] else set(TYPES)
+        ahead = bool(before) or at == "first"
+        if match == HERE:
+            here = self._beside(self._one(before or after), ahead, types, layout)
+        else:
+            here = self._present(entry, layout, match)
         if at:
             peers = [i for i, peer in enumerate(self.entries) if i != here and self._matters(peer, types)]
             anchor = peers[0 if at == "first" else -1] if peers else None
         else:
             anchor = self._one(before or after, besides=here)
             types |= {self.entries[anchor]["type"]}
-        ahead = bool(before) or at == "first"
         if here is None:
             place = len(self.entries) if anchor is None else anchor if ahead else anchor + 1
             self._move_jumps(entry, jumps, comes=place)
@@ -383,6 +390,14 @@ class _Editor:
         self._drop(here)
         place = anchor - (here < anchor) + (not ahead)
         self._put(place, text if _line_end(text) else text + self._newline(place))
+
+    def _beside(self, anchor: int, ahead: bool, types: set[str], layout: _Layout) -> int | None:
+        """The index of the given line, if it is the next one before that of the anchor, or after it."""
+        types = types | {self.entries[anchor]["type"]}
+        others = range(anchor - 1, -1, -1) if ahead else range(anchor + 1, len(self.entries))
+        nearest = next((index for index in others if self._matters(self.entries[index], types)), None)
+        is_it = nearest is not None and self.entries[nearest]["kind"] in ("rule", "include")
+        return nearest if is_it and self._layout(nearest).words == layout.words else None
 
     def _present(self, entry: Entry, layout: _Layout, match: Selector | None) -> int | None:
         """The index of the line that counts as the given one, if there is one."""

@@ -282,13 +282,12 @@ def _session(settings: Mapping[str, Any]) -> dict:
     Source: https://slurm.schedmd.com/pam_slurm_adopt.html (Administrative Access Configuration).
     """
     pam = settings["pam"]
-    ours = {"type": "session", "module": "pam_access.so", "args": [f"accessfile={settings['access']['file']}"]}
     unless = f"session [success=ignore default=1] {_access_module(settings)}"
     changes = []
     for module in pam["session_remove"]:
         line = {"type": "session", "module": module}
         if module in pam["session_keep"]:
-            changes.append({"insert": unless, "before": line, "match": ours, "missing": "ok", "jumps": "lengthen"})
+            changes.append({"insert": unless, "before": line, "match": "here", "missing": "ok", "jumps": "lengthen"})
         else:
             changes.append({"remove": line, "missing": "ok", "jumps": "shorten"})
     return {"source": pam["session_source"], "changes": changes}

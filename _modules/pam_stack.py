@@ -155,6 +155,8 @@ def edit(text: str, changes: list[dict[str, Any]], libpam: Libpam | None = None)
         ``match: SELECTOR`` with it                            which line counts as the one to insert; by default that
                                                                of the same type and module, for an include of the same
                                                                type, control and target
+        ``match: here`` with it                                only at its place before or after that line it counts
+                                                               as there, so that each of several lines can have one
         ``missing: ok`` with it                                nothing is put before or after a line that is not there
         ``replace: SELECTOR``, ``with: LINE``                  gives the line other words
         ``set_control: SELECTOR``, ``to: CONTROL``             sets the control

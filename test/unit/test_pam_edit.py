@@ -166,6 +166,16 @@ def test_what_stands_between_counts_only_where_it_has_a_say():
     assert edit(between, change, libpam=DEBIAN_NEW).startswith("auth required a.so\nauth required b.so\n")
 
 
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_each_of_several_lines_can_have_the_same_line_beside_it(place):
+    gate = "session required pam_access.so"
+    lines = ["session optional a.so", "# a note", "session optional b.so"]
+    around = {"before": [gate, *lines[:2], gate, lines[2]], "after": [lines[0], gate, *lines[1:], gate]}[place]
+    with_one = "".join(f"{line}\n" for line in (around[:4] if place == "after" else around[1:]))
+    changes = [{"insert": gate, place: {"module": module}, "match": "here"} for module in ("b.so", "a.so")]
+    assert edit(with_one, *changes).splitlines() == around
+
+
 def test_two_lines_of_one_module_are_told_apart():
     text = "auth required pam_faillock.so preauth\nauth [default=die] pam_faillock.so authfail\n"
     change = {"insert": "auth required pam_faillock.so preauth silent", "at": "first"}
@@ -265,6 +275,8 @@ def test_errors_count_lines_as_changes_before_left_them():
         ({"insert": "auth required x.so"}, "insert needs one of"),
         ({"insert": "auth required x.so", "at": "middle"}, "insert needs one of"),
         ({"insert": "auth required x.so", "at": "first", "after": NOLOGIN}, "insert needs one of"),
+        ({"insert": "auth required x.so", "at": "first", "match": "here"}, "match: here needs before"),
+        ({"insert": "auth required x.so", "after": NOLOGIN, "match": "there"}, "'there' selects nothing"),
         ({"insert": "auth required", "at": "last"}, "there is no module"),
         ({"insert": "auth [success=okay] x.so", "at": "last"}, "every answer counts as bad"),
         ({"insert": "# auth required x.so", "at": "last"}, "it is a comment"),

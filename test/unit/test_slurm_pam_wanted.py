@@ -156,9 +156,27 @@ ONLY_ADMINISTRATORS = f"session [success=ignore default=1] {ACCESS}"
     ids=["in its place", "a jump to it", "a jump over it", "beside the site's own rule", "where there is none"],
 )
 def test_administrators_alone_keep_a_module(text, after):
-    (file,) = (file for file in pam_files(pam=KEPT) if file["path"].endswith("slurm-common-session"))
-    edited = _pam_edit.edit("".join(f"{line}\n" for line in text), file["changes"], libpam=LIBPAM)
-    assert edited.splitlines() == after
+    assert kept_by_administrators(KEPT, text) == after
+
+
+def kept_by_administrators(pam, text):
+    (file,) = (file for file in pam_files(pam=pam) if file["path"].endswith("slurm-common-session"))
+    return _pam_edit.edit("".join(f"{line}\n" for line in text), file["changes"], libpam=LIBPAM).splitlines()
+
+
+@pytest.mark.parametrize(
+    "order", [["pam_systemd.so", "pam_cgfs.so"], ["pam_cgfs.so", "pam_x.so", "pam_systemd.so"]], ids=" ".join
+)
+def test_administrators_alone_keep_each_of_several_modules(tmp_path, order):
+    keep = {"session_keep": ["pam_systemd.so", "pam_cgfs.so"]}
+    lines = {module: f"session optional {module}" for module in order}
+    after = kept_by_administrators(keep, lines.values())
+    gates = {module: [ONLY_ADMINISTRATORS] for module in keep["session_keep"]}
+    assert after == [text for module, line in lines.items() for text in (*gates.get(module, []), line)]
+    assert kept_by_administrators(keep, after) == after
+    (tmp_path / "sshd").write_text("".join(f"{line}\n" for line in ["session required pam_unix.so", *after]))
+    policy = [one for one in wanted(settings(pam=keep))["pam"]["policy"] if "administrator's reaches" in one["name"]]
+    assert [proof["holds"] for proof in _pam_prove.prove(policy, str(tmp_path), LIBPAM)] == [True, True]
 
 
 @pytest.mark.parametrize(
