@@ -179,7 +179,7 @@ _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.s
 _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
 _WORD = _matching("one word", rf"[^\s{_CONTROL}#\[\]]+")
-_TEXT = _matching("a text of one line", rf"(?=.*\S)(?:[^{_CONTROL}]|\t)+")
+_TEXT = _matching("a text of one line", rf"(?=[\s\S]*\S)(?:[^{_CONTROL}]|\t)+")
 _LONGEST = 2000
 _MESSAGE = Value(
     f"a text of up to {_LONGEST} characters, with line breaks and no other control characters",
