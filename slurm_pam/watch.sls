@@ -1,5 +1,6 @@
 # Brings about: where the setting watch says so, a program that tells without Salt whether this node is still as an apply
-# left it. This comes last: what there is when all else holds, is what the program holds the node against.
+# left it. This comes last: what there is when all else holds, is what the program holds the node against. Where the
+# setting has changed, the program goes first, so that nothing that is changed then is drift to it.
 {%- from "slurm_pam/map.jinja" import settings with context %}
 
 include:
@@ -20,7 +21,9 @@ slurm_pam-watch-managed:
       - test: slurm_pam-settings
     - require:
       - slurm_pam: slurm_pam-ready
-{%- if settings.watch %}
+{%- if not settings.watch %}
+    - require_in:
+{%- endif %}
       - sls: slurm_pam.places
       - sls: slurm_pam.packages
       - sls: slurm_pam.access
@@ -30,4 +33,3 @@ slurm_pam-watch-managed:
       - sls: slurm_pam.pam
       - sls: slurm_pam.logind
       - sls: slurm_pam.strays
-{%- endif %}

@@ -300,22 +300,37 @@ def test_what_an_apply_brings_back_was_accepted_already(node):
         assert watch(node) == (0, WELL)
 
 
-def test_an_apply_in_progress_is_no_drift(node):
-    """Other settings: the access file changes, and the watch is run all the while."""
-    groups = {"hpc_admin_g": {**EXAMPLE["access"]["groups"]["hpc_admin_g"], "origins": ["203.0.113.0/24"]}}
-    settings(node, watch=True, access={**EXAMPLE["access"], "groups": groups})
-    foreseen = apply(node, test=True)[STATE]["changes"]
-    loop = f"while [ ! -e /root/enough ]; do {WATCH} >> /root/said; sleep 0.1; done"
-    node.run(["systemd-run", "--unit=loop", "sh", "-c", loop], check=True)
+def applied_under_watch(node, origin, **sections):
+    """What an apply that changes the access file would do and does, and what the watch says all the while."""
+    groups = {"hpc_admin_g": {**EXAMPLE["access"]["groups"]["hpc_admin_g"], "origins": [origin]}}
+    settings(node, access={**EXAMPLE["access"], "groups": groups}, **sections)
+    foreseen = apply(node, test=True)
+    loop = f"while [ ! -e /root/enough ]; do [ ! -e {WATCH} ] || {WATCH} >> /root/said; sleep 0.1; done"
+    node.run(["rm", "-f", "/root/enough", "/root/said"])
+    node.run(["systemd-run", "sh", "-c", loop], check=True)
+    node.until(lambda: node.run(["test", "-s", "/root/said"]).ok, "the watch's first word", 30)
     done = applied(node)
     node.run(["touch", "/root/enough"])
-    assert done[STATE]["changes"] == foreseen
-    assert foreseen == {ACCEPTED: {"old": "this node as it was", "new": "this node as it is now"}}
-    assert set(node.read("/root/said").splitlines(keepends=True)) == {
-        WELL,
-        "slurm_pam: an apply is changing this node\n",
-    }
+    assert changed(done) == changed(foreseen)
+    assert done[STATE]["changes"] == foreseen[STATE]["changes"]
+    return done, set(node.read("/root/said").splitlines(keepends=True))
+
+
+def test_an_apply_in_progress_is_no_drift(node):
+    done, said = applied_under_watch(node, "203.0.113.0/24", watch=True)
+    assert done[STATE]["changes"] == {ACCEPTED: {"old": "this node as it was", "new": "this node as it is now"}}
+    assert said == {WELL, "slurm_pam: an apply is changing this node\n"}
     assert state(node) == "idle none"
+
+
+def test_an_apply_that_takes_it_away_is_no_drift(node):
+    # sshd is reloaded, and looked at a second later.
+    done, said = applied_under_watch(node, "198.51.100.0/24", watch=False, sshd={"options": {"MaxAuthTries": 5}})
+    assert set(done[STATE]["changes"]) == {WATCH, DRAIN, ACCEPTED}
+    assert said == {WELL}
+    assert state(node) == "idle none"
+    settings(node, watch=True)
+    applied(node)
 
 
 def test_two_applies_at_once_that_change_nothing(node):
