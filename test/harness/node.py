@@ -33,8 +33,11 @@ PATH = f"{SALT_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 # What Slurm says, for a shell of the node.
 IDLE = "sinfo --noheader --nodes={} --format=%T | grep -qx idle"
 JOB_STATE = "squeue --noheader --format=%T --jobs={}"
-# Where slurmctld does not answer in time, it has not said so.
-ENDED = "jobs=$(squeue --noheader --format='%A %T') && ! echo \"$jobs\" | grep -qx '{} \\(RUNNING\\|COMPLETING\\)'"
+# Where slurmctld does not answer in time, it has not said so. The step daemons take the job's cgroups away after that.
+ENDED = (
+    "jobs=$(squeue --noheader --format='%A %T') && ! echo \"$jobs\" | grep -qx '{0} \\(RUNNING\\|COMPLETING\\)'"
+    " && ! pgrep -f '^slurmstepd: \\[{0}\\.'"
+)
 # The socket of a job's batch step, by the node and the job. The extern step is there by then.
 BATCH_STEP = "/var/lib/slurm/slurmd/{}_{}.4294967291"
 # What a node and its Slurm say of themselves when something does not come about.
