@@ -66,13 +66,13 @@ look() {
     { command exec 3< accepted; } 2> /dev/null
     IFS=$group
     set -- $(exec cat 2> /dev/null <&3)
-    if [ $# != 11 ]; then
+    if [ $# != 12 ]; then
         tell "$PWD/accepted cannot be read, which the last apply wrote: it has to be there, and this has to run as root"
         status=3
         return
     fi
     quick=$1 noted=$2 listing=$3 files=$4 others=$5 absent=$6 globs=$7 directories=$8
-    scontrol=$9 conf=${10} checker=${11}
+    scontrol=$9 conf=${10} node=${11} checker=${12}
     see
     case "$found" in *"$nl$quick") ;; *) compare ;; esac
     [ "$count" = 0 ] || status=1
@@ -164,14 +164,24 @@ metric() {
     printf 'slurm_pam_watch_%s %s\n' "$1" "$3"
 }
 
-# What slurmctld calls this node, which may be called otherwise, and what it knows of it.
+# What slurmctld calls this node, and what it knows of it. It shows a node by its own name alone, and not by its host's.
 ask_slurm() {
-    node=$(uname -n) node=${SLURMD_NODENAME:-${node%%.*}}
+    host=$(uname -n) node=${SLURMD_NODENAME:-${node:-${host%%.*}}}
     [ -z "$conf" ] || export SLURM_CONF="$conf"
     [ -n "$scontrol" ] || scontrol=scontrol
-    shown=$(exec "$scontrol" --oneliner show node "$node" 2> /dev/null)
+    show_node
+    case "$shown" in
+        *' not found')
+            names=$(exec "$scontrol" show aliases "$node" 2> /dev/null) names=${names%% *}
+            [ -z "$names" ] || { node=$names && show_node; }
+            ;;
+    esac
+    case "$shown" in NodeName=*) node=${shown#NodeName=} node=${node%% *} ;; *) shown='' ;; esac
     state=${shown#* State=} state=${state%% *}
-    case "$shown" in NodeName=*) node=${shown#NodeName=} node=${node%% *} ;; esac
+}
+
+show_node() {
+    shown=$(exec "$scontrol" --oneliner show node "$node" 2> /dev/null)
 }
 
 drain() {
@@ -209,7 +219,7 @@ printable() {
 }
 
 cd "${0%/*}" || exit 3
-found='' files='' others='' absent='' directories='' conf='' scontrol=''
+found='' files='' others='' absent='' directories='' conf='' scontrol='' node=''
 look
 busy=''
 if [ "$count" != 0 ]; then
@@ -275,6 +285,7 @@ class Accepted(NamedTuple):
     directories: str  # of these
     scontrol: str
     conf: str  # slurm.conf, where it is not in its place
+    node: str  # its NodeName, where the settings say it
     checker: str  # the program that sums up what is in a file
 
     def text(self) -> str:
@@ -282,7 +293,7 @@ class Accepted(NamedTuple):
 
     def facts(self) -> tuple[object, ...]:
         """All but times and inodes, which an update changes with the same content."""
-        return self.of_paths(), self.listing, self.globs, self.scontrol, self.conf, self.checker
+        return self.of_paths(), self.listing, self.globs, self.scontrol, self.conf, self.node, self.checker
 
     def of_paths(self) -> dict[str, tuple[str, str]]:
         """What stat says of each path, and the sum of what is in it."""
@@ -421,6 +432,7 @@ def _look(paths: Iterable[str], globs: list[str], settings: Mapping[str, Any]) -
         listing="\n".join(path for each in globs for path in sorted(glob.glob(each))),
         scontrol=_child.which("scontrol") or "",
         conf=settings["slurm"]["conf"] or "",
+        node=settings["pam_slurm_adopt"].get("nodename") or "",
         checker=checker,
         **{name: _joined(group) for name, group in groups.items()},
     )

@@ -89,7 +89,8 @@ def main() -> None:
         row("a shell that does nothing", nothing, nothing)
         worst = 0.0
         for case, (change, status) in cases.items():
-            (home / "accepted").write_text(_slurm_pam_watch._look(paths, globs, {"slurm": {"conf": None}}).text())
+            settings = {"slurm": {"conf": None}, "pam_slurm_adopt": {}}
+            (home / "accepted").write_text(_slurm_pam_watch._look(paths, globs, settings).text())
             change()
             count = 10 if status else TURNS
             turns = {shell: [cost([shell, program], status) for _ in range(count)] for shell in shells}

@@ -16,7 +16,7 @@ import _slurm_pam_watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's program")
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
-SETTINGS = {"slurm": {"conf": None}}
+SETTINGS = {"slurm": {"conf": None}, "pam_slurm_adopt": {}}
 # Of files that are there, and that have to stay away.
 HOSTILE = ["with blank", "with 'quotes' and \"others\"", "with\nnewline", "last\n", "$(touch hit)", "`touch hit`"]
 HOSTILE += ["*", "-n", "back\\slash", "tab\t", "\x1b[31m", "'x' -> 'y'", ";touch hit;", "caf\u00e9", "\udcff"]
@@ -54,9 +54,9 @@ class Place:
     def write(self, name, text):
         (self.etc / name).write_text(text)
 
-    def accept(self):
+    def accept(self, settings=SETTINGS):
         paths = [os.path.join(self.etc, name) for name in self.names]
-        look = _slurm_pam_watch._look(paths, self.globs, SETTINGS)
+        look = _slurm_pam_watch._look(paths, self.globs, settings)
         look = look._replace(scontrol=f"{self.bin}/scontrol")
         with open(self.home / "accepted", "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(look.text())
@@ -504,8 +504,13 @@ def test_what_it_does_not_know(place):
 
 SCONTROL = """\
 #!/bin/sh
-printf '%s\\n' "$SLURM_CONF" "$@" >> "${0%/*}/asked"
-if [ "$1" = update ]; then [ ! -e "${0%/*}/refuses" ]; else cat "${0%/*}/shown"; fi
+cd "${0%/*}"
+printf '%s\\n' "$SLURM_CONF" "$@" >> asked
+case "$*" in
+    update*) [ ! -e refuses ] ;;
+    "show aliases"*) cat aliases ;;
+    *) if [ -e known ] && ! grep -qx "$4" known; then echo "Node $4 not found" && exit 1; fi && cat shown ;;
+esac
 """
 HOST = os.uname().nodename.partition(".")[0]
 
@@ -605,6 +610,38 @@ def test_a_node_is_undrained_if_the_watch_drained_it(place, slurm, state, reason
     place.write("one", "1")
     done, asked = slurm(node_line("n7", state, reason), "--undrain")
     assert (done.returncode, asked) == (1, [])
+
+
+# What slurm.conf has for this host, the settings and slurmd's environment
+NAMED = {
+    "by slurm.conf": ("n7 n8", {}, {}),
+    "by the settings": ("", {"nodename": "n7"}, {}),
+    "by slurmd": ("", {}, {"SLURMD_NODENAME": "n7"}),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_a_node_whose_name_is_not_that_of_its_host(place, slurm, case):
+    """Slurm shows a node by its own name alone, and drains it by either."""
+    aliases, options, env = NAMED[case]
+    place.accept({**SETTINGS, "pam_slurm_adopt": options})
+    (place.bin / "known").write_text("n7\n")
+    (place.bin / "aliases").write_text(f"{aliases}\n")
+    done, asked = slurm(node_line("n7", "IDLE+DRAIN", OURS), "--undrain", env=env)
+    assert (done.returncode, done.stdout) == (0, f"slurm_pam: {WELL}, and Slurm gives it jobs again\n")
+    assert asked[-3:] == ["update", "nodename=n7", "state=resume"]
+    place.write("one", "1")
+    _, asked = slurm(node_line("n7", "IDLE+DRAIN", "mine [root@2026-11-28T20:00:00]"), name="drain", env=env)
+    assert "update" not in asked
+
+
+def test_a_node_that_slurm_does_not_know(place, slurm):
+    for name in ("known", "aliases"):
+        (place.bin / name).write_text("\n")
+    done, asked = slurm(node_line("n7", "IDLE+DRAIN", OURS), "--undrain")
+    told = f"slurm_pam: {WELL}, but Slurm did not say whether this node is drained\n"
+    assert (done.returncode, done.stdout) == (0, told)
+    assert "update" not in asked
 
 
 def test_what_slurm_does_not_say_or_do_is_told(place, slurm):

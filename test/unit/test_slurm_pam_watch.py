@@ -33,6 +33,7 @@ def noted(content="a", mode="81a4", owner="0 0", target="file", when="1.5 2.5 77
         "directories": "/etc/d\x1f",
         "scontrol": "/usr/bin/scontrol",
         "conf": "",
+        "node": "",
         "checker": "b2sum",
     }
     return Accepted(**{**fields, **more})
