@@ -62,7 +62,8 @@ tell() {
 
 look() {
     count=0 told='' status=0
-    # It stays open, for look_again. By "command", a shell does not end where it is not there.
+    # It stays open, for look_again. By "command", a shell does not end where it is not there; a caller's stays unread.
+    exec 3< /dev/null
     { command exec 3< accepted; } 2> /dev/null
     IFS=$group
     set -- $(exec cat 2> /dev/null <&3)

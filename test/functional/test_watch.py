@@ -63,7 +63,7 @@ class Place:
 
     def run(self, *words, name="watch", **more):
         return subprocess.run(
-            [self.shell, str(self.home / name), *words], capture_output=True, text=True, timeout=300, **more
+            [self.shell, str(self.home / name), *words], capture_output=True, text=True, **{"timeout": 300, **more}
         )
 
     def says(self):
@@ -311,6 +311,15 @@ def test_what_cannot_be_told_is_not_well(place, case):
     assert status == 3 and "accepted cannot be read" in told
     done = place.run("--nagios")
     assert done.returncode == 3 and done.stdout.endswith(" | differing_paths=U\n")
+
+
+def test_what_the_caller_has_open_is_not_waited_for(place):
+    (place.home / "accepted").unlink()
+    ours, theirs = os.pipe()
+    done = place.run(preexec_fn=lambda: os.dup2(ours, 3), close_fds=False, timeout=20)
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 3 and "accepted cannot be read" in done.stdout
 
 
 @pytest.mark.parametrize("program", ["cat", "stat", "b2sum"])
