@@ -56,7 +56,7 @@ def paths(settings: Mapping[str, Any]) -> Iterator[str]:
 
 def globs(settings: Mapping[str, Any]) -> list[str]:
     """
-    Patterns of files that are read as soon as they are there, each with wildcards in its last part alone.
+    Patterns of files that are read as soon as they are there, with wildcards in their last part at most.
 
     settings
         The merged settings of the formula, without nulls.
@@ -66,13 +66,14 @@ def globs(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _in_parts(pattern: str) -> Iterator[str]:
-    """A new directory may count as well as a new file in one that is there."""
+    """A new directory may count as well as a new file in one that is there, which may have to have a certain name."""
     parts = pattern.split("/")
     for place, part in enumerate(parts):
-        if glob.has_magic(part):
-            above = "/".join(parts[:place])
-            directories = glob.glob(above) if glob.has_magic(above) else [above]
-            yield from (f"{directory}/{part}" for directory in directories)
+        above = "/".join(parts[:place])
+        if glob.has_magic(above):
+            yield from (f"{directory}{part}" for directory in glob.glob(f"{above}/"))
+        elif glob.has_magic(part):
+            yield f"{above}/{part}"
 
 
 def _first(directories: Iterable[str], name: str) -> Iterator[str]:

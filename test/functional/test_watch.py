@@ -13,6 +13,7 @@ from harness import source  # noqa: F401 (the library's place)
 from salt.exceptions import CommandExecutionError
 
 import _slurm_pam_watch
+import _slurm_pam_watched
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's program")
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]
@@ -50,6 +51,7 @@ class Place:
         self.names = ["one", "two", "link", "lost", "mask", "d/1.conf", "none", "also/none"]
         self.names += ["far/1.conf", "up/d/1.conf"]
         self.globs = [f"{self.etc}/{name}/*.conf" for name in ("d", "e", "far", "so", "up/d", "void")]
+        self.globs += _slurm_pam_watched._in_parts(f"{self.etc}/s[r]v/x")
 
     def write(self, name, text):
         (self.etc / name).write_text(text)
@@ -213,6 +215,10 @@ DRIFT = {
     "a link further up that leads to the same": (
         lambda at: linked(at, "up", {"d/1.conf": "top/d/1.conf"}),
         None,
+    ),
+    "one more of a certain name in one of several directories": (
+        lambda at: at.write("srv/x", ""),
+        "'srv/x' is there, and was not",
     ),
     "one more, hidden, that does not count": (lambda at: at.write("d/.3.conf", ""), None),
     "one more that does not count": (lambda at: at.write("d/2.conf~", ""), None),

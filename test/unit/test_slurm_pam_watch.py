@@ -192,14 +192,16 @@ def test_what_libpam_reads_and_would_read_instead(pam, texts, looked_at):
     [
         ("{}/d/*.conf", ["{}/d/*.conf"]),
         ("{}/none/*.conf", ["{}/none/*.conf"]),
-        ("{}/*/x.conf", ["{}/*"]),
+        ("{}/*/x.conf", ["{}/*", "{}/d/x.conf", "{}/e/x.conf"]),
+        ("{}/*/x/*.conf", ["{}/*", "{}/d/x", "{}/e/x", "{}/e/x/*.conf"]),
         ("{}/*/*.conf", ["{}/*", "{}/d/*.conf", "{}/e/*.conf"]),
         ("{}/[de]/?", ["{}/[de]", "{}/d/?", "{}/e/?"]),
     ],
 )
 def test_patterns_in_parts(tmp_path, pattern, parts):
-    for name in "de":
-        (tmp_path / name).mkdir()
+    for name in ("d", "e/x"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "file").touch()
     found = _slurm_pam_watched._in_parts(pattern.format(tmp_path))
     assert sorted(found) == sorted(part.format(tmp_path) for part in parts)
 
