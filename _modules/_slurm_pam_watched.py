@@ -126,7 +126,8 @@ def _drop_ins(settings: Mapping[str, Any]) -> Iterator[str]:
 
 def _units(settings: Mapping[str, Any]) -> list[str]:
     names = (settings["sshd"]["service"].removesuffix(".service"), "sshd", "ssh")
-    return [f"{name}.{kind}" for name in dict.fromkeys(names) for kind in ("service", "socket")]
+    # A socket that accepts by itself starts an instance for each connection.
+    return [f"{name}{kind}" for name in dict.fromkeys(names) for kind in (".service", "@.service", ".socket")]
 
 
 def _systemd() -> list[str]:

@@ -218,6 +218,17 @@ def test_units_and_the_files_that_they_name(tmp_path, monkeypatch):
     assert {"/etc/default/ssh", "/etc/more", f"{ours}/sshd.service", f"{vendors}/sshd.socket"} <= set(found)
 
 
+@pytest.mark.parametrize("unit", ["ssh.service", "ssh@.service", "ssh.socket"])
+def test_units_and_their_drop_ins(tmp_path, monkeypatch, unit):
+    """A socket may start an instance for each connection."""
+    (tmp_path / f"{unit}.d").mkdir()
+    (tmp_path / f"{unit}.d/x.conf").write_text("[Service]\nEnvironmentFile=-/etc/more\n")
+    monkeypatch.setattr(_slurm_pam_watched, "_systemd", lambda: [str(tmp_path)])
+    settings = {"sshd": {"service": "ssh"}}
+    assert {f"{tmp_path}/{unit}", "/etc/more"} <= set(_slurm_pam_watched._unit_files(settings))
+    assert f"{tmp_path}/{unit}.d/*.conf" in _slurm_pam_watched._drop_ins(settings)
+
+
 def test_links_are_followed_step_by_step(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to(f"{tmp_path}/c")
