@@ -50,22 +50,22 @@ def _unmatched(known: Partitions, matched: set[str]) -> Iterator[str]:
 def _contradictions(node: Rendered, known: Partitions) -> Iterator[str]:
     """What two partitions of one node say differently."""
     for first, second in itertools.combinations(node.partitions, 2):
-        says, overrides = (dict(_leaves(known[name].get("settings"))) for name in (first, second))
-        for path in says.keys() & overrides.keys():
-            if says[path] != overrides[path]:
-                yield (
-                    f"slurm_pam:{path} is {says[path]!r} in the partition {first} and {overrides[path]!r} in {second}. "
-                    f"For nodes in both, the later one counts, {second}: if that is not meant, let their targets "
-                    "exclude each other"
-                )
+        for path, says, overrides in _differing(*(known[name].get("settings") for name in (first, second))):
+            yield (
+                f"slurm_pam:{path} is {says!r} in the partition {first} and {overrides!r} in {second}. "
+                f"For nodes in both, the later one counts, {second}: if that is not meant, let their targets "
+                "exclude each other"
+            )
 
 
-def _leaves(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            yield from _leaves(value, f"{path}:{key}".lstrip(":"))
-    else:
-        yield path, settings
+def _differing(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """What both have and is not the same, such as an entry that only one of them takes out."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in one:
+            if key in other:
+                yield from _differing(one[key], other[key], f"{path}:{key}".lstrip(":"))
+    elif path and one != other:
+        yield path, one, other
 
 
 def _alike(given: Any, known: Partitions) -> Iterator[str]:

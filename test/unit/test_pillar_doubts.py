@@ -51,13 +51,17 @@ def two(first, second):
         ({"mode": "audit"}, {"mode": "adopt"}, ["slurm_pam:mode is 'audit' in the partition a and 'adopt' in b"]),
         ({"slurm": {"use_pam": True}}, {"slurm": {"use_pam": False}}, ["slurm_pam:slurm:use_pam is True"]),
         ({"access": {"root": ["ALL"]}}, {"access": {"root": ["::1"]}}, ["slurm_pam:access:root is ['ALL']"]),
+        ({"access": administrators("a")}, {"access": {"groups": {"a": None}}}, ["slurm_pam:access:groups:a is {"]),
+        ({"doors": None}, {"doors": {"cron": "close"}}, ["slurm_pam:doors is None"]),
+        ({"doors": {"cron": None}}, {"doors": {"cron": None}}, []),
         ({}, {"mode": "adopt"}, []),
         (None, {"mode": "adopt"}, []),
+        ([1], "x", []),
     ],
 )
 def test_partitions_of_one_node_that_contradict_each_other(first, second, told):
     found = doubts({"cn1": node("ab", partitions=two(first, second)), "cn2": node("a", partitions=two(first, second))})
-    assert [text.partition(" in ")[0] for text in found] == [text.partition(" in ")[0] for text in told]
+    assert len(found) == len(told) and all(map(str.startswith, found, told))
     assert all(nodes == ["cn1"] for nodes in found.values())
 
 
