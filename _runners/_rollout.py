@@ -62,12 +62,12 @@ class Rollout:
                 self._tell(name, "unreachable", silent(record.nodes[name], "test.ping"))
             if not self._looked_at(nodes.reachable):
                 return "Stopped before this run changed anything, as slurm_pam.stop has asked"
-            ready = self._ready(nodes.reachable)
+            ready, answered = self._ready(nodes.reachable)
             if stopped := self._stopped(bool(nodes.unusable)):
                 return stopped
         except (SaltException, ValueError) as error:
             return f"Stopped before this run changed anything: {error}"
-        return self._closed(ready, nodes.reachable)
+        return self._closed(ready, answered)
 
     # How they stand
 
@@ -87,13 +87,13 @@ class Rollout:
             self._waves.take(dict(left), ended, lambda: not self._record.wishes())
         return True
 
-    def _ready(self, names: list[str]) -> list[str]:
-        """The nodes that are to be done."""
+    def _ready(self, names: list[str]) -> tuple[list[str], list[str]]:
+        """The nodes that are to be done, and all that answer."""
         nodes = self._record.nodes
         answered = [name for name in names if nodes[name].state != "unreachable"]
         self._sizes = Counter(nodes[name].partition for name in answered)
         self._lost = Counter(nodes[name].partition for name in answered if nodes[name].state == "refused")
-        return [name for name in answered if nodes[name].state == "waiting"]
+        return [name for name in answered if nodes[name].state == "waiting"], answered
 
     def _stopped(self, unusable: bool) -> str:
         """Why nothing is begun, or nothing."""
@@ -109,13 +109,13 @@ class Rollout:
 
     # How they are closed
 
-    def _closed(self, ready: list[str], reachable: list[str]) -> str:
+    def _closed(self, ready: list[str], answered: list[str]) -> str:
         """Batch by batch, while no more is lost than is tolerated."""
         order, nodes = self._order, self._record.nodes
         members: dict[str, list[str]] = {label: [] for label in order.partitions}
-        for name in reachable:
+        for name in answered:
             members.get(nodes[name].partition, []).append(name)
-        for batch in batches(ready, order.canary, order.batch, members, reachable):
+        for batch in batches(ready, order.canary, order.batch, members, answered):
             if not self._may_go_on(batch.label):
                 return f"Stopped ahead of {batch.label}, as slurm_pam.stop has asked"
             self._watch.begin(batch.label, batch.names)

@@ -641,6 +641,12 @@ def cluster(count, **changes):
     return Minions([f"cn{number:05}" for number in range(count)], **changes)
 
 
+def test_a_percentage_is_not_of_nodes_that_do_not_answer(rollout, capsys):
+    minions = cluster(20, **{f"cn{number:05}": {"saltutil.sync_all": None} for number in range(10, 20)})
+    assert rollout(minions, batch="50%")["summary"].endswith("10 unreachable, 10 done")
+    assert "nodes, batch 1 of 2: cn00001, cn00002, cn00003, cn00004, cn00005\n" in capsys.readouterr().err
+
+
 @pytest.fixture
 def called(monkeypatch):
     """The most nodes of a call."""
