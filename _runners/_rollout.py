@@ -140,7 +140,8 @@ class Rollout:
             return close(order.confirm, bool(order.probes), lambda: self._tell(name, "applying", ""))
 
         def ended(name: str, became: Found) -> None:
-            self._lost[partition] += not STATES[became.state]
+            # One whose minion is gone by now is open as it was, and nothing went wrong there.
+            self._lost[partition] += became.state != "unreachable" and not STATES[became.state]
             self._ended(name, became)
 
         turns = {name: turn(name) for name in batch.names}
