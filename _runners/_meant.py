@@ -38,7 +38,7 @@ def meant(
     # The cache may be old. If those that it names are too many for one call, all minions are asked in waves.
     few = accepted is None or len(named) <= at_once
     asked = [name for name in sorted(named if few else accepted) if not said.unusable(name)]
-    waves.take({name: _matching(spelled) for name in asked}, answers.__setitem__)
+    waves.take({name: _matching(spelled, name in named) for name in asked}, answers.__setitem__)
     matching = {name for name, answer in answers.items() if answer}
     leaving = {name for name, answer in answers.items() if answer is False}
     whom, awaited = (target, matching) if few else (nameless(spelled), set())
@@ -49,12 +49,12 @@ def meant(
     return Meant(sorted(reachable), sorted(mute), sorted(unusable), sorted(leaving & named))
 
 
-def _matching(target: str) -> Turn:
-    """Whether its own matcher says that it is meant; None if it does not answer. Nonsense does not take a node out."""
+def _matching(target: str, named: bool) -> Turn:
+    """Whether its own matcher says that it is meant; None if it does not answer. Of nonsense, the cache decides."""
     for _ in range(2):  # it may have been too busy a moment ago
         reply = yield Question("match.compound", (), {"tgt": target})
         if reply.answer:
-            return reply.answer.value is not False
+            return reply.answer.value if isinstance(reply.answer.value, bool) else named
     return None
 
 

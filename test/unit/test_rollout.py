@@ -209,6 +209,15 @@ def test_the_minions_decide_who_is_a_node(rollout):
     assert report["result"] is False
 
 
+@pytest.mark.parametrize("at_once", [2, 500])
+def test_a_minion_that_makes_no_sense_of_the_target_is_what_the_cache_says(rollout, at_once):
+    """All minions are asked where the nodes are more than one call's. One that is no node may be in blackout then."""
+    blackout = {"match.compound": Answer(False, "Minion in blackout mode"), "slurm_pam.audit": BLOCKED}
+    login = {**blackout, "matches": at_once == 2}
+    report = rollout(Minions(cn2={**blackout, "slurm_pam.audit": HOLDS}, login1=login), at_once=at_once)
+    assert became(report) == all_became("done", "unchanged", "done")
+
+
 def test_a_busy_minion_is_asked_again(rollout):
     minions = Minions(cn2={"match.compound": None})
     assert became(rollout(minions)) == dict.fromkeys(NODES, "done")
