@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import _node_answers as said
+from salt.exceptions import CommandExecutionError
 
 # salt.execute
 Ask = Callable[..., dict[str, Any]]
@@ -52,6 +53,8 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
     seconds
         For all of them together. A login that has not been tried by then is a problem of its node.
 
+    Raises CommandExecutionError where nodes or probes are not of this form, before anything is run.
+
     CLI Example:
 
     .. code-block:: bash
@@ -60,6 +63,10 @@ def failing(nodes: list[str], probes: list[Mapping[str, str]], seconds: float = 
 
     .. versionadded:: 1.0.0
     """
+    if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
+        raise CommandExecutionError(f"nodes is {nodes!r}; it has to be a list of names")
+    if wrong := misused(probes):
+        raise CommandExecutionError(wrong)
     until = time.monotonic() + seconds
     # Salt's loader is not there in other threads.
     ask = __salt__["salt.execute"] if any(probe.get("expect") == _CONFINED for probe in probes) else None

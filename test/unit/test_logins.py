@@ -10,6 +10,7 @@ import pytest
 from harness.paths import REPO
 from harness.runners import logins
 from harness.source import load
+from salt.exceptions import CommandExecutionError
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,25 @@ from harness.source import load
 def test_a_probe_is_a_real_command(probe, told):
     found = logins.failing(["cn1"], [probe])
     assert told in found["cn1"] if told else found == {}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "probe", "told"),
+    [
+        ("cn1", {}, "nodes is 'cn1'; it has to be a list of names"),
+        ([101], {}, "nodes is .101.; it has to be a list of names"),
+        ({"cn1": 1}, {}, "nodes is {'cn1': 1}"),
+        (["cn1"], {"expect": "dney"}, "A probe's expect is 'dney'"),
+        (["cn1"], {"expect": "deny"}, "A probe expects deny without says"),
+        (["cn1"], {"expects": "deny"}, "A probe is {'command'"),
+    ],
+)
+def test_what_is_no_login_is_refused_and_not_well(tmp_path, nodes, probe, told):
+    """One name would be taken for the nodes c, n and 1, and a word that means nothing for deny."""
+    marker = tmp_path / "marker"
+    with pytest.raises(CommandExecutionError, match=told):
+        logins.failing(nodes, [{"command": f"sh -c 'touch {marker}; exit 1'", **probe}])
+    assert not marker.exists()
 
 
 def test_the_last_words_are_heard_on_a_busy_master(monkeypatch):
