@@ -35,7 +35,10 @@ def checked(opts: Mapping[str, Any], target: str, rules: Rules) -> dict[str, Any
     """
     problems: dict[str, list[str]] = {}
     rendered: dict[str, Rendered] = {}
-    names = sorted(salt.utils.minions.CkMinions(opts).check_minions(target, "compound")["minions"])
+    found = salt.utils.minions.CkMinions(opts).check_minions(target, "compound")
+    names = sorted(found["minions"])
+    if missing := found.get("missing"):
+        problems["The target lists this name, and the master knows no minion that has it"] = sorted(missing)
     if not names:
         problems[f"{target!r} matches no minion that this master knows; salt-key --list-all names them"] = []
     matchers, renderers = salt.loader.matchers(opts), salt.loader.render(opts, {})

@@ -118,6 +118,9 @@ def test_what_could_not_be_looked_at_is_a_problem(master):
     status, told = master.check("nobody*", all=EXAMPLE)
     assert status == 1 and list(told["problems"].values()) == [[]]
     assert "'nobody*' matches no minion" in next(iter(told["problems"]))
+    status, told = master.check("gpu* or L@cn1,cn9", all=EXAMPLE)
+    ((unknown, nodes),) = told["problems"].items()
+    assert status == 1 and unknown.startswith("The target lists this name") and nodes == ["cn9"]
 
 
 def test_of_a_pillar_that_breaks_the_rendering_its_nodes_are_told(master):
