@@ -391,6 +391,8 @@ def _made(
     try:
         before = _evidence_files.read(earlier or files[0]) if earlier or os.path.exists(files[0]) else None
         found = _evidence.gathered(order.nodes, __opts__.get("nodegroups", {}), named, accepted, channel, order.at_once)
+        if not _evidence.states(found):
+            return _evident(False, f"There is no new evidence: no accepted minion matches {order.nodes}")
         _evidence_files.write(files[0], json.dumps(found, indent=1) + "\n")
         _evidence_files.write(files[1], _evidence_page.written(found, before))
     except (SaltException, OSError, ValueError) as error:
@@ -401,8 +403,7 @@ def _made(
         return _evident(False, f"The evidence is new, but it is not signed: {error}", files)
     counts = Counter(_evidence.states(found).values())
     told = ", ".join(f"{counts[state]} {state}" for state in _evidence.STATES if counts[state])
-    well = bool(counts) and not any(counts[state] for state in ("open", "unknown", "drifted"))
-    return _evident(well, told or f"No accepted minion matches {order.nodes}", files)
+    return _evident(not any(counts[state] for state in ("open", "unknown", "drifted")), told, files)
 
 
 def evidence_signed(file: str, key: str) -> dict[str, Any]:

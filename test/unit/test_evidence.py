@@ -363,6 +363,15 @@ def test_where_an_earlier_file_is_none_nothing_is_written(asked, tmp_path):
     assert channel.asked == [] and [path.name for path in tmp_path.iterdir()] == ["other.json"]
 
 
+def test_where_no_minion_is_meant_the_earlier_evidence_stays(asked, tmp_path):
+    asked({"cn1": CLOSED})
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    told, _ = asked({})
+    assert (told["result"], told.get("files")) == (False, None)
+    assert told["summary"] == "There is no new evidence: no accepted minion matches cn*"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
 def test_evidence_that_could_not_be_signed_is_new_all_the_same(asked, tmp_path, monkeypatch):
     def sign(path, key):
         raise ValueError(f"ssh-keygen: no key {key}")
