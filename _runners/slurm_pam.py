@@ -255,7 +255,7 @@ def report(state: str | None = None, partition: str | None = None, form: str = "
             nodes = record.nodes
     except ValueError as error:
         return _ended({}, str(error))
-    ended = _ended(nodes, "The last rollout")
+    ended = _ended(nodes, "The last rollout" if nodes else "The last rollout has no nodes, or has not found them yet")
     shown = chosen(nodes, _names(state), _names(partition))
     if form == "table":
         return table(shown)

@@ -232,6 +232,11 @@ def test_a_canary_that_is_no_node_or_does_not_answer(rollout):
     assert "No accepted minion" in rollout(Minions([]))["summary"]
 
 
+def test_a_rollout_without_nodes_is_reported_as_that(rollout):
+    rollout(Minions([]))
+    assert runner.report()["summary"] == "The last rollout has no nodes, or has not found them yet"
+
+
 def test_a_canary_whose_minion_dies_before_its_turn_stops_it(rollout):
     report = rollout(Minions(cn1={"slurm_pam_confirm.status": [NOTHING, None]}), tolerate=3)
     assert became(report) == all_became("unreachable", "waiting", "waiting")
