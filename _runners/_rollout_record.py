@@ -86,7 +86,7 @@ class Record:
         except Unreadable:
             self.close()
             raise
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             self.close()
             raise Unreadable(self.path, error) from error
 
@@ -232,7 +232,7 @@ def _of_json(path: str) -> dict[str, Node] | None:
         }
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Unreadable(path, error) from error
 
 

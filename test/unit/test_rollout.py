@@ -581,7 +581,7 @@ def test_what_an_earlier_run_left_is_told_and_verified(rollout):
 
 
 OLD = {"cn1": {"state": "done", "reason": ""}, "cn2": {"state": "failed", "reason": "the disk is full"}}
-BROKEN = ["", '{"cn1": {"sta', "[]", '{"cn1": "done"}', '{"cn1": {"state": "odd", "reason": ""}}']
+BROKEN = ["", '{"cn1": {"sta', "[]", "[" * 100_000, '{"cn1": "done"}', '{"cn1": {"state": "odd", "reason": ""}}']
 
 
 @pytest.mark.parametrize(
@@ -615,6 +615,7 @@ def sql(file, line):
         ("UPDATE node SET at = 'now'", "it is not a record of a rollout"),
         ("UPDATE node SET at = 1e400", "it is not a record of a rollout"),
         ("UPDATE node SET open = 'x'", "Expecting value"),
+        (f"UPDATE node SET open = '{'[' * 100_000}'", "cannot be read: "),
         ("DROP TABLE node", "no such table: node"),
         ("PRAGMA user_version = 99", "a later release wrote it"),
     ],
