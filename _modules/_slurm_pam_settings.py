@@ -137,17 +137,21 @@ def _is_origin(found: Any) -> bool:
 
 # Written out, as Python and ECMAScript do not agree on which of them \s has.
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
-_PATH_PATTERN = rf"/[^\s{_CONTROL}]+"
 
 
-def _is_path(found: Any) -> bool:
+def _path_of(allowed: str, pattern: str) -> Value:
     # os.path.isdir takes names of any length, and pathlib does not.
-    return isinstance(found, str) and re.fullmatch(_PATH_PATTERN, found) is not None and not os.path.isdir(found)
+    text = _matching(allowed, pattern)
+    return text._replace(fits=lambda found: text.fits(found) and not os.path.isdir(found))
 
 
 _NULL = Value("null", lambda found: found is None, {"type": "null"})
 _FLAG = Value("true or false", lambda found: isinstance(found, bool), {"type": "boolean"})
-_PATH = Value("the absolute path of a file", _is_path, _text_of(_PATH_PATTERN))
+_PATH = _path_of("the absolute path of a file", rf"/[^\s{_CONTROL}]+")
+# In a line of a PAM file, where # begins a comment and a backslash at the end takes in the next line: pam.conf(5).
+_PATH_IN_PAM = _path_of(
+    "the absolute path of a file, without # and with no backslash at its end", rf"/[^\s{_CONTROL}#]*[^\s{_CONTROL}#\\]"
+)
 _ORIGIN = Value(
     "a network (192.0.2.0/24), an address (a link-local one with its zone, fe80::1%eth0), a host, a .domain, ALL or "
     "LOCAL (so written)",
@@ -179,6 +183,7 @@ _MODULE = _matching("a PAM module such as pam_systemd.so", r"[A-Za-z0-9_./-]+\.s
 _PACKAGE = _or_null(_matching("a package name", r"[A-Za-z0-9][A-Za-z0-9+._-]*"))
 _UNIT = _matching("a systemd unit", r"[A-Za-z0-9:_.@-]+")
 _WORD = _matching("one word", rf"[^\s{_CONTROL}#\[\]]+")
+_WORD_IN_PAM = _matching("one word with no backslash at its end", rf"[^\s{_CONTROL}#\[\]]*[^\s{_CONTROL}#\[\]\\]")
 _TEXT = _matching("a text of one line", rf"(?=[\s\S]*\S)(?:[^{_CONTROL}]|\t)+")
 _LONGEST = 2000
 _MESSAGE = Value(
@@ -214,9 +219,9 @@ ADOPT_OPTIONS = {
     "action_adopt_failure": Option(_one_of("allow", "deny"), "allow", (17, 11, 10)),
     "action_generic_failure": Option(_one_of("ignore", "allow", "deny"), "ignore", (15, 8)),
     "log_level": Option(_one_of(*_LOG_LEVELS), "info", (15, 8)),
-    "nodename": Option(_WORD, None, (15, 8)),
+    "nodename": Option(_WORD_IN_PAM, None, (15, 8)),
     "disable_x11": Option(_one_of("0", "1"), "0", (17, 11)),
-    "service": Option(_WORD, "sshd", (19, 5)),
+    "service": Option(_WORD_IN_PAM, "sshd", (19, 5)),
     "join_container": Option(_one_of("true", "false"), "true", (20, 11, 5)),
 }
 # contribs/pam/README of Slurm
@@ -233,7 +238,7 @@ _NODE_SETTINGS: dict[str, Any] = {
     "confirm": _NUMBER,
     "packages": {"manage": _FLAG, "node": _PACKAGE, "pam_slurm_adopt": _PACKAGE, "pam_slurm": _PACKAGE},
     "access": {
-        "file": _PATH,
+        "file": _PATH_IN_PAM,
         "root": _ORIGINS,
         "root_only": _FLAG,
         "groups": Named(_GROUP_NAME, _GROUP),
