@@ -11,6 +11,7 @@ import difflib
 import ipaddress
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -186,12 +187,19 @@ _WORD = _matching("one word", rf"[^\s{_CONTROL}#\[\]]+")
 _WORD_IN_PAM = _matching("one word with no backslash at its end", rf"[^\s{_CONTROL}#\[\]]*[^\s{_CONTROL}#\[\]\\]")
 _TEXT = _matching("a text of one line", rf"(?=[\s\S]*\S)(?:[^{_CONTROL}]|\t)+")
 _LONGEST = 2000
+
+
+def _is_shown(char: str) -> bool:
+    """To Python, no blank but the plain one is printable: not the one that stays with a word, nor that of Japanese."""
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
 _MESSAGE = Value(
     f"a text of up to {_LONGEST} characters, with line breaks and no other control characters",
     lambda found: (
         isinstance(found, str)
         and 0 < len(found.strip()) <= len(found) <= _LONGEST
-        and all(line.isprintable() for line in found.split("\n"))
+        and all(map(_is_shown, found.replace("\n", "")))
     ),
     # Which of the other characters can be printed, a pattern does not know.
     {"type": "string", "maxLength": _LONGEST, "pattern": r"^(?=[\s\S]*\S)[^\x00-\x09\x0b-\x1f\x7f-\x9f]*$"},

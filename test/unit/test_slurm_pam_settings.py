@@ -115,6 +115,7 @@ def test_every_default_is_known_and_every_known_setting_has_a_default():
         ({"pam": {"message": "Get\ta job"}}, "slurm_pam:pam:message", "Get\\ta job", "no other control characters"),
         ({"pam": {"message": "Get\r\na job"}}, "slurm_pam:pam:message", "Get\\r", "no other control characters"),
         ({"pam": {"message": "Get\u202e a job"}}, "slurm_pam:pam:message", "u202e", "no other control characters"),
+        ({"pam": {"message": "\u00a0\u3000"}}, "slurm_pam:pam:message", "u3000", "a text of up to 2000"),
         ({"pam": {"message": "x" * 2001}}, "slurm_pam:pam:message", "xxx", "a text of up to 2000"),
         ({"confine": "cores"}, "slurm_pam:confine", "'cores'", "a list"),
         ({"confine": ["core"]}, "slurm_pam:confine", "['core']", "cores, memory, swap, devices"),
@@ -154,7 +155,14 @@ def test_a_misfit_is_named_with_what_was_found_and_what_is_allowed(given, key, f
     assert allowed in problem
 
 
-@pytest.mark.parametrize("text", ["Get a job: salloc", "Zwei Zeilen:\nsalloc für 100 %\n", "x" * 2000, None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Get a job: salloc", "Zwei Zeilen:\nsalloc für 100 %\n", "x" * 2000, None),
+        # With the blanks that are written there
+        *("Aide\u00a0: squeue\u202f?", "\u30b8\u30e7\u30d6\u3000salloc"),
+    ],
+)
 def test_messages_that_can_be_shown(text):
     assert checks.misfits({"pam": {"message": text}}) == []
 
