@@ -417,6 +417,8 @@ def _put(pending: Sequence[Change]) -> None:
                 time.sleep(_GRACE)
             _switch(change)
             done.append(change)
+            # Should the disk not take it in, it has changed all the same, and has to be put back.
+            _sync(os.path.dirname(change["path"]))
     except (OSError, CommandExecutionError) as error:
         left = _undo(done)
         _clear(change for change in pending if change not in left)
@@ -546,7 +548,6 @@ def _switch(change: Change) -> None:
         os.unlink(path)
     else:
         os.rename(_new(path), path)
-    _sync(os.path.dirname(path))
 
 
 def _undo(done: list[Change]) -> list[Change]:
@@ -559,9 +560,10 @@ def _undo(done: list[Change]) -> list[Change]:
                 os.unlink(path)
             else:
                 os.rename(_old(path), path)
-            _sync(os.path.dirname(path))
         except OSError:
             left.append(change)
+        with contextlib.suppress(OSError):
+            _sync(os.path.dirname(path))
     return left
 
 

@@ -253,6 +253,29 @@ def test_a_failure_half_way_puts_back_the_very_files(transaction, etc, changes, 
     assert tree(etc) == before
 
 
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("failing", range(3))
+def test_what_the_disk_does_not_take_in_is_put_back(transaction, etc, changes, monkeypatch, failing, lasting):
+    """A directory is synced after its file has changed; also if that fails again, nothing is left to do by hand."""
+    before, fsync, calls = tree(etc), os.fsync, []
+
+    def fail(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            calls.append(handle)
+            if len(calls) == failing + 1 or (lasting and len(calls) > failing):
+                raise OSError(5, "Input/output error")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CommandExecutionError) as failure:
+        transaction.commit(changes)
+    assert str(failure.value) == (
+        f"{etc}/{['coming', 'changing', 'going'][failing]} could not be written: Input/output error. "
+        "Everything is as it was. See to it that it can be written, and apply again"
+    )
+    assert tree(etc) == before
+
+
 def test_what_cannot_be_put_back_is_named_and_kept(transaction, etc, changes, monkeypatch):
     rename = os.rename
 
