@@ -94,14 +94,17 @@ def record(settings: Mapping[str, Any]) -> str:
         for way, order in _DEEDS.items()
     }
     said = _value(settings, _MESSAGE) or message()
-    doors = {*before.get(_DOORS, []), *(door.service for door in _slurm_pam_wanted.closed(settings))}
-    sources = _with_recorded_sources(settings, before.get(_DOORS, []), before)["pam"]["door_sources"]
+    closed, known = {door.service for door in _slurm_pam_wanted.closed(settings)}, before.get(_DOORS, [])
+    doors = {*known, *closed}
+    # One that was opened since, and is closed a second time, has what its file names by now.
+    same = [name for name in known if name not in closed or os.path.lexists(_slurm_pam_wanted.gate_of(name))]
+    sources = _with_recorded_sources(settings, same, before)["pam"]["door_sources"]
     others = {
         _key(_MESSAGE): said,
         _DOORS: sorted(doors),
         _SOURCES: {name: source for name, source in sources.items() if name in doors},
     }
-    told = {**before, **deeds, **{key: value for key, value in others.items() if value}}
+    told = {key: value for key, value in {**before, **deeds, **others}.items() if value or key not in others}
     return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
 

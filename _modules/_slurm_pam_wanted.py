@@ -434,7 +434,7 @@ def _door_files(settings: Mapping[str, Any], door: Door) -> list[dict]:
     """
     own = _as_if_sshds(settings, door)
     stack = _stack(_past(settings, door), _door_gate(settings, door), own["pam"]["account_source"])
-    files = [{"path": f"{PAM_DIRECTORY}/{_gate_name(door)}", "contents": stack}]
+    files = [{"path": gate_of(door.service), "contents": stack}]
     if (session := _door_session(settings, door)) not in (None, _SESSION):
         files.append({"path": f"{PAM_DIRECTORY}/{session}", **_session(own)})
     return [*files, {"path": f"{PAM_DIRECTORY}/{door.service}", "changes": door_changes(settings, door)}]
@@ -449,6 +449,11 @@ _GATE = "slurm-door-"
 
 def _gate_name(door: Door) -> str:
     return _GATE + door.service
+
+
+def gate_of(service: str) -> str:
+    """The file that closes a door."""
+    return f"{PAM_DIRECTORY}/{_GATE}{service}"
 
 
 def _past(settings: Mapping[str, Any], door: Door) -> list[str]:

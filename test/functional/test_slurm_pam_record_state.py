@@ -198,11 +198,27 @@ def test_doors_that_were_closed_are_opened_again_and_taken_back(path):
     assert _slurm_pam_record.applied(having(doors={"login": "close"}))["doors"] == {"cockpit": "close", "cron": "close"}
 
 
-def test_a_door_is_opened_with_what_it_was_closed_beside(path):
-    def sources(made):
-        return made["pam"]["door_sources"]
+@pytest.fixture
+def gates(tmp_path, monkeypatch):
+    """These doors are closed, and no others."""
+    monkeypatch.setattr(_slurm_pam_wanted, "PAM_DIRECTORY", str(tmp_path))
 
+    def gates(*services):
+        for old in tmp_path.glob("slurm-door-*"):
+            old.unlink()
+        for service in services:
+            (tmp_path / f"slurm-door-{service}").touch()
+
+    return gates
+
+
+def sources(made):
+    return made["pam"]["door_sources"]
+
+
+def test_a_door_is_opened_with_what_it_was_closed_beside(path, gates):
     write_down(having(doors={"login": "close", "cron": "close"}, pam={"door_sources": {"login": "a", "su": "x"}}))
+    gates("login", "cron")
     assert json.loads(path.read_text())["slurm_pam:pam:door_sources"] == {"login": "a"}
     # The settings say otherwise by then, also of a door that had none.
     write_down(having(doors={"su": "close"}, pam={"door_sources": {"login": "b", "cron": "c", "su": "s"}}))
@@ -210,6 +226,24 @@ def test_a_door_is_opened_with_what_it_was_closed_beside(path):
     now = having(doors={"su": "close"}, pam={"door_sources": {"login": "b", "cron": "c", "su": "t", "atd": "d"}})
     assert sources(_slurm_pam_record.continued(now)) == {"login": "a", "su": "t", "atd": "d"}
     assert sources(_slurm_pam_record.applied(now)) == {"login": "a", "su": "s", "atd": "d"}
+
+
+@pytest.mark.parametrize(("was", "now"), [("a", "b"), (None, "b"), ("a", None)])
+def test_a_door_that_is_closed_a_second_time_has_what_its_file_names_then(path, gates, was, now):
+    given = {
+        source: having(doors={"login": "close"}, pam={"door_sources": {"login": source} if source else {}})
+        for source in (was, now)
+    }
+    write_down(given[was])
+    gates("login")
+    write_down(having(doors={"login": "report"}))
+    assert sources(_slurm_pam_record.applied(SETTINGS)).get("login") == was
+    gates()
+    assert write_down(having())["changes"] == {}
+    write_down(given[now])
+    gates("login")
+    assert write_down(given[now])["changes"] == write_down(having())["changes"] == {}
+    assert sources(_slurm_pam_record.applied(SETTINGS)).get("login") == now
 
 
 def test_without_a_closed_door_none_is_written_down(path):
