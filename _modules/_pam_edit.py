@@ -185,6 +185,10 @@ class _Layout:
                 return True
         return False
 
+    def replace(self, index: int, word: str) -> str:
+        """This line with another word at an index, and all blanks as they are."""
+        return self.text[: self.starts[index]] + word + self.text[self.ends[index + 1] :]
+
     def write(self, words: list[str], neighbours: list[str]) -> str:
         """This line with other words: what is the same stays as it is, byte for byte."""
         kept = 0
@@ -587,9 +591,10 @@ class _Editor:
         if not found and (missing == "ok" or self._naming(names["to"], by_type)):
             return
         for index in found or [self._one({"target": names["from"], **by_type})]:
-            words = self._layout(index).words
-            words[1 if self.entries[index]["control"] == "@include" else 2] = _quote(names["to"])
-            self._write(index, words)
+            place = 1 if self.entries[index]["control"] == "@include" else 2
+            # No column is kept, so that the way back finds all blanks.
+            text = self._layout(index).replace(place, _quote(names["to"]))
+            self._settle(index, index + 1, [text])
 
 
 # Operation: the options it needs, and those it may have.

@@ -140,6 +140,24 @@ def test_a_retarget_for_a_type_changes_an_at_include_too():
     assert edit(text, change, libpam=DEBIAN_NEW) == "@include x\naccount include x\nauth include common-account\n"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "account include  common-account  more  # ours",
+        "account\tinclude\t\tcommon-account\t\tmore\t\t words\t",
+        "account include common-account   more\r",
+        "account include \\\n  common-account  \\\n   more",
+        "@include  common-account  # more",
+    ],
+)
+@pytest.mark.parametrize("to", ["a", "slurm-common-account", "/etc/a b"])
+def test_a_retarget_and_its_way_back_leave_all_blanks_as_they_are(line, to):
+    text = f"account   required        pam_unix.so  more\n{line}\naccount   required        pam_deny.so    more\n"
+    there = edit(text, {"retarget": {"from": "common-account", "to": to}}, libpam=DEBIAN_NEW)
+    assert there.split() == text.replace("common-account", f"[{to}]" if " " in to else to).split()
+    assert edit(there, {"retarget": {"from": to, "to": "common-account"}}, libpam=DEBIAN_NEW) == text
+
+
 def test_taking_a_retarget_back_gives_the_file_back():
     there = edit(STACK, {"retarget": {"from": "password-auth", "to": "x"}})
     assert there != STACK
