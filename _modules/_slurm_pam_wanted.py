@@ -606,6 +606,8 @@ def _door_policy(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:
     others = [*exempt, *(_ROOT_CALLS if door.reach == INSIDE else ())]
     for scenario in scenarios:
         given = {**dict.fromkeys(others, _DENIALS), **scenario.get("given", {})}
+        if scenario.get("module") == _MESSAGE_MODULE:
+            given |= _silent(settings, door)
         yield {**scenario, "name": f"{door.service}: {scenario['name']}", "given": given}
     for module in exempt:
         yield {
@@ -615,6 +617,14 @@ def _door_policy(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:
             "given": {_access_module(settings): _DENIALS, **dict.fromkeys(_SLURM_MODULES, "any"), module: ["success"]},
             "expect": "permit",
         }
+
+
+def _silent(settings: Mapping[str, Any], door: Door) -> dict[str, list[str]]:
+    """What the gate of a door answers whose whole file this one's includes: Slurm's module acts for that one alone."""
+    included = included_door(settings, door)
+    if settings["module"] == "pam_slurm" or included not in closed(settings) or not included.adopts:
+        return {}
+    return {_acting(_as_if_sshds(settings, included)): ["ignore"]}
 
 
 def _without_slurm(settings: Mapping[str, Any], door: Door) -> Iterator[dict]:

@@ -504,6 +504,26 @@ def test_the_proof_fails_where_others_would_see_it(tmp_path, base, old, new, bro
     assert broken or not failing
 
 
+@pytest.mark.parametrize("module", ["pam_slurm_adopt", "pam_slurm"])
+@pytest.mark.parametrize("root", ["ALL", "192.0.2.1"])
+@pytest.mark.parametrize("broken", [None, "su", "su-l"])
+def test_a_door_that_includes_another_shows_it_to_nobody_else(tmp_path, module, root, broken):
+    """Slurm's module answers in one gate of two."""
+    given = {"doors": {"su": "close", "su-l": "close"}, "pam": {"message": MESSAGE, "door_sources": {"su-l": "su"}}}
+    manifest = wanted(settings(module=module, access={"root": [root]}, **given))["pam"]
+    texts = {file["path"].rpartition("/")[2]: file["contents"] for file in manifest["files"] if "contents" in file}
+    if broken:
+        assert "[success=1 new" in texts[f"slurm-door-{broken}"]
+        texts[f"slurm-door-{broken}"] = texts[f"slurm-door-{broken}"].replace("[success=1 new", "[success=ok new")
+    texts |= {name: f"account include slurm-door-{name}\nsession required pam_unix.so\n" for name in ("su", "su-l")}
+    for name, text in {**texts, "common-account": NODES_OWN}.items():
+        (tmp_path / name).write_text(text)
+    policy = [one for one in manifest["policy"] if one.get("module") == ECHO and one["service"] != "sshd"]
+    failing = [one["name"] for one in _pam_prove.prove(policy, str(tmp_path), LIBPAM) if not one["holds"]]
+    both = ["su", "su-l"] if broken == "su" and module == "pam_slurm" else [broken]
+    assert failing == [f"{name}: a user with a job is not shown the message" for name in both if name]
+
+
 ROOT_TOO = "requisite pam_succeed_if", "required pam_succeed_if"
 
 
