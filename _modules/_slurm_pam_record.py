@@ -97,7 +97,7 @@ def record(settings: Mapping[str, Any]) -> str:
     closed, known = {door.service for door in _slurm_pam_wanted.closed(settings)}, before.get(_DOORS, [])
     doors = {*known, *closed}
     # One that was opened since, and is closed a second time, has what its file names by now.
-    same = [name for name in known if name not in closed or os.path.lexists(_slurm_pam_wanted.gate_of(name))]
+    same = [*_standing(before, settings), *(name for name in known if name not in closed)]
     sources = _with_recorded_sources(settings, same, before)["pam"]["door_sources"]
     others = {
         _key(_MESSAGE): said,
@@ -117,12 +117,24 @@ def moved(settings: Mapping[str, Any]) -> list[str]:
         The merged settings of the formula.
     """
     before = recorded()
+    known = before | _door_sources(before.get(_SOURCES, {}), _standing(before, settings))
+    places = _named(settings, _PLACES) | _door_sources(settings["pam"]["door_sources"], _standing(before, settings))
     return [
-        f"{key} was {before[key]!r} when the formula was applied here, and is {now!r}. What stands at the old place "
+        f"{key} was {known[key]!r} when the formula was applied here, and is {now!r}. What stands at the old place "
         "would stay in force. Apply slurm_pam.clean first, which takes back what was applied, and then apply again"
-        for key, now in _named(settings, _PLACES).items()
-        if before.get(key, now) != now
+        for key, now in places.items()
+        if known.get(key, now) != now
     ]
+
+
+def _standing(found: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """The doors of a record whose gate is there and is to stay."""
+    closed = [door.service for door in _slurm_pam_wanted.closed(settings) if door.service in found.get(_DOORS, [])]
+    return [name for name in closed if os.path.lexists(_slurm_pam_wanted.gate_of(name))]
+
+
+def _door_sources(sources: Mapping[str, str], doors: Iterable[str]) -> dict[str, str | None]:
+    return {f"{_SOURCES}:{name}": sources.get(name) for name in doors}
 
 
 def applied(settings: Mapping[str, Any]) -> dict[str, Any]:

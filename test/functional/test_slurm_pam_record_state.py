@@ -228,21 +228,34 @@ def test_a_door_is_opened_with_what_it_was_closed_beside(path, gates):
     assert sources(_slurm_pam_record.applied(now)) == {"login": "a", "su": "s", "atd": "d"}
 
 
+def with_source(source, word="close"):
+    return having(doors={"login": word}, pam={"door_sources": {"login": source} if source else {}})
+
+
+@pytest.mark.parametrize(("was", "now"), [("a", "b"), (None, "b"), ("a", None), ("a", "a"), (None, None)])
+def test_what_a_closed_door_names_is_a_place_as_well(path, gates, was, now):
+    write_down(with_source(was))
+    assert _slurm_pam_record.moved(with_source(now)) == []  # nothing came of it
+    gates("login")
+    told = _slurm_pam_record.moved(with_source(now))
+    assert [problem.partition(" when ")[0] for problem in told] == (
+        [] if was == now else [f"slurm_pam:pam:door_sources:login was {was!r}"]
+    )
+    for word in ("report", "opened"):
+        assert _slurm_pam_record.moved(with_source(now, word)) == []
+
+
 @pytest.mark.parametrize(("was", "now"), [("a", "b"), (None, "b"), ("a", None)])
 def test_a_door_that_is_closed_a_second_time_has_what_its_file_names_then(path, gates, was, now):
-    given = {
-        source: having(doors={"login": "close"}, pam={"door_sources": {"login": source} if source else {}})
-        for source in (was, now)
-    }
-    write_down(given[was])
+    write_down(with_source(was))
     gates("login")
     write_down(having(doors={"login": "report"}))
     assert sources(_slurm_pam_record.applied(SETTINGS)).get("login") == was
     gates()
     assert write_down(having())["changes"] == {}
-    write_down(given[now])
+    write_down(with_source(now))
     gates("login")
-    assert write_down(given[now])["changes"] == write_down(having())["changes"] == {}
+    assert write_down(with_source(now))["changes"] == write_down(having())["changes"] == {}
     assert sources(_slurm_pam_record.applied(SETTINGS)).get("login") == now
 
 
