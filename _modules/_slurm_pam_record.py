@@ -15,6 +15,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+import _slurm_pam_settings
 import _slurm_pam_wanted
 import file_transaction
 
@@ -88,6 +89,8 @@ def record(settings: Mapping[str, Any]) -> str:
     settings
         The merged settings of the formula.
     """
+    # The name of a door's stack that null takes out is none.
+    settings = _slurm_pam_settings.without_nulls(settings)
     before = recorded() or {**_named(settings, _PLACES), _WAS_MASKED: is_masked()}
     deeds = {
         _key(way): max(before.get(_key(way), order[0]), _value(settings, way), key=order.index)

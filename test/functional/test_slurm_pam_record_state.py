@@ -259,6 +259,16 @@ def test_a_door_that_is_closed_a_second_time_has_what_its_file_names_then(path, 
     assert sources(_slurm_pam_record.applied(SETTINGS)).get("login") == now
 
 
+def test_what_null_takes_out_is_not_written_down(path, gates):
+    """A record is one that the next apply and clean can read."""
+    given = having(doors={"login": "close", "cron": None}, pam={"door_sources": {"login": None}})
+    assert write_down(given)["result"]
+    assert _slurm_pam_record.recorded()["slurm_pam:doors"] == ["login"]
+    gates("login")
+    assert write_down(given)["changes"] == {}
+    assert sources(_slurm_pam_record.applied(SETTINGS)) == {}
+
+
 def test_without_a_closed_door_none_is_written_down(path):
     write_down(having(doors={"cron": "report"}))
     assert "slurm_pam:doors" not in json.loads(path.read_text())
