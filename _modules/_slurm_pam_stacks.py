@@ -18,6 +18,7 @@ from _pam_errors import PamError, PamUsageError
 from _slurm_pam_doors import KNOWN
 from _slurm_pam_finding import Finding
 from _slurm_pam_settings import nearest
+from _text import printable
 
 
 def stacks(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[Finding]:
@@ -94,7 +95,8 @@ def _unnamed(path: str, changes: list[dict]) -> Iterator[tuple[str, str]]:
         kind, source = names["type"], names["from"]
         named = [line["target"] for line in lines if line["type"] in (kind, None)]
         if not {source, names["to"]} & set(named):
-            yield kind, f"{path} does not name {source} for {kind}; what it names is {', '.join(named) or 'nothing'}"
+            shown = ", ".join(map(printable, named)) or "nothing"
+            yield kind, f"{path} does not name {source} for {kind}; what it names is {shown}"
 
 
 # Files that are to be ours as a whole

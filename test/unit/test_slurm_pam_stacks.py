@@ -75,6 +75,12 @@ def test_a_node_that_can_be_closed_and_one_that_is(node):
             ["for account; what it names is common-s"],
         ),
         (
+            # To libpam a carriage return and a no-break blank are part of the name.
+            "account include common-account\r\nsession include common-session\u00a0\n",
+            {},
+            [r"what it names is common-account\r", r"what it names is common-session\xa0"],
+        ),
+        (
             FILES["sshd"],
             {"session_source": "common-sessions"},
             ["common-sessions for session; what it names is common-s"],
