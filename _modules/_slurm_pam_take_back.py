@@ -423,8 +423,14 @@ def _is_started_by_socket(unit: str) -> bool:
 
 def _remove() -> None:
     _stop(*UNITS)
-    _empty()
-    _disarm_boot()
+    try:
+        _empty()
+        _disarm_boot()
+    except OSError as error:
+        raise CommandExecutionError(
+            f"{error.filename} could not be removed: {error.strerror}. Until it is, the next boot may take the last "
+            "apply back. See to it that it can be written, and do this again"
+        ) from error
     # Or a power cut now would have the next boot take back what was confirmed.
     _do("sync", "-f", *filter(os.path.isdir, (DIRECTORY, os.path.dirname(_BOOT_UNIT))))
     shutil.rmtree(DIRECTORY, ignore_errors=True)

@@ -1,5 +1,7 @@
 """What is told of an apply that waits to be confirmed, and what systemctl has to do when it is taken back."""
 
+import errno
+import os
 import subprocess
 
 import pytest
@@ -81,6 +83,21 @@ def test_what_is_confirmed_just_before_is_not_taken_back(waiting, monkeypatch, s
     else:
         with pytest.raises(CommandExecutionError, match="was confirmed meanwhile"):
             _slurm_pam_take_back.take_back()
+
+
+@pytest.mark.parametrize("function", ["confirm", "disarm", "forget"])
+def test_what_cannot_be_removed_is_told(waiting, monkeypatch, function):
+    """A disk that fails makes its file system read-only."""
+
+    def unlink(path):
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr(_slurm_pam_take_back, "_stop", lambda *units: None)
+    monkeypatch.setattr(_slurm_pam_take_back, "_states", lambda *units: ["active"] * len(units))
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(CommandExecutionError, match=f"^{waiting}/until could not be removed: Read-only file system. "):
+        getattr(_slurm_pam_take_back, function)()
+    assert _slurm_pam_take_back.pending()
 
 
 @pytest.mark.parametrize(
