@@ -51,6 +51,7 @@ _OPEN_TO_ALL = stat.S_IWGRP | stat.S_IWOTH
 _LABELS = ("security.selinux", "system.posix_acl_access")
 _REMEDIES = {
     errno.EDQUOT: "Make room on its file system",
+    errno.ENAMETOOLONG: "Give it a shorter name",
     errno.ENOSPC: "Make room on its file system",
     errno.EPERM: "See with lsattr whether it is immutable",
     errno.EROFS: "Make its file system writable",
@@ -169,7 +170,7 @@ def obstacles(paths: Iterable[str]) -> dict[str, list[str]]:
 
     Returns ``{"unsafe": [...], "unwritable": [...]}``, one text each: that others than root can write to it or to the
     way to it, or that it is neither a file nor a link; and that its file system is read-only, that it is mounted by
-    itself, or that it is immutable.
+    itself, that it is immutable, or that its name is too long.
 
     CLI Example:
 
@@ -205,6 +206,9 @@ def _check_writable(path: str) -> None:
     directory = os.path.realpath(directory)
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    with contextlib.suppress(FileNotFoundError):
+        # What waits beside it has the longer name.
+        os.lstat(_new(path))
     there = os.path.isfile(path) and not os.path.islink(path)
     if there and os.path.join(directory, os.path.basename(path)) in _mounts():
         raise OSError(errno.EBUSY, "it is mounted by itself, and cannot be replaced")

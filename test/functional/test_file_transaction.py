@@ -664,3 +664,17 @@ def test_obstacles_are_what_a_commit_fails_of(transaction, tmp_path, case):
     finally:
         if undo:
             subprocess.run(undo, check=True)
+
+
+@pytest.mark.parametrize("length", [245, 246, 255])
+def test_a_name_that_leaves_no_room_for_what_waits_beside_it_is_an_obstacle(transaction, tmp_path, length):
+    path = f"{tmp_path}/{'n' * length}"
+    changes = [{"path": path, "before": None, "after": "new\n"}]
+    told = transaction.obstacles([path])
+    if length == 245:
+        assert told == {"unsafe": [], "unwritable": []} and transaction.commit(changes)
+        return
+    with pytest.raises(CommandExecutionError) as failure:
+        transaction.commit(changes)
+    assert told == {"unsafe": [], "unwritable": [str(failure.value)]}
+    assert str(failure.value).endswith("Give it a shorter name, and apply again")
