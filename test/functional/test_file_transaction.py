@@ -547,6 +547,19 @@ def test_of_a_file_that_not_everybody_reads_only_new_lines_are_shown(transaction
     assert "alice:!" in transaction.diff([change])[f"{etc}/changing"]["diff"]
 
 
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_line_of_a_diff_ends_where_a_line_of_the_file_does(transaction, etc, end, mode):
+    before = f"StoragePass=a{end}b\n"
+    (etc / "changing").write_text(before, newline="")
+    (etc / "changing").chmod(mode)
+    change = {"path": f"{etc}/changing", "before": before, "after": f"# was: {before}ours\n"}
+    _, _, _, *lines = transaction.diff([change])[f"{etc}/changing"]["diff"].split("\n")
+    hidden = "(not shown, since not everybody may read this file)"
+    shown = [f"-{hidden}", f"+{hidden}"] if mode == 0o600 else [f"-StoragePass=a{end}b", f"+# was: StoragePass=a{end}b"]
+    assert lines == [*shown, "+ours", ""]
+
+
 def test_a_secret_that_goes_is_not_shown(transaction, etc):
     (etc / "changing").write_text(SECRET)
     (etc / "changing").chmod(0o600)
