@@ -67,7 +67,12 @@ _ALWAYS, _NEVER = "Match all\n", "User !* "
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+)')
-_WORD = re.compile(r"""\s*((?!\#)(?:"[^"\n]*"|'[^'\n]*'|[^\s"'])+)""")
+# A backslash counts ahead of a quote, another one, and a blank outside of quotes: argv_split in OpenSSH's misc.c.
+_ESCAPED = r"""\\(["'\\])"""
+_WITHIN = r"""\\["'\\]|\\(?!["'\\])"""
+_QUOTED = rf""""((?:{_WITHIN}|[^"\\\n])*)"|'((?:{_WITHIN}|[^'\\\n])*)'"""
+_PIECE = re.compile(rf"""{_QUOTED}|\\(["'\\ ])""")
+_WORD = re.compile(rf"""\s*((?!\#)(?:{_PIECE.pattern}|\\(?!["'\\ ])|[^\s"'\\])+)""")
 _COMMENTED_OUT = re.compile(r"[ \t]*#[ \t]*([A-Za-z0-9]+)\b")
 
 
@@ -112,9 +117,15 @@ def _meaning(raw: str) -> Entry:
         "kind": keyword if keyword in ("include", "match") else "setting",
         "keyword": keyword,
         "name": directive.group(2),
-        "words": [re.sub(r"[\"']", "", word.group(1)) for word in words],
+        "words": [_PIECE.sub(_plain, word.group(1)) for word in words],
         "span": (words[0].start(1), words[-1].end(1)),
     }
+
+
+def _plain(piece: re.Match[str]) -> str:
+    """What a piece of a word means that is quoted or escaped."""
+    double, single, escaped = piece.groups(default="")
+    return escaped or re.sub(_ESCAPED, r"\1", double or single)
 
 
 def _keyword(name: str) -> str:

@@ -13,7 +13,7 @@ OPTIONS = {"UsePAM": True, "PermitRootLogin": "prohibit-password", "ChallengeRes
 PIECES = st.sampled_from(
     ["PermitRootLogin yes", "permitrootlogin=no", "#PermitRootLogin yes", "UsePAM", '"UsePAM" "no"', "KeepAlive yes"]
     + ["KbdInteractiveAuthentication yes # why", "Match User x", "Include /nowhere/*.conf", "Match all", "#UsePAM"]
-    + ["\n", "\n", "\n", "\r\n", " ", "\t", "#", "=", '"', "'", "\x0b", "é", "\udcff", "# salt"]
+    + ["\n", "\n", "\n", "\r\n", " ", "\t", "#", "=", '"', "'", "\\", "\x0b", "é", "\udcff", "# salt"]
 )
 TEXTS = st.lists(PIECES, max_size=30).map("".join)
 
@@ -72,6 +72,12 @@ def test_other_options_take_the_place_of_earlier_ones(text):
         ('"AllowUsers" "a b" c\n', "setting", "allowusers", ["a b", "c"]),
         ("ChallengeResponseAuthentication no\n", "setting", "kbdinteractiveauthentication", ["no"]),
         ("Include a.conf /b/*.conf # x\n", "include", "include", ["a.conf", "/b/*.conf"]),
+        # A backslash counts ahead of some characters, and where it stands decides which.
+        ("Include /a\\ b/*.conf \"/it's\" 'c\"d'\n", "include", "include", ["/a b/*.conf", "/it's", 'c"d']),
+        ("Banner a\\\"b\\'c\\\\d\\e\\#f\n", "setting", "banner", ["a\"b'c\\d\\e\\#f"]),
+        ('Banner "a\\"b\\\\c\\ d" \'e\\\'f\'\n', "setting", "banner", ['a"b\\c\\ d', "e'f"]),
+        ("Banner a\\\n", "setting", "banner", ["a\\"]),
+        ('Banner "a\\"\n', "invalid", None, None),
         ("Match User a Address 192.0.2.0/24\n", "match", "match", ["User", "a", "Address", "192.0.2.0/24"]),
         ("  # PermitRootLogin yes\n", "comment", None, None),
         (" \r\n", "blank", None, None),
