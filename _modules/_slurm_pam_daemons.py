@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import getopt
+import glob
 import itertools
 import os
 import re
@@ -250,22 +251,25 @@ def _environment(unit: Mapping[str, list[str]]) -> dict[str, str]:
     """The variables that a unit's command line may name; those of its files count over its own."""
     own = (word for line in unit.get("Environment", []) for word in shlex.split(line) if "=" in word)
     found = dict(word.split("=", 1) for word in own)
-    for line in unit.get("EnvironmentFiles", []):
-        path = line.rpartition(" (")[0]
-        try:
-            content = _file.text(path)
-        except OSError:
-            continue  # systemd fails then, or goes on without
-        for key, text in re.findall(r"^[ \t]*(\w+)=(.*)$", content, re.MULTILINE):
-            found[key] = _unquoted(text)
+    patterns = (line.rpartition(" (")[0] for line in unit.get("EnvironmentFiles", []))
+    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
+        with contextlib.suppress(OSError):  # systemd fails then, or goes on without
+            found |= _variables(_file.text(path))
     return found
 
 
-def _unquoted(value: str) -> str:
-    try:
-        return " ".join(shlex.split(value))
-    except ValueError:
-        return value
+# A value has pieces in quotes, over as many lines as they are, and then a rest in which quotes are text.
+_PIECE = re.compile(r"""'([^']*)(?:'|\Z)[ \t]*|"((?:\\.|[^"\\])*)(?:"|\Z)[ \t]*""", re.DOTALL)
+_VARIABLE = re.compile(rf"^[ \t]*(\w+)[ \t]*=[ \t]*((?:{_PIECE.pattern})*)((?:\\.|[^\n\\])*)", re.DOTALL | re.MULTILINE)
+
+
+def _variables(text: str) -> dict[str, str]:
+    """What a file of variables has. Source: systemd.exec(5), EnvironmentFile; systemd's src/basic/env-file.c."""
+    found = {}
+    for name, quoted, _, _, rest in _VARIABLE.findall(text.replace("\r", "\n")):
+        pieces = [single or re.sub(r'\\(?:\n|(["\\`$]))', r"\1", double) for single, double in _PIECE.findall(quoted)]
+        found[name] = "".join([*pieces, re.sub(r"\\(?:\n|(.))", r"\1", rest.rstrip(" \t"))])
+    return found
 
 
 def _expanded(words: Iterable[str], environment: Mapping[str, str]) -> list[str]:
@@ -274,8 +278,16 @@ def _expanded(words: Iterable[str], environment: Mapping[str, str]) -> list[str]
     for word in words:
         alone = re.fullmatch(r"\$(\w+)", word)
         within = re.sub(r"\$\{(\w+)\}", lambda name: environment.get(name[1], ""), word)
-        expanded += environment.get(alone[1], "").split() if alone else [within]
+        expanded += _words(environment.get(alone[1], "")) if alone else [within]
     return expanded
+
+
+def _words(value: str) -> list[str]:
+    """Quotes hold a word together, if they are closed."""
+    try:
+        return shlex.split(value)
+    except ValueError:
+        return value.split()
 
 
 # What they would do

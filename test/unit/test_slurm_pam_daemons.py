@@ -127,6 +127,38 @@ def test_a_command_line_with_variables(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "OPTS = -oUsePAM=no \r\n",
+        "OPTS=-4 \\\n  -o \\\n  UsePAM=no\n",
+        "OPTS='-4\n-o UsePAM=no'\n",
+        'OPTS="-4 \\\n-o UsePAM\\=no"\n',
+        "OPTS='-4 -o' \" UsePAM=no\"\n",
+        "A=it's\nB=\"it's\"\nOPTS=-oUsePAM=no",
+        "OPTS=-4\n# OPTS=-6\n; OPTS=-6\nOPTS=-oUsePAM=no\n",
+        # Quotes within a value hold words together.
+        "OPTS=\"-e -o 'UsePAM=no'\"\n",
+        "OPTS='-o\"UsePAM=no\" -4'\n",
+        'OPTS=-o "UsePAM=no"\n',
+    ],
+)
+def test_a_file_of_variables_as_systemd_reads_it(monkeypatch, tmp_path, content):
+    (tmp_path / "10-mine").write_text(content, newline="")
+    (tmp_path / "05-first").write_text("OPTS=-q\n")
+    shown = {"ExecStart": command("/usr/sbin/sshd $OPTS"), "EnvironmentFiles": f"{tmp_path}/*-* (ignore_errors=yes)"}
+    systemd(monkeypatch, unit(Id="ssh.service", **shown))
+    (found,) = to_come()
+    assert found.options == ("UsePAM=no",)
+
+
+def test_a_value_of_several_words(monkeypatch):
+    shown = {"Id": "ssh.service", "Environment": """"OPTS=-o 'Banner /a b' -o \\"UsePAM no\\"" "ODD=it's -4\""""}
+    systemd(monkeypatch, unit(ExecStart=command("/usr/sbin/sshd $OPTS -e $ODD"), **shown))
+    (found,) = to_come()
+    assert found.options == ("Banner /a b", "UsePAM no")
+
+
+@pytest.mark.parametrize(
     ("properties", "starts"),
     [
         ({}, True),
