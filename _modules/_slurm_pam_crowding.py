@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import ipaddress
 from collections.abc import Iterator
 
 from _slurm_pam_finding import Finding
-from _slurm_pam_login import Values, value
+from _slurm_pam_login import Values, is_among, value
 
 # What of PerSourcePenalties is no reason to penalise an address (sshd_config(5)).
 _NO_REASON = ("max", "min", "max-sources4", "max-sources6", "overflow", "overflow6")
-_EVERYWHERE = {"0.0.0.0/0", "::/0"}
+# Of its exemptions, those that leave nobody, with no ``!`` among them.
+_EVERYWHERE = ({"*"}, {"0.0.0.0/0", "::/0"})
 # Logins at a time that are not through yet. A loop in a shell makes ten, a program that needs no root a thousand.
 _FEW = 500
 
@@ -56,19 +55,14 @@ def reasons(values: Values, origin: str | None = None) -> list[str]:
     values
         Those that hold without a connection, or for any.
     origin
-        Only for this address; by default for any that there may be.
+        Only for this address or host; by default for any address that there may be.
     """
-    exempt = set(value(values, "persourcepenaltyexemptlist").split(","))
-    if exempt >= _EVERYWHERE or (origin and any(map(functools.partial(_holds, origin), exempt))):
+    listed = value(values, "persourcepenaltyexemptlist")
+    exempt = set(listed.split(","))
+    everywhere = "!" not in listed and any(map(exempt.issuperset, _EVERYWHERE))
+    if everywhere or (origin and is_among(origin, listed)):
         return []
     return [word for word in value(values, "persourcepenalties").split() if _is_reason(word)]
-
-
-def _holds(origin: str, network: str) -> bool:
-    try:
-        return ipaddress.ip_address(origin) in ipaddress.ip_network(network)
-    except ValueError:
-        return False
 
 
 def _is_reason(word: str) -> bool:

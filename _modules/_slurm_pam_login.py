@@ -105,6 +105,21 @@ def refusal(user: str, groups: list[str], values: Values, origin: str | None = N
     return None
 
 
+def is_among(origin: str, addresses: str) -> bool:
+    """
+    Whether sshd means a host or an address by a list of addresses.
+
+    origin
+        The address or the host.
+    addresses
+        Networks and patterns with commas between them; one with ``!`` counts over the others.
+
+    Source: OpenSSH's addrmatch.c (addr_match_list).
+    """
+    address = _address(origin)
+    return address is not None and _is_host(addresses, address, address)
+
+
 def _is_user(
     name: str, at: str, hosts: str, user: str, host: str | None, address: str | None, from_anywhere: bool
 ) -> bool:

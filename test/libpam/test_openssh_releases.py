@@ -358,6 +358,8 @@ PENALTIES = {
     "PerSourcePenalties crash:0 authfail:0 noauth:0 grace-exceeded:0 refuseconnection:0\n": True,
     "PerSourcePenaltyExemptList 192.0.2.0/24\n": True,
     "PerSourcePenaltyExemptList 0.0.0.0/0,::/0\n": False,
+    "PerSourcePenaltyExemptList *\n": False,
+    "PerSourcePenaltyExemptList *,!192.0.2.1\n": True,
 }
 
 

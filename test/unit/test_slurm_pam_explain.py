@@ -419,7 +419,17 @@ PENALTIES = {"persourcepenalties": ["authfail:5 noauth:0 max:600"], "persourcepe
     [
         (PENALTIES, OUTSIDE, True),
         (PENALTIES, "192.0.2.7", False),
-        ({**PENALTIES, "persourcepenaltyexemptlist": ["none"]}, "192.0.2.7", True),
+        *(
+            ({**PENALTIES, "persourcepenaltyexemptlist": [exempt]}, "192.0.2.7", told)
+            for exempt, told in (
+                ("none", True),
+                ("192.0.2.*", False),
+                ("198.51.100.*,2001:db8::/32", True),
+                ("!192.0.2.7,192.0.2.0/24", True),
+                ("*,!192.0.2.8", False),
+                ("*,!192.0.2.7", True),
+            )
+        ),
         ({"persourcepenalties": ["no"]}, OUTSIDE, False),
         ({}, OUTSIDE, False),
     ],

@@ -11,7 +11,7 @@ import pytest
 import _file
 import _slurm_pam_accounts
 import _slurm_pam_login
-from _slurm_pam_login import connection, no_way, refusal
+from _slurm_pam_login import connection, is_among, no_way, refusal
 
 SSHD = {"usepam": ["yes"], "pubkeyauthentication": ["yes"], "passwordauthentication": ["no"], "usedns": ["no"]}
 SSHD |= {"kbdinteractiveauthentication": ["no"], "authenticationmethods": ["any"], "port": ["22"]}
@@ -357,3 +357,11 @@ def test_a_kernel_without_ipv6(home, network, listening, reason):
 def test_logins_that_come_to_nothing(home, values, reason):
     home("ann/.ssh/authorized_keys")
     assert no_way("ann", ["ALL"], having(**KEYS, **values)) == reason
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [("192.0.2.1", True), ("node1.example.org", True), ("192.0.2.2", False), ("2001:db8::1", True), ("nohost", False)],
+)
+def test_a_list_of_addresses(network, origin, told):
+    assert is_among(origin, "!192.0.2.2,192.0.2.?,2001:db8::/32") is told
