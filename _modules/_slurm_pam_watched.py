@@ -50,8 +50,7 @@ def paths(settings: Mapping[str, Any]) -> Iterator[str]:
     yield from modules
     yield from _slurm_pam_modules.libraries([path for path in modules if os.path.exists(path)])
     yield from filter(None, [settings["sshd"]["drop_in"] if settings["sshd"]["manage"] else None])
-    yield from (path for path in _sshd_files(settings) if not glob.has_magic(path))
-    yield from _unit_files(settings)
+    yield from (path for path in (*_sshd_files(settings), *_unit_files(settings)) if not glob.has_magic(path))
 
 
 def globs(settings: Mapping[str, Any]) -> list[str]:
@@ -61,7 +60,7 @@ def globs(settings: Mapping[str, Any]) -> list[str]:
     settings
         The merged settings of the formula, without nulls.
     """
-    patterns = [path for path in _sshd_files(settings) if glob.has_magic(path)]
+    patterns = [path for path in (*_sshd_files(settings), *_unit_files(settings)) if glob.has_magic(path)]
     return list(dict.fromkeys(each for pattern in [*patterns, *_drop_ins(settings)] for each in _in_parts(pattern)))
 
 
@@ -117,7 +116,7 @@ def _unit_files(settings: Mapping[str, Any]) -> Iterator[str]:
     yield from files
     for path in (*files, *(path for pattern in _drop_ins(settings) for path in glob.glob(pattern))):
         with contextlib.suppress(OSError):
-            yield from re.findall(r"^EnvironmentFile=-?(/\S+)", _file.text(path), re.MULTILINE)
+            yield from re.findall(r"^[ \t]*EnvironmentFile[ \t]*=[ \t]*-?(/\S+)", _file.text(path), re.MULTILINE)
 
 
 def _drop_ins(settings: Mapping[str, Any]) -> Iterator[str]:

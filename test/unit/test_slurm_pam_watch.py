@@ -211,11 +211,14 @@ def test_units_and_the_files_that_they_name(tmp_path, monkeypatch):
     for each in (ours / "ssh.service.d", vendors):
         each.mkdir(parents=True)
     (vendors / "ssh.service").write_text("[Service]\nEnvironmentFile=-/etc/default/ssh\nExecStart=/usr/sbin/sshd\n")
-    (ours / "ssh.service.d/x.conf").write_text("[Service]\nEnvironmentFile=/etc/more\n")
+    (ours / "ssh.service.d/x.conf").write_text("[Service]\nEnvironmentFile=/etc/more\n EnvironmentFile = -/etc/d/*\n")
     monkeypatch.setattr(_slurm_pam_watched, "_systemd", lambda: [str(ours), str(vendors)])
-    found = list(_slurm_pam_watched._unit_files({"sshd": {"service": "ssh"}}))
+    monkeypatch.setattr(_slurm_pam_watched, "_sshd_files", lambda settings: ["/etc/ssh/sshd_config"])
+    settings = {"sshd": {"service": "ssh"}}
+    found = list(_slurm_pam_watched._unit_files(settings))
     assert found[:2] == [f"{ours}/ssh.service", f"{vendors}/ssh.service"]
     assert {"/etc/default/ssh", "/etc/more", f"{ours}/sshd.service", f"{vendors}/sshd.socket"} <= set(found)
+    assert "/etc/d/*" in _slurm_pam_watched.globs(settings)
 
 
 @pytest.mark.parametrize("unit", ["ssh.service", "ssh@.service", "ssh.socket"])
