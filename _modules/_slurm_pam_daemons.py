@@ -233,7 +233,7 @@ def to_come() -> Iterator[Daemon]:
     known = every_unit()
     # A socket that accepts by itself starts an instance for each connection.
     instances = [f"{unit['Id'][0].removesuffix('.socket')}@.service" for unit in known if unit.get("Accept") == ["yes"]]
-    names = [name.replace("@.", "@slurm_pam.") for name in instances if "ssh" in name]
+    names = [name.replace("@.", "@slurm_pam.") for name in instances]
     starting = [unit for unit in known if _starts(unit)] + (units(_PROPERTIES, *names) if names else [])
     for unit in starting:
         for command in map(_EXEC.search, unit.get("ExecStart", [])):

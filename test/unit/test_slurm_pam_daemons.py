@@ -178,9 +178,10 @@ def test_which_units_start_one(monkeypatch, properties, starts):
     assert [found.config for found in to_come()] == ["/other"] * starts
 
 
-def test_a_socket_that_starts_one_for_each_connection(monkeypatch):
-    instance = unit(Id="ssh@slurm_pam.service", ExecStart=command("/usr/sbin/sshd -i -o UsePAM=no"))
-    systemd(monkeypatch, unit(Id="ssh.socket", Accept="yes"), instance=instance)
+@pytest.mark.parametrize("name", ["ssh", "gate"])
+def test_a_socket_that_starts_one_for_each_connection(monkeypatch, name):
+    instance = unit(Id=f"{name}@slurm_pam.service", ExecStart=command("/usr/sbin/sshd -i -o UsePAM=no"))
+    systemd(monkeypatch, unit(Id=f"{name}.socket", Accept="yes"), instance=instance)
     assert [found.options for found in to_come()] == [("UsePAM=no",)]
 
 
