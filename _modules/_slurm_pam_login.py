@@ -139,9 +139,15 @@ def _is_host(patterns: str, host: str, address: str) -> bool:
 
 def _is_place(pattern: str, host: str, address: str) -> bool:
     try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(pattern)
+        place, network = ipaddress.ip_address(address), ipaddress.ip_network(pattern)
+        return place in network and _zone(place) == _zone(network.network_address)
     except ValueError:
         return _fits(address, pattern) or _fits(host.lower(), pattern.lower())
+
+
+def _zone(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
+    """That of fe80::1%eth0, which is in no network without it: addr_cmp in OpenSSH's addr.c."""
+    return getattr(address, "scope_id", None)
 
 
 def _fits(name: str, pattern: str) -> bool:

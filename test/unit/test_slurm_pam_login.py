@@ -359,9 +359,31 @@ def test_logins_that_come_to_nothing(home, values, reason):
     assert no_way("ann", ["ALL"], having(**KEYS, **values)) == reason
 
 
+LISTED = "!192.0.2.2,192.0.2.?,2001:db8::/32"
+
+
 @pytest.mark.parametrize(
-    ("origin", "told"),
-    [("192.0.2.1", True), ("node1.example.org", True), ("192.0.2.2", False), ("2001:db8::1", True), ("nohost", False)],
+    ("origin", "listed", "told"),
+    [
+        ("192.0.2.1", LISTED, True),
+        ("node1.example.org", LISTED, True),
+        ("192.0.2.2", LISTED, False),
+        ("2001:db8::1", LISTED, True),
+        ("nohost", LISTED, False),
+        # An address with a zone is in no network without it.
+        ("fe80::1%eth0", "fe80::/10,::/0", False),
+        ("fe80::1%eth0", "fe80::1,fe80::1%eth1,fe80::%eth1/64", False),
+        ("fe80::1%eth0", "fe80::%eth0/64", True),
+        ("fe80::1%eth0", "fe80::1%eth0", True),
+        ("fe80::1%eth0", "fe80::*", True),
+        ("fe80::1", "fe80::1%eth0", False),
+    ],
 )
-def test_a_list_of_addresses(network, origin, told):
-    assert is_among(origin, "!192.0.2.2,192.0.2.?,2001:db8::/32") is told
+def test_a_list_of_addresses(network, origin, listed, told):
+    assert is_among(origin, listed) is told
+
+
+def test_an_address_with_a_zone(network):
+    values = having(allowusers="alice@fe80::/10")
+    assert refusal("alice", [], values, "fe80::1%eth0") == "sshd has allowusers alice@fe80::/10"
+    assert refusal("alice", [], values, "fe80::1") is None
