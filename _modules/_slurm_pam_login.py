@@ -94,7 +94,7 @@ def refusal(user: str, groups: list[str], values: Values, origin: str | None = N
     address = _address(origin) if origin else None
     host = origin if value(values, "usedns") == "yes" else address
     for verb, kind in LISTS:
-        patterns = value(values, verb + kind).split()
+        patterns = values.get(verb + kind, [])  # a line for each; one may have blanks in it
         if kind == "users":
             split_patterns = (split(pattern, "@") if "@" in pattern else (pattern, "", "") for pattern in patterns)
             listed = any(_is_user(*parts, user, host, address, verb == "allow") for parts in split_patterns)

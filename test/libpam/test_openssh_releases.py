@@ -288,6 +288,12 @@ def test_lists_as_logins_see_them(machine):
             assert (line, foreseen) == (line, got_in), log.read_text()
 
 
+@pytest.mark.parametrize(("group", "let_in"), [("domain users", True), ("wheel", True), ("users", False)])
+def test_a_group_with_a_blank_in_its_name(asked, etc, group, let_in):
+    etc.write('AllowGroups "domain users" wheel\n')
+    assert (_slurm_pam_login.refusal("alice", [group], etc.values(), "192.0.2.1") is None) is let_in
+
+
 # What one user can use up
 
 
