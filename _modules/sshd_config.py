@@ -227,8 +227,13 @@ def _included(entry: Entry, files: Files, depth: int) -> list[str]:
     for word in entry["words"]:
         pattern = os.path.join(_INCLUDE_BASE, word)
         paths = set(glob.glob(pattern)) | {p for p in files if _matches(p, pattern)}
-        order += sorted(p for p in paths if files.get(p, "") is not None)
+        order += sorted(p for p in paths if (files[p] is not None if p in files else not _is_empty(p)))
     return order
+
+
+def _is_empty(path: str) -> bool:
+    """Whether sshd takes what is there, and finds nothing in it: a directory, or a file that somebody has masked."""
+    return os.path.isdir(path) or os.path.realpath(path) == os.devnull
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -251,6 +251,17 @@ def test_a_service_below_match_lets_in_whom_sshds_own_refuses(machine):
         assert machine.ssh("alice").ok is ("PAMServiceName" in config)
 
 
+def test_a_directory_and_a_masked_file_are_empty_to_sshd(asked, etc):
+    (etc.top / "d/20-old.conf").mkdir()
+    (etc.top / "d/30-masked.conf").symlink_to("/dev/null")
+    etc.write("Banner /drop\n", "d/40.conf")
+    etc.write("Include {etc}/d/*\nInclude {etc}/d\n")
+    said = subprocess.run(["sshd", "-t", "-f", etc.main], capture_output=True, text=True, check=False)
+    assert "20-old" not in said.stderr and "30-masked" not in said.stderr
+    assert etc.values()["banner"] == ["/drop"]
+    assert etc.apply({"Banner": "/x"}) == []
+
+
 # Lists of users
 
 

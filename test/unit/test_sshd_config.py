@@ -195,6 +195,14 @@ def plan(etc, options):
     return sshd_config.plan(options, f"{etc}/sshd_config", f"{etc}/d/00-t.conf", "t")
 
 
+def test_a_directory_and_a_masked_file_are_included_and_empty(etc):
+    (etc / "d/20-old.conf").mkdir()
+    (etc / "d/30-masked.conf").symlink_to("/dev/null")
+    (etc / "d/40.conf").write_text("X11Forwarding yes\n")
+    found = [entry["file"] for entry in sshd_config.read(f"{etc}/sshd_config")]
+    assert list(dict.fromkeys(found)) == [f"{etc}/sshd_config", f"{etc}/d/40.conf"]
+
+
 def test_plan_is_a_drop_in_where_it_is_read_first(etc):
     options = {"UsePAM": True, "AllowGroups": ["a b", "c"]}
     planned = plan(etc, options)
