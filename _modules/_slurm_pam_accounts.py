@@ -34,8 +34,11 @@ def people() -> int:
     found = [str(PEOPLE)]
     for path in (path for place in LOGIN_DEFS for path in sorted(glob.glob(place))):
         with contextlib.suppress(OSError):
-            found += re.findall(r"^[ \t]*UID_MIN[ \t]+(\d+)[ \t]*$", _file.text(path), re.MULTILINE)
-    return int(found[-1])
+            found += re.findall(r'^[ \t]*UID_MIN[ \t]+"?([^"\n]*)', _file.text(path), re.MULTILINE)
+    try:
+        return int(re.sub(r"^0(?=\d)", "0o", found[-1].strip()), 0)  # as strtol(3): 0x1f4, 0764
+    except ValueError:
+        return PEOPLE  # to shadow's programs as well
 
 
 def is_user(name: str) -> bool:

@@ -286,6 +286,11 @@ def test_the_message_is_shown_at_a_console():
         ({"login.defs": "UID_MIN\t\t\t 500\n#UID_MIN 600\nSYS_UID_MIN 100\n"}, 500),
         ({"login.defs": "UID_MIN 500\n", "login.defs.d/site.defs": "UID_MIN 2000\n"}, 2000),
         ({"login.defs": "UID_MIN many\n"}, 1000),
+        ({"login.defs": "UID_MIN 500\nUID_MIN 700 # why\n"}, 1000),
+        ({"login.defs": 'UID_MIN "500"\r\n'}, 500),
+        ({"login.defs": "UID_MIN 500\r\n"}, 500),
+        ({"login.defs": "UID_MIN 0x1F4"}, 500),
+        ({"login.defs": "UID_MIN 0764\n"}, 500),
     ],
 )
 def test_the_systems_accounts_are_those_of_login_defs(tmp_path, monkeypatch, texts, least):
