@@ -199,7 +199,8 @@ class Master:
             assert accepted.ok, accepted
         # One that listens answers; one that does not yet, would be waited for until it is late.
         for address in map(self.site.addresses.get, names):
-            self._wait(f"{ESTABLISHED} src {network.ADMIN_ORIGIN}:4505 dst {address} | grep -q .", "connections", 180)
+            listens = f"{ESTABLISHED} src {network.ADMIN_ORIGIN}:4505 dst {address} | grep -q ."
+            self._wait(listens, f"connection of {address}", 180)
         self._until(lambda: self._answering(names) == set(names), "answers", 180)
 
     def _answering(self, names: Sequence[str]) -> set[str]:
@@ -243,6 +244,7 @@ class Master:
             if time.monotonic() > deadline:
                 log = self.directory / "master.log"
                 complaints = tail(log.read_text()) if log.exists() else ""
+                complaints += tail(self.run(["tail", "-n", "40", "/var/log/salt/master"]).stdout)
                 raise Failed(f"master: not within {patience:.0f} s: {what}\n{complaints}")
             time.sleep(0.3)
 
@@ -284,7 +286,7 @@ class Cluster:
             cluster.master.start()
             for name in hosts if up is None else up:
                 cluster.start(name, (salt or {}).get(name, "3008"))
-            cluster.master.accept(*cluster.nodes)
+            cluster.accept()
             yield cluster
         finally:
             site.remove()
@@ -294,6 +296,14 @@ class Cluster:
     ) -> Node:
         node = self.nodes[name] = Node.start(self.site, name, "sle15", salt, minion(files, started))
         return node
+
+    def accept(self) -> None:
+        """Accept the keys of all minions and wait until they answer."""
+        try:
+            self.master.accept(*self.nodes)
+        except Failed as error:
+            said = [f"{node.name}, {node.address}\n{node.complaints()}" for node in self.nodes.values()]
+            raise Failed("\n".join([str(error), *said])) from error
 
 
 @contextlib.contextmanager

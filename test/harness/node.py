@@ -45,7 +45,7 @@ COMPLAINTS = (
     "journalctl --no-pager --lines=40 --priority=warning",
     "systemctl --failed --no-pager",
     "timeout 10 sinfo --noheader --Node --format='%N %T: %E'; timeout 10 squeue --noheader --format='%i %u %T %r'",
-    "tail -n 12 /var/log/slurm/*.log",
+    "tail -n 12 /var/log/slurm/*.log /var/log/salt/minion",
 )
 # Where cgroup v2 has what cgroup.conf says that jobs are held to. Devices are in a program of the kernel.
 LIMITS = {"Cores": "cpuset.cpus", "RAMSpace": "memory.max"}
@@ -189,7 +189,7 @@ class Node:
         while not (seen := happens()):
             if started.poll() is not None or time.monotonic() > deadline:
                 console = self._log.read_text(errors="replace")
-                raise Failed(f"node {self.name} ({self.layout}): no {what}\n{tail(console)}{self._complaints()}")
+                raise Failed(f"node {self.name} ({self.layout}): no {what}\n{tail(console)}{self.complaints()}")
             time.sleep(0.1)
         return seen
 
@@ -199,7 +199,7 @@ class Node:
         ready = f"systemctl is-active --quiet ssh.service ssh.socket && {IDLE.format(self.name)}"
         return self._comes_true(ready, 10)
 
-    def _complaints(self) -> str:
+    def complaints(self) -> str:
         if not self.machine.running:
             return ""
         return "".join(tail(self.run(["sh", "-c", line]).stdout, 40) for line in COMPLAINTS)
@@ -329,14 +329,14 @@ class Node:
     def wait(self, line: str, what: str, patience: float = 120) -> None:
         """Wait until a command line of the node succeeds."""
         if not self._comes_true(line, patience * self.machine.PATIENCE):
-            raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
+            raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self.complaints()}")
 
     def until(self, holds: Callable[[], bool], what: str, patience: float = 120) -> None:
         """Wait for something to become true that the node alone cannot tell."""
         deadline = time.monotonic() + patience * self.machine.PATIENCE
         while not holds():
             if time.monotonic() > deadline:
-                raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self._complaints()}")
+                raise Failed(f"node {self.name}: not within {patience:.0f} s: {what}\n{self.complaints()}")
             time.sleep(0.1)
 
 
