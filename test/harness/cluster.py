@@ -202,11 +202,11 @@ class Master:
 
     def _accept(self, names: Sequence[str]) -> None:
         """
-        Those that are not accepted yet, or not any more: Salt 3008 removes a key before it stores it as accepted. To a
-        minion that asks in between it is new, and pending once more (store in salt/cache/localfs_key.py).
+        Those that are pending, or are so again: Salt 3008 removes a key before it stores it as accepted. To a minion
+        that asks in between it is new, and then it is both, which counts as pending (store in cache/localfs_key.py).
         """
-        if new := sorted(set(names) - set(self.run(["ls", f"{KEYS}/minions"]).stdout.split())):
-            self.warm.call("salt-key", "--yes", f"--accept={','.join(new)}")
+        if pending := sorted(set(names) & set(self.run(["ls", f"{KEYS}/minions_pre"]).stdout.split())):
+            self.warm.call("salt-key", "--yes", f"--accept={','.join(pending)}")
 
     def _answering(self, names: Sequence[str]) -> set[str]:
         """Who of these answers. A master that was just started may not take the question in time."""
