@@ -12,6 +12,7 @@ from typing import Any
 
 import _pam_grammar
 import _pam_libpam
+import _text
 from _pam_errors import PamError, PamUsageError
 from _pam_grammar import BLANKS, CONTROLS, INCLUDES, LOWER, TYPES, Entry, Libpam
 
@@ -551,7 +552,7 @@ class _Editor:
         for index in reversed(self._any(selector, missing)):
             if jumps:
                 self._move_jumps(self.entries[index], jumps, goes=index)
-            lines = re.findall(r"[^\n]*\n|[^\n]+", self.entries[index]["text"])
+            lines = _text.lines(self.entries[index]["text"])
             self._settle(index, index + 1, ["#" + line for line in lines])
 
     def uncomment(self, selector: Selector, jumps: str | None = None) -> None:

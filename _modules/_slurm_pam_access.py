@@ -15,6 +15,7 @@ from salt.exceptions import CommandExecutionError
 import _file
 import _pam_libpam
 import _slurm_pam_accounts
+import _text
 from _pam_errors import PamError
 from _slurm_pam_accounts import Address
 
@@ -149,7 +150,7 @@ def _lines(file: str, reads: Release) -> Iterator[tuple[str, str, str]]:
         return
     except OSError as error:
         raise CommandExecutionError(f"{file} cannot be read: {error.strerror}") from error
-    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+    for line in _text.lines(text):
         for piece in [line] if reads.whole else _pieces(line):
             fields = re.match(r"(?!#):*([+-][^:\n]*):+([^:\n]+):([^\n]+)\n", piece)
             if fields and fields[3].rstrip():

@@ -1,6 +1,15 @@
-"""Text for people."""
+"""Text, and text for people."""
 
 from __future__ import annotations
+
+import re
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a file, each with its end. Python ends one at a form feed and others as well, and no parser does."""
+    return _LINE.findall(text)
 
 
 def printable(text: str) -> str:

@@ -35,6 +35,7 @@ from salt.exceptions import CommandExecutionError
 
 import _file
 import _selinux
+import _text
 
 Thing = str | Mapping[str, str] | None
 Change = Mapping[str, Any]
@@ -48,8 +49,6 @@ _MOST_LINKS = 40
 # linux/fs.h: FS_IOC_GETFLAGS, and FS_IMMUTABLE_FL with FS_APPEND_FL
 _GET_FLAGS, _IMMUTABLE = 0x80086601, 0x30
 _OPEN_TO_ALL = stat.S_IWGRP | stat.S_IWOTH
-# Where Python ends a line as well, as at a form feed, a part of it would not be known for what the file had.
-_LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _LABELS = ("security.selinux", "system.posix_acl_access")
 _REMEDIES = {
     errno.EDQUOT: "Make room on its file system",
@@ -309,9 +308,10 @@ def _difference(change: Change) -> dict[str, str]:
     path, before, after = change["path"], change["before"], change["after"]
     if isinstance(before, Mapping) or isinstance(after, Mapping):
         return {"old": _told(before), "new": _told(after)}
+    # A part of a line would not be known for what the file had.
     lines = difflib.unified_diff(
-        _LINES.findall(before or ""),
-        _LINES.findall(after or ""),
+        _text.lines(before or ""),
+        _text.lines(after or ""),
         "/dev/null" if before is None else path,
         "/dev/null" if after is None else path,
     )

@@ -25,13 +25,13 @@ _library.renew(os.path.dirname(__file__))
 
 import _child
 import _file
+import _text
 
 # A logical line, as parse returns it.
 Entry = dict[str, Any]
 # A character of a logical line, and where it begins and ends in the text.
 Char = tuple[str, int, int]
 
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _UNCOMMENTED = re.compile(r"(?:\\.|[^\\#])*\\?", re.DOTALL)
 _CONTINUED = re.compile(r"(?<!\\)(?:\\\\)*(\\)\s*\Z", re.ASCII)
 _UNESCAPED = re.compile(r"\\?(.)", re.DOTALL)
@@ -85,7 +85,7 @@ def parse(text: str) -> list[Entry]:
     entries: list[Entry] = []
     chars: list[Char] = []
     raw, first = "", 1
-    for number, physical in enumerate(_LINE.findall(text), 1):
+    for number, physical in enumerate(_text.lines(text), 1):
         kept = _UNCOMMENTED.match(physical).group()
         more = _CONTINUED.search(kept)
         kept = kept[: more.start(1)] if more else kept
@@ -613,7 +613,7 @@ def _apply(
             line = f"{key}={_written(','.join(value) if isinstance(value, list) else value)}\n"
             home.insert(_place(home, key), {"text": f"# {tag} added: {key}\n{line}", "kind": "setting"})
         elif not _holds(key, entry["value"], value):
-            was = "".join(f"# {tag} was: {line}" for line in _LINE.findall(entry["text"]))
+            was = "".join(f"# {tag} was: {line}" for line in _text.lines(entry["text"]))
             _replace(entry, value)
             if "ours" not in entry:
                 entry["text"] = was.removesuffix("\n") + "\n" + entry["text"]

@@ -30,6 +30,7 @@ _library.renew(os.path.dirname(__file__))
 import _child
 import _file
 import _selinux
+import _text
 
 # A line, as parse returns it.
 Entry = dict[str, Any]
@@ -65,7 +66,6 @@ _NOBODY = {"user": "nobody", "host": "203.0.113.1", "addr": "203.0.113.1", "ladd
 # What makes a Match line hold for every connection, and for none, in every release.
 _ALWAYS, _NEVER = "Match all\n", "User !* "
 
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _DIRECTIVE = re.compile(r'[ \t\r]*("?)([A-Za-z0-9]+)\1(?:[ \t]*=[ \t]*|[ \t]+)')
 # A backslash counts ahead of a quote, another one, and a blank outside of quotes: argv_split in OpenSSH's misc.c.
 _ESCAPED = r"""\\(["'\\])"""
@@ -97,7 +97,7 @@ def parse(text: str) -> list[Entry]:
 
     .. versionadded:: 1.0.0
     """
-    return [{"text": raw, "line": number} | _meaning(raw) for number, raw in enumerate(_LINE.findall(text), 1)]
+    return [{"text": raw, "line": number} | _meaning(raw) for number, raw in enumerate(_text.lines(text), 1)]
 
 
 def _meaning(raw: str) -> Entry:
@@ -331,7 +331,7 @@ def unedit(text: str, tag: str = "salt") -> str:
     if not re.fullmatch(r"[\w.-]+", tag):
         raise SaltInvocationError(f"tag: {tag!r} is not allowed: give one word of letters, digits, _, - and .")
     marker = re.compile(rf"# {re.escape(tag)} (was|added): (.*)\n", re.DOTALL)
-    kept, lines = [], _LINE.findall(text)
+    kept, lines = [], _text.lines(text)
     while lines:
         line = lines.pop(0)
         marked = marker.fullmatch(line)
