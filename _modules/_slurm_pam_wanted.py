@@ -243,11 +243,17 @@ def _account(settings: Mapping[str, Any]) -> dict:
     pam = settings["pam"]
     gate = _gate(settings)
     if pam["account_base"] == "copy":
-        rules = [Rule("sufficient", _access_module(settings)), *gate]
-        return {"source": pam["account_source"], "changes": list(_appended(rules))}
+        past = Rule(_past_a_copys_gate(gate), _access_module(settings))
+        return {"source": pam["account_source"], "changes": list(_appended([past, *gate]))}
     # The first refusal is the answer (libpam/pam_dispatch.c). Behind the node's own rules Slurm's could be the second,
     # and sshd lets a user in whose password they say has expired.
     return {"contents": _stack([_access_module(settings)], gate, pam["account_source"])}
+
+
+def _past_a_copys_gate(gate: list[Rule]) -> str:
+    """How administrators get past it: sufficient does not end a stack in which a rule has failed before."""
+    shows = any(rule.module == _MESSAGE_MODULE for rule in gate)
+    return f"[success={len(gate) - 1} default=ignore]" if shows else "sufficient"
 
 
 def _stack(past: list[str], gate: list[Rule], source: str) -> str:

@@ -427,7 +427,7 @@ def test_slurms_refusal_alone_leads_to_the_message():
 def test_a_copy_shows_it_as_well_and_keeps_the_nodes_pam_permit():
     file = pam_files(pam={"account_base": "copy", "message": MESSAGE})[0]
     lines = _pam_edit.edit(NODES_OWN, file["changes"], libpam=LIBPAM).splitlines()
-    assert lines == [*NODES_OWN.splitlines(), f"account sufficient {ACCESS}", *SHOWING]
+    assert lines == [*NODES_OWN.splitlines(), f"account [success=2 default=ignore] {ACCESS}", *SHOWING]
 
 
 def test_where_nobody_is_turned_away_there_is_nothing_to_show():
@@ -445,23 +445,28 @@ def test_it_is_written_as_pam_echo_reads_it():
 BASES = [{"account_base": "substack"}, {"account_base": "copy"}]
 
 
-def laid(directory, **sections):
+# Debian's, which ends at the first refusal, and SLE's, which goes on.
+NODES_OWN_RULES = [NODES_OWN, "account required pam_unix.so try_first_pass\n"]
+
+
+def laid(directory, nodes_own=NODES_OWN, **sections):
     """A service with these settings' account file, laid below a directory."""
     directory.mkdir()
     file = pam_files(**sections)[0]
-    text = file["contents"] if "contents" in file else _pam_edit.edit(NODES_OWN, file["changes"], libpam=LIBPAM)
+    text = file["contents"] if "contents" in file else _pam_edit.edit(nodes_own, file["changes"], libpam=LIBPAM)
     session = "session required pam_unix.so\n"
-    for name, lines in {"x": text, "common-account": NODES_OWN, "sshd": f"account include x\n{session}"}.items():
+    for name, lines in {"x": text, "common-account": nodes_own, "sshd": f"account include x\n{session}"}.items():
         (directory / name).write_text(lines)
     return str(directory)
 
 
+@pytest.mark.parametrize("nodes_own", NODES_OWN_RULES, ids=["Debian", "SLE"])
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base["account_base"])
-def test_it_changes_no_verdict(tmp_path, base):
+def test_it_changes_no_verdict(tmp_path, base, nodes_own):
     """For whatever answer of Slurm's module, of the message's own, of the administrators' and of the node's rules."""
     access = {"root": ["192.0.2.1"]}
-    without = laid(tmp_path / "without", pam=base, access=access)
-    message = laid(tmp_path / "with", pam={**base, "message": MESSAGE}, access=access)
+    without = laid(tmp_path / "without", nodes_own, pam=base, access=access)
+    message = laid(tmp_path / "with", nodes_own, pam={**base, "message": MESSAGE}, access=access)
     answers = {
         "pam_slurm_adopt.so": [code for code in RETURN_CODES if code != "incomplete"],  # with which no call ends
         "pam_echo.so": ["success", "perm_denied"],
@@ -491,9 +496,9 @@ def test_it_changes_no_verdict(tmp_path, base):
         ("substack", "[success=1 new", "[success=ok new", "a user with a job"),
         ("copy", "[success=1 new", "[success=ok new", "a user with a job"),
         ("substack", "[success=4 ", "[success=2 ", "an administrator"),
-        ("copy", f"sufficient {ACCESS}", f"optional {ACCESS}", "an administrator"),
+        ("copy", "[success=3 ", "[success=ok ", "an administrator"),
         ("substack", "ignore=2", "ignore=ok", "root from other origins"),
-        ("copy", "requisite pam_deny", "required pam_deny", "an administrator"),  # whom the node's own rules refuse
+        ("copy", "[success=3 default=ignore]", "sufficient", None),  # as those who are refused are not asked further
     ],
 )
 def test_the_proof_fails_where_others_would_see_it(tmp_path, base, old, new, broken):
@@ -507,6 +512,16 @@ def test_the_proof_fails_where_others_would_see_it(tmp_path, base, old, new, bro
     failing = [one["name"] for one in _pam_prove.prove(policy, place, LIBPAM) if not one["holds"]]
     assert [name for name in failing if "message" in name] == ([f"{broken} is not shown the message"] if broken else [])
     assert broken or not failing
+
+
+@pytest.mark.parametrize("nodes_own", NODES_OWN_RULES, ids=["Debian", "SLE"])
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base["account_base"])
+def test_the_proof_holds_on_every_base(tmp_path, base, nodes_own):
+    """Where a refusal does not end the node's own rules, an administrator whom they refuse comes to ours as well."""
+    changed = {"pam": {**base, "message": MESSAGE}, "access": {"root": ["192.0.2.1"]}}
+    place = laid(tmp_path / "pam", nodes_own, **changed)
+    policy = [one for one in wanted(settings(**changed))["pam"]["policy"] if one.get("call") == "acct_mgmt"]
+    assert [one["name"] for one in _pam_prove.prove(policy, place, LIBPAM) if not one["holds"]] == []
 
 
 @pytest.mark.parametrize("module", ["pam_slurm_adopt", "pam_slurm"])
