@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import _node_answers as said
+import salt.loader
 import salt.utils.minions
 from _waves import PATIENCE, Channel, Question, Turn, Waves
 
@@ -81,3 +83,21 @@ def spelled_out(target: str, groups: Mapping[str, Any]) -> str:
         return salt.utils.minions.nodegroup_comp(word[2:], groups) if word.startswith("N@") else [word]
 
     return " ".join(itertools.chain(*map(words, target.split())))
+
+
+def unreadable(targets: Mapping[str, str], opts: Mapping[str, Any]) -> str:
+    """What is wrong with the first of named compound targets that Salt cannot read, or nothing.
+
+    Of such a one Salt says neither that a minion matches it nor that it does not.
+    """
+    match = salt.loader.matchers(opts)["compound_match.match"]
+    minion = {**opts, "id": "minion", "grains": {}, "pillar": {}}
+    for name, target in targets.items():
+        spelled = spelled_out(target, opts.get("nodegroups", {}))
+        try:
+            answers = {match(spelled, minion), match(f"not ( {spelled} )", minion)}
+        except (re.error, OverflowError, TypeError):  # the last of what is no truth value, such as []
+            answers = set()
+        if not spelled or answers != {True, False}:
+            return f"{name} is {target!r}, which Salt cannot read; it has to be a compound target such as 'cn* or gpu*'"
+    return ""

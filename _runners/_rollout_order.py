@@ -26,6 +26,10 @@ class Order(NamedTuple):
     tolerate: int | str | Mapping[str, int | str] = 0
     at_once: int = AT_ONCE
 
+    def targets(self) -> dict[str, str]:
+        """The compound targets, by what they are called in a message."""
+        return {"nodes": self.nodes, **{f"partitions: {name}": target for name, target in self.partitions.items()}}
+
     def rest(self) -> str:
         """What nodes are called that are in no partition."""
         return OTHERS if self.partitions else NODES

@@ -40,7 +40,11 @@ def look(known: Node, partitions: Mapping[str, str], rest: str) -> Generator[Que
         fit = (yield from _answered("slurm_pam.preflight")) if doubtful else None
         partition = rest
         for name, target in partitions.items():
-            if (yield from _answered("match.compound", tgt=target)).value is not False:
+            matching = yield from _answered("match.compound", tgt=target)
+            if not isinstance(matching.value, bool):
+                problem = f"whether it is in {name} cannot be told: {said.error(matching)}"
+                return Found("refused", problem, rest, said.left_open(audit))
+            if matching.value:
                 partition = name
                 break
     except _Silent as error:

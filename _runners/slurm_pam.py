@@ -28,6 +28,7 @@ import _rollout_record as records
 import salt.client
 import salt.loader
 import salt.utils.event
+from _meant import unreadable
 from _minions import Minions
 from _rollout import Rollout
 from _rollout_order import Order
@@ -96,7 +97,8 @@ def rollout(
     strange = [name for name in unknown if not name.startswith("__")]
     if strange:
         return _ended({}, f"{strange[0]} is not an argument; there are {', '.join(Order._fields)}")
-    if wrong := _rollout_order.misused(order) or __salt__["slurm_pam_logins.misused"](order.probes):
+    wrong = _rollout_order.misused(order) or __salt__["slurm_pam_logins.misused"](order.probes)
+    if wrong := wrong or unreadable(order.targets(), __opts__):
         return _ended({}, wrong)
     with records.alone(_directory()) as free:
         if not free:
@@ -372,7 +374,7 @@ def evidence(
     .. versionadded:: 1.1.0
     """
     order = Order(nodes or "", None, 1, {}, 1, [], 0, at_once)
-    if wrong := _rollout_order.misused(order):
+    if wrong := _rollout_order.misused(order) or unreadable(order.targets(), __opts__):
         return _evident(False, wrong)
     with _reached(order.nodes, []) as (named, accepted, channel):
         return _made(order, named, accepted, channel, to or os.path.join(_directory(), "evidence"), earlier, key)

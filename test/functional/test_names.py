@@ -10,7 +10,7 @@ import salt.config
 import salt.loader
 import salt.utils.minions
 import salt.utils.verify
-from harness.runners import NODES, Minions, Rollouts, became, logins, said
+from harness.runners import NODES, Minions, Rollouts, became, logins, runner, said
 
 NAMES = ["cn1", "gpu-1.example.org", "CN_1", "_x", "a" * 63, "android", "nor", "G", "L"]
 # Salt takes all of these for the id of a minion.
@@ -162,6 +162,28 @@ def test_of_too_many_for_one_call_those_are_asked_who_they_are_that_have_no_name
 def test_a_rollout_over_names_of_nodes(master, tmp_path):
     cluster = Cluster(master, NAMES)
     assert became(Rollouts(tmp_path)(cluster)) == dict.fromkeys(NAMES, "done")
+
+
+UNREADABLE = ["cn* or", "( cn*", "cn1 cn2", "( )", "E@cn[", "E@cn{99999999999}", "S@node", "Z@cn1 cn2", "N@none"]
+
+
+@pytest.mark.parametrize("target", UNREADABLE)
+def test_a_target_that_salt_cannot_read_is_named(master, target):
+    """It means no node, so that those of a partition would be among the others, with batches of another size."""
+    *_, runner.__opts__ = master(NODES)
+    runner.__context__ = {}
+    told = f"is {target!r}, which Salt cannot read; it has to be a compound target such as 'cn* or gpu*'"
+    assert runner.evidence(target)["summary"] == f"nodes {told}"
+    assert runner.rollout(target)["summary"].startswith(f"nodes {told}")
+    partitions = {"cpu": "cn*", "gpu": target}
+    assert runner.rollout("*", partitions=partitions)["summary"].startswith(f"partitions: gpu {told}")
+
+
+@pytest.mark.parametrize("target", ["cn*", "nobody", "not cn1", "L@cn1,cn2 and not ( cn2 )", "G@os:SLES", "N@all"])
+def test_a_target_that_salt_can_read_is_taken(master, target):
+    *_, opts = master(NODES)
+    groups = {"all": "cn* or N@gpus", "gpus": ["gpu1", "gpu2"]}
+    assert not runner.unreadable({"nodes": target}, {**opts, "nodegroups": groups})
 
 
 @pytest.mark.parametrize(

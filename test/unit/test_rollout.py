@@ -256,6 +256,15 @@ def test_partitions_are_asked_of_the_minions_as_well(rollout, capsys):
     assert ("match.compound", ["cn1", "cn2", "gpu1"]) in minions.asked
 
 
+def test_a_node_that_cannot_say_whether_it_is_in_a_partition_is_refused(rollout):
+    """Its first answer is that it is a node."""
+    answers = [Answer(True, True), Answer(False, "Minion in blackout mode")]
+    report = rollout(Minions(cn2={"match.compound": answers}), partitions={"gpu": "gpu*"})
+    assert report["summary"].startswith("Stopped before this run changed anything")
+    assert became(report) == all_became("waiting", "refused", "waiting")
+    assert report["nodes"]["cn2"]["reason"] == "whether it is in gpu cannot be told: Minion in blackout mode"
+
+
 def test_where_the_master_cannot_be_asked_nothing_is_changed(rollout):
     report = rollout(Minions(cn1={"slurm_pam.audit": SaltClientError("Is master running?")}))
     assert report["summary"].startswith("Stopped before this run changed anything: Is master running?")
@@ -881,6 +890,7 @@ def test_it_is_stopped_before_it_knows_its_nodes(rollout, monkeypatch):
         assert runner.stop() == "The rollout ends ahead of its next batch"
         yield set(NODES), set(NODES), minions
 
+    monkeypatch.setattr(runner, "unreadable", lambda targets, opts: "")
     monkeypatch.setattr(runner, "_reached", reached)
     bus = SimpleNamespace(fire_event=lambda data, tag: None)
     monkeypatch.setattr(runner, "_bus", lambda: contextlib.nullcontext(bus))
@@ -891,6 +901,7 @@ def test_it_is_stopped_before_it_knows_its_nodes(rollout, monkeypatch):
 
 def test_a_wish_that_cannot_be_written_down_is_told(rollout, monkeypatch):
     rollout(Minions())
+    monkeypatch.setattr(runner, "unreadable", lambda targets, opts: "")
     monkeypatch.setattr(runner.records, "_BUSY", 0.1)
     told = f"{rollout.file} cannot be written: database is locked"
     with contextlib.closing(sqlite3.connect(rollout.file, isolation_level=None)) as base:
