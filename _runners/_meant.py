@@ -17,7 +17,7 @@ class Meant(NamedTuple):
     """Names, each list in order."""
 
     reachable: list[str]
-    mute: list[str]  # they do not answer
+    mute: list[str]  # they do not answer, or have no accepted key
     unusable: list[str]  # names that are none of a node
     gone: list[str]  # the master's cache still has them
 
@@ -33,13 +33,14 @@ def meant(
 ) -> Meant:
     """Those whom a target means. A name goes to Salt in a list alone: as a part of a target it could mean others.
 
-    ``named`` are those that the master's cache knows for it, ``accepted`` all that may be heard; None where a master of
-    masters does not know those below.
+    ``named`` are those that the master's cache knows for it, or that it lists; ``accepted`` are all that may be heard;
+    None where a master of masters does not know those below.
     """
     spelled, answers = spelled_out(target, groups), {}
     # The cache may be old. If those that it names are too many for one call, all minions are asked in waves.
     few = accepted is None or len(named) <= at_once
-    asked = [name for name in sorted(named if few else accepted) if not said.unusable(name)]
+    heard = named if accepted is None else accepted
+    asked = [name for name in sorted(heard & named if few else heard) if not said.unusable(name)]
     waves.take({name: _matching(spelled, name in named) for name in asked}, answers.__setitem__)
     matching = {name for name, answer in answers.items() if answer}
     leaving = {name for name, answer in answers.items() if answer is False}
@@ -47,7 +48,7 @@ def meant(
     others = answering(channel, whom, awaited, accepted) - leaving
     unusable = {name for name in named | others if said.unusable(name)}
     reachable = matching | others - unusable
-    mute = named & answers.keys() - reachable - leaving
+    mute = named - unusable - reachable - leaving
     return Meant(sorted(reachable), sorted(mute), sorted(unusable), sorted(leaving & named))
 
 

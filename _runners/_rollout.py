@@ -42,8 +42,8 @@ class Rollout:
         self._lost: Counter[str] = Counter()  # and those of them that are not closed
 
     def carry_out(self, named: set[str], accepted: set[str] | None) -> str:
-        """All of it, and what came of it. ``named`` are the nodes that the master's cache knows, ``accepted`` all that
-        may be heard; None where a master of masters does not know those below."""
+        """All of it, and what came of it. ``named`` are the nodes that the master's cache knows or the target lists,
+        ``accepted`` all that may be heard; None where a master of masters does not know those below."""
         order, record = self._order, self._record
         try:
             nodes = meant(order.nodes, self._groups, named, accepted, self._channel, self._waves, order.at_once)
@@ -59,7 +59,9 @@ class Rollout:
             for name in nodes.unusable:
                 self._tell(said.shown(name), "refused", said.unusable(name))
             for name in nodes.mute:
-                self._tell(name, "unreachable", silent(record.nodes[name], "test.ping"))
+                keyless = accepted is not None and name not in accepted
+                asked = "the master has no accepted key of it" if keyless else "test.ping"
+                self._tell(name, "unreachable", silent(record.nodes[name], asked))
             if not self._looked_at(nodes.reachable):
                 return "Stopped before this run changed anything, as slurm_pam.stop has asked"
             ready, answered = self._ready(nodes.reachable)

@@ -63,11 +63,11 @@ def _answered(function: str, **keywords: Any) -> Generator[Question, Reply, Answ
     return reply.answer
 
 
-def silent(known: Node, function: str) -> str:
-    """What is to be said of a node whose minion does not answer."""
+def silent(known: Node, asked: str) -> str:
+    """What is to be said of a node whose minion does not answer: what it was asked, or why it was not."""
     if known.state == "unreachable":
         return known.reason
-    told = f"its minion does not answer ({function}); this run did nothing there"
+    told = f"its minion does not answer ({asked}); this run did nothing there"
     if known.state in ("waiting", "refused"):
         return told
     return f"{told}. An earlier run left it {known.state}{known.reason and ': '}{known.reason}"

@@ -28,6 +28,7 @@ import _rollout_record as records
 import salt.client
 import salt.loader
 import salt.utils.event
+import salt.utils.minions
 from _meant import unreadable
 from _minions import Minions
 from _rollout import Rollout
@@ -143,14 +144,16 @@ def _failing(probes: list[Mapping[str, str]]) -> Callable[[list[str], float], Ma
 
 @contextlib.contextmanager
 def _reached(target: str, probes: list[Mapping[str, str]]) -> Iterator[tuple[set[str], set[str] | None, Minions]]:
-    """The minions that the master's cache knows for a target, all that may be heard, and how they are reached."""
+    """The minions that the master's cache knows for a target or that it lists, all that may be heard, and how they are
+    reached."""
     with salt.client.get_local_client(mopts=__opts__) as client:
         accepted = set(client.gather_minions(r"[\s\S]", "pcre"))
-        named = accepted.intersection(client.gather_minions(target, "compound"))
+        found = salt.utils.minions.CkMinions(client.opts).check_minions(target, "compound")
+        named = accepted.intersection(found["minions"])
         # A master of masters does not know the minions below.
-        heard = None if client.opts.get("order_masters") else accepted
+        below = client.opts.get("order_masters")
         with contextlib.closing(Minions(client, _failing(probes))) as channel:
-            yield named, heard, channel
+            yield (named, None, channel) if below else (named.union(found["missing"]), accepted, channel)
 
 
 def _bus() -> Any:

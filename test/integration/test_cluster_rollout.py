@@ -56,8 +56,9 @@ def test_partition_by_partition_on_minions_that_never_synced(cluster):
     assert steps == ["canary: cn1", "gpu, batch 1 of 1: gpu1", "batch, batch 1 of 1: cn2, cn3"]
     assert closed(cluster) == TARGETS
     assert not any(cluster.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())
-    again, _ = rollout(cluster)
-    assert became(again) == dict.fromkeys(TARGETS, "unchanged"), again["changes"]
+    again, _ = rollout(cluster, nodes="cn* or gpu* or L@cn1,cn9 and not L@cn8")
+    assert became(again) == {**dict.fromkeys(TARGETS, "unchanged"), "cn9": "unreachable"}, again["changes"]
+    assert "the master has no accepted key of it" in reason(again, "cn9")
     assert not {"doors", "strays"} & again["changes"]["return"].get("open", {}).keys(), again["changes"]
 
 

@@ -368,6 +368,7 @@ MISTAKES = [
     SLE15.but("pam_access that only refuses", before_ours("required pam_access.so")),
     SLE15.but("ignored early", before_ours("[default=ignore] pam_x.so")),
     SLE15.but("copied, with nothing that ends it", pam=COPY),
+    SLE15.but("copied, and those who are turned away are told", pam={**COPY, "message": "Get a job"}),
     SLE15.but("the guide followed by hand, replaced", {COPIED: lines("account", UNIX)}, {"replace": True}),
     EL9.but("sshd names password-auth by a substack",
             {f"{ETC}/sshd": EL_SSHD.replace("include      password-auth", "substack     password-auth")}),

@@ -210,6 +210,16 @@ def test_the_minions_decide_who_is_a_node(rollout):
 
 
 @pytest.mark.parametrize("at_once", [2, 500])
+def test_a_node_that_the_target_lists_and_that_has_no_key_is_told(rollout, at_once):
+    minions = Minions([*NODES, "cn9"])
+    del minions.answers["cn9"]
+    report = rollout(minions, at_once=at_once)
+    assert became(report) == {**dict.fromkeys(NODES, "done"), "cn9": "unreachable"}
+    assert "the master has no accepted key of it" in report["nodes"]["cn9"]["reason"]
+    assert not any("cn9" in whom for _, whom in minions.asked) and report["result"] is False
+
+
+@pytest.mark.parametrize("at_once", [2, 500])
 def test_a_minion_that_makes_no_sense_of_the_target_is_what_the_cache_says(rollout, at_once):
     """All minions are asked where the nodes are more than one call's. One that is no node may be in blackout then."""
     blackout = {"match.compound": Answer(False, "Minion in blackout mode"), "slurm_pam.audit": BLOCKED}
