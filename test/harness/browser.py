@@ -72,7 +72,9 @@ def chromium(directory: Path) -> Iterator[Browser]:
     words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}"]
     words += ["--remote-debugging-port=0", "--remote-allow-origins=*", "about:blank"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen(words, **pipes, start_new_session=True)
+    # What it has for itself it leaves where it is killed.
+    environment = {**os.environ, "TMPDIR": str(directory)}
+    running = subprocess.Popen(words, **pipes, env=environment, start_new_session=True)
     try:
         address = next(found[1] for line in running.stderr if (found := re.search(r"listening on (ws://\S+)", line)))
         with contextlib.closing(Browser(address)) as browser:
