@@ -55,7 +55,7 @@ def document(target: str, made: float, answers: Mapping[str, said.Answer | None]
     nodes, unknown = {}, dict(others)
     for name, answer in sorted(answers.items()):
         if answer is None:
-            unknown[name] = "its minion does not answer, or the master has no accepted key of it"
+            unknown[name] = "its minion does not answer, or the master has accepted no key for it"
             continue
         facts = _facts(answer.value) if answer.well else None
         if facts is None:

@@ -60,7 +60,7 @@ class Rollout:
                 self._tell(said.shown(name), "refused", said.unusable(name))
             for name in nodes.mute:
                 keyless = accepted is not None and name not in accepted
-                asked = "the master has no accepted key of it" if keyless else "test.ping"
+                asked = "the master has accepted no key for it" if keyless else "test.ping"
                 self._tell(name, "unreachable", silent(record.nodes[name], asked))
             if not self._looked_at(nodes.reachable):
                 return "Stopped before this run changed anything, as slurm_pam.stop has asked"

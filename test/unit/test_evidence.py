@@ -178,7 +178,7 @@ def test_nodes_that_are_alike_are_one_row():
     (closed,) = rows_of(rows, "cn[0001-0512]")
     assert closed[1:6] == ["\u2713 closed", "512", "enforce", "1.1.0", "4 of 4"]
     assert rows_of(rows, "gpu[1-2]")[0][1:3] == ["\u25cb adopting", "2"]
-    silent = "its minion does not answer, or the master has no accepted key of it"
+    silent = "its minion does not answer, or the master has accepted no key for it"
     assert ["cn0700", "? unknown", "1", "", "", silent, "", ""] in rows
     broken = next(row for row in rows if row[1] == "does not hold")
     assert broken[2].endswith("lets everyone in ahead of Slurm (/etc/pam.d/sshd:6)") and broken[3] == "cn0600"

@@ -215,7 +215,7 @@ def test_a_node_that_the_target_lists_and_that_has_no_key_is_told(rollout, at_on
     del minions.answers["cn9"]
     report = rollout(minions, at_once=at_once)
     assert became(report) == {**dict.fromkeys(NODES, "done"), "cn9": "unreachable"}
-    assert "the master has no accepted key of it" in report["nodes"]["cn9"]["reason"]
+    assert "the master has accepted no key for it" in report["nodes"]["cn9"]["reason"]
     assert not any("cn9" in whom for _, whom in minions.asked) and report["result"] is False
 
 
