@@ -78,7 +78,8 @@ def settings(origins: bool = False) -> dict[str, Any]:
 
 def _rendered() -> dict[str, Any]:
     """What slurm_pam.ready is rendered to on this node: ``given``, ``partitions`` and ``settings``."""
-    chunks = __salt__["state.show_low_sls"]("slurm_pam.ready")
+    # concurrent: it changes nothing, so that it need not wait for states that run.
+    chunks = __salt__["state.show_low_sls"]("slurm_pam.ready", concurrent=True)
     mine = [chunk for chunk in chunks if isinstance(chunk, dict)]
     if len(mine) != len(chunks):
         raise CommandExecutionError(f"The settings cannot be rendered: {chunks}")

@@ -125,6 +125,11 @@ def unconfined(confined: Answer, user: str) -> str:
     return _joined([_text(problem) for problem in told[:_ENTRIES]], len(told))
 
 
+def states_run(running: Answer) -> bool:
+    """Of state.running, which has a text for each run."""
+    return running.well and isinstance(running.value, list) and bool(running.value)
+
+
 def unclear(status: Answer) -> str:
     known = isinstance(status.value, dict) and isinstance(status.value.get("state"), str)
     return "" if known else f"slurm_pam_confirm.status: {error(status)}"

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import _node_answers as said
 from _node_answers import Answer
 from _rollout_record import STATES, Node
-from _waves import Login, Question, Reply
+from _waves import LOOKING, Login, Question, Reply
 
 # The parts of the seconds to confirm by which a node has to be applied, audited and logged in to. What is left is for
 # confirming.
 _APPLIED, _AUDITED, _VERIFIED = 0.6, 0.75, 0.9
 # The least seconds that an answer is waited for.
 _LEAST = 5
+# Seconds between two looks at whether other states run.
+_BETWEEN = 5
 
 
 class Found(NamedTuple):
@@ -105,7 +107,7 @@ class Case(NamedTuple):
 
 def close(confirm: int, probing: bool, applying: Callable[[], Any]) -> Generator[Question | Login, Reply, Found]:
     """Apply, verify, confirm; one that does not come through is taken back. ``applying`` is called ahead of it."""
-    before = (yield Question("slurm_pam_confirm.status")).answer
+    before = yield from _before()
     if before is None:
         return Found("unreachable", "its minion does not answer any more; this run changed nothing there")
     applying()
@@ -131,6 +133,19 @@ def close(confirm: int, probing: bool, applying: Callable[[], Any]) -> Generator
     if not problem:
         return Found("done", said.of_watch(reply.answer), open=left)
     return (yield from _wound_up(Case(problem, verified, applied is not None, before), confirm))
+
+
+def _before() -> Generator[Question, Reply, Answer | None]:
+    """
+    How it stands ahead of the apply, once other states there are through, such as a schedule's or those of a rollout
+    that was killed: Salt would refuse ours.
+    """
+    reply = yield Question("state.running")
+    until = reply.sent + LOOKING
+    while reply.answer and said.states_run(reply.answer) and reply.at < until:
+        yield Question("test.sleep", (_BETWEEN,))
+        reply = yield Question("state.running")
+    return (yield Question("slurm_pam_confirm.status")).answer if reply.answer else None
 
 
 def _left(reply: Reply, until: float) -> float:

@@ -52,6 +52,7 @@ USUAL = {
     "slurm_pam.audit": [OPEN, HOLDS],
     "slurm_pam_confirm.status": NOTHING,
     "slurm_pam.preflight": FIT,
+    "state.running": Answer(True, []),
     "state.apply": APPLIED,
     "slurm_pam.confirm": Answer(True, "Confirmed"),
     "slurm_pam_confirm.take_back": Answer(True, "as before"),

@@ -1,5 +1,6 @@
 """A rollout that meets what ends in the middle: applies, minions, and the rollout itself."""
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,17 @@ def fake(node, path, script):
     """A program of that name ahead of the node's own, for its minion."""
     node.write(path, f"#!/bin/sh\n{script}\n")
     node.run(["chmod", "755", path], check=True)
+
+
+@contextlib.contextmanager
+def hanging(node):
+    """Its next apply hangs, until this ends."""
+    hang = "while [ -e /root/hang ]; do sleep 1; done"
+    own = 'exec /usr/bin/systemctl "$@"'
+    node.write("/root/hang", "")
+    fake(node, "/usr/local/bin/systemctl", f'case "$*" in *mask*systemd-logind*) {hang};; esac\n{own}')
+    yield
+    node.run(["rm", "/root/hang"], check=True)
 
 
 def test_what_goes_wrong_on_a_node_is_taken_back_there(opened):
@@ -59,25 +71,19 @@ def test_what_goes_wrong_on_a_node_is_taken_back_there(opened):
 
 def test_an_apply_that_hangs_does_not_hold_the_rollout(opened):
     """The others of its batch are done; the node is as it was, also when the apply goes on at last."""
-    hanging = opened.nodes["cn2"]
-    before = etc(hanging)
-    hang = "while [ -e /root/hang ]; do sleep 1; done"
-    fake(
-        hanging,
-        "/usr/local/bin/systemctl",
-        f'case "$*" in *mask*systemd-logind*) {hang};; esac\nexec /usr/bin/systemctl "$@"',
-    )
-    hanging.write("/root/hang", "")
-    state, _ = rollout(opened, batch=5, confirm=200)
-    # It has not been waited for.
-    assert opened.master.salt("cn2", "state.running")["cn2"]
-    assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "done", "gpu1": "done"}, state["changes"]
-    assert "no answer to state.apply within 120 s; it may still be running" in reason(state, "cn2")
-    assert hanging.ssh("alice").ok
-    hanging.run(["rm", "/root/hang"], check=True)
-    hanging.until(lambda: not opened.master.salt("cn2", "state.running")["cn2"], "apply ended")
-    hanging.run(["rm", "/usr/local/bin/systemctl"], check=True)
-    assert etc(hanging) == before
+    node = opened.nodes["cn2"]
+    before = etc(node)
+    with hanging(node):
+        state, _ = rollout(opened, batch=5, confirm=200)
+        # It has not been waited for, and what only reads does not wait for it.
+        assert opened.master.salt("cn2", "state.running")["cn2"]
+        assert opened.master.salt("cn2", "slurm_pam.settings")["cn2"]["mode"] == "enforce"
+        assert became(state) == {"cn1": "done", "cn2": "taken back", "cn3": "done", "gpu1": "done"}, state["changes"]
+        assert "no answer to state.apply within 120 s; it may still be running" in reason(state, "cn2")
+        assert node.ssh("alice").ok
+    node.until(lambda: not opened.master.salt("cn2", "state.running")["cn2"], "apply ended")
+    node.run(["rm", "/usr/local/bin/systemctl"], check=True)
+    assert etc(node) == before
 
 
 def test_a_dead_minion_is_left_out_and_named(opened):
@@ -142,21 +148,33 @@ def test_in_waves_with_a_node_that_is_tolerated_and_paused_by_somebody(opened):
     assert closed(opened) == ["cn1", "cn2", "gpu1"]
 
 
-def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
+def begun(opened, *until):
+    """A rollout that has come to a line with these words."""
     words = opened.master.command(["salt-run", *command(batch=5)])
-    first = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    for line in first.stderr:
-        if "cn3" in line and "applying" in line:
-            break
-    # However long the second one takes to begin, the first is not over.
-    os.killpg(first.pid, signal.SIGSTOP)
-    state, _ = rollout(opened)
-    assert "Another rollout is running" in state["changes"]["return"]["summary"]
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
-    state, _ = rollout(opened, batch=5)
+    running = subprocess.Popen(words, stdout=-1, stderr=-1, text=True, start_new_session=True)
+    for line in running.stderr:
+        if all(word in line for word in until):
+            return running
+    raise AssertionError(running.communicate())
+
+
+def test_killed_itself_it_goes_on_and_there_is_never_a_second_one(opened):
+    """The apply that it leaves on a node is waited for."""
+    node = opened.nodes["cn3"]
+    with hanging(node):
+        first = begun(opened, "cn3", "applying")
+        node.until(lambda: opened.master.salt("cn3", "state.running")["cn3"], "the apply runs")
+        # However long the second one takes to begin, the first is not over.
+        os.killpg(first.pid, signal.SIGSTOP)
+        state, _ = rollout(opened)
+        assert "Another rollout is running" in state["changes"]["return"]["summary"]
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        second = begun(opened, "nodes, batch 1 of 1: ", "cn3")
+        node.until(lambda: opened.master.salt("cn3", "saltutil.is_running", "test.sleep")["cn3"], "the rollout waits")
+    told, _ = second.communicate()
+    node.run(["rm", "/usr/local/bin/systemctl"], check=True)
+    ((state,),) = (states.values() for states in json.loads(told)["data"].values())
     assert became(state) == dict.fromkeys(TARGETS, "done"), state["changes"]
     assert closed(opened) == TARGETS
     assert not any(opened.master.salt("cn* or gpu*", "slurm_pam_confirm.pending").values())

@@ -166,7 +166,7 @@ def test_all_goes_well(rollout):
     report = rollout(minions)
     assert report["result"] is True and became(report) == dict.fromkeys(NODES, "done")
     assert report["summary"] == "All nodes that answer are closed: 3 done"
-    turn = ["slurm_pam_confirm.status", "state.apply", "slurm_pam.audit", "slurm_pam.confirm"]
+    turn = ["state.running", "slurm_pam_confirm.status", "state.apply", "slurm_pam.audit", "slurm_pam.confirm"]
     assert minions.functions("cn1") == turn
 
 
@@ -247,8 +247,9 @@ def test_a_rollout_without_nodes_is_reported_as_that(rollout):
     assert runner.report()["summary"] == "The last rollout has no nodes, or has not found them yet"
 
 
-def test_a_canary_whose_minion_dies_before_its_turn_stops_it(rollout):
-    report = rollout(Minions(cn1={"slurm_pam_confirm.status": [NOTHING, None]}), tolerate=3)
+@pytest.mark.parametrize("answers", [{"slurm_pam_confirm.status": [NOTHING, None]}, {"state.running": None}])
+def test_a_canary_whose_minion_dies_before_its_turn_stops_it(rollout, answers):
+    report = rollout(Minions(cn1=answers), tolerate=3)
     assert became(report) == all_became("unreachable", "waiting", "waiting")
     assert report["summary"].startswith("Stopped at canary")
 
@@ -279,6 +280,20 @@ def test_where_the_master_cannot_be_asked_nothing_is_changed(rollout):
     report = rollout(Minions(cn1={"slurm_pam.audit": SaltClientError("Is master running?")}))
     assert report["summary"].startswith("Stopped before this run changed anything: Is master running?")
     assert became(report) == dict.fromkeys(NODES, "waiting")
+
+
+RUNS = Answer(True, ['The function "state.apply" is running as PID 7'])
+
+
+@pytest.mark.parametrize(("running", "waits"), [([RUNS, RUNS, Answer(True, [])], 2), ([RUNS], 60)])
+def test_a_node_s_turn_begins_once_other_states_there_are_through(rollout, running, waits):
+    """Those of a schedule, or of a rollout that was killed; after five minutes Salt says itself that they run."""
+    minions = Minions(cn2={"state.running": running, "test.sleep": Answer(True, True)})
+    minions.takes[("cn2", "test.sleep")] = 5
+    assert became(rollout(minions)) == all_became("done", "done", "done")
+    turn = minions.functions("cn2")
+    assert turn[: 2 * waits + 1] == [*["state.running", "test.sleep"] * waits, "state.running"]
+    assert turn[2 * waits + 1 :] == minions.functions("cn3")[1:]
 
 
 # A node that does not come through: what its minion answers from its turn on, and what becomes of it

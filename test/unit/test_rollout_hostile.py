@@ -306,6 +306,7 @@ TURNS = {
     "slurm_pam.audit": 2,
     "slurm_pam_confirm.status": 3,
     "slurm_pam.preflight": 1,
+    "state.running": 1,
     "state.apply": 1,
     "slurm_pam.confirm": 1,
     "slurm_pam_confirm.take_back": 1,

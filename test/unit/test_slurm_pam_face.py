@@ -11,7 +11,7 @@ def face(given, partitions=(), logind="mask"):
     rendered = {"given": given, "partitions": list(partitions), "settings": {"mode": "enforce", "logind": logind}}
     files = {"defaults.yaml": {"mode": "enforce", "logind": None}, "platforms.yaml": {}}
     salt = {
-        "state.show_low_sls": lambda sls: [rendered],
+        "state.show_low_sls": lambda sls, concurrent: [rendered],
         "slsutil.renderer": lambda path, default_renderer: files[path.rpartition("/")[2]],
     }
     return load("_modules/slurm_pam.py", __salt__=salt, __grains__={"os_family": "Suse"}, __context__={})
