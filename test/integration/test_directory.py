@@ -61,7 +61,11 @@ def directory(machine):
     with Node.boot("sle15-directory") as booted:
         booted.write("/root/tree.ldif", _tree((booted.site.directory / "key.pub").read_text().strip()))
         _do(booted, "mkdir /var/lib/site-directory; slapadd -f /etc/ldap/site/slapd.conf -l /root/tree.ldif")
-        _do(booted, "chmod 600 /etc/sssd/sssd.conf; systemctl start site-directory; systemctl restart sssd")
+        _do(booted, "chmod 600 /etc/sssd/sssd.conf; systemctl start site-directory")
+        # What SSSD asks before slapd listens, it takes for unknown for a while.
+        booted.wait("bash -c ': </dev/tcp/127.0.0.1/389'", "the directory listens")
+        _do(booted, "systemctl restart sssd")
+        booted.wait("getent group ldap_admin 'night watch'", "SSSD knows the directory's groups")
         of_directory = {"origins": ["192.0.2.0/24"], "local": False}
         settings(booted, access={"groups": {"ldap_admin": of_directory, "night watch": of_directory}})
         sync(booted)
